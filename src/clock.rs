@@ -1,0 +1,131 @@
+//! The only file that reads a clock.
+//!
+//! Every core takes the time as an argument; what the argument holds comes from here. The clock is
+//! tokio's, so `tokio::time::pause` drives the whole crate in tests.
+#![allow(clippy::disallowed_methods)]
+
+use std::{cell::Cell, sync::OnceLock, time::Duration};
+
+/// A moment, in nanoseconds since a base that is fixed when the process first asks.
+///
+/// Eight bytes, so that it fits an atomic word. It lasts for 584 years.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The time now.
+    #[inline]
+    pub fn now() -> Self {
+        let since = tokio::time::Instant::now().saturating_duration_since(base());
+        // Cheaper than `as_nanos`, which multiplies in 128 bits.
+        Self(since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos()))
+    }
+
+    /// The moment `after` this one, or the last one that can be told.
+    #[inline]
+    #[must_use]
+    pub fn after(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(after)))
+    }
+
+    /// How long after `earlier` this is: zero if it is not.
+    #[inline]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The same moment for tokio's timers.
+    pub fn to_instant(self) -> tokio::time::Instant {
+        // Tokio itself takes a timer of thirty years for "never".
+        const NEVER: u64 = 30 * 365 * 86_400 * 1_000_000_000;
+        base() + Duration::from_nanos(self.0.min(NEVER))
+    }
+}
+
+impl From<tokio::time::Instant> for Time {
+    fn from(instant: tokio::time::Instant) -> Self {
+        Self(nanos(instant.saturating_duration_since(base())))
+    }
+}
+
+/// A duration in nanoseconds, or the most that fits.
+#[inline]
+pub(crate) fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Wall-clock time, for dates that come from other machines (`Retry-After`, deadlines).
+#[cfg(feature = "http")]
+pub(crate) fn wall_clock() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+fn base() -> tokio::time::Instant {
+    static BASE: OnceLock<tokio::time::Instant> = OnceLock::new();
+    // The real clock, not tokio's: a paused runtime that had been advanced before its first call
+    // would put the base into every other runtime's future.
+    *BASE.get_or_init(|| tokio::time::Instant::from_std(std::time::Instant::now()))
+}
+
+/// The time of one decision: read when first asked for, then remembered.
+///
+/// A clock read costs more than most guards' whole work, so a tuple of guards shares one, and a
+/// guard that needs no time causes none.
+#[derive(Debug, Default)]
+pub struct Now(Cell<Option<Time>>);
+
+impl Now {
+    /// The present, not read yet.
+    #[inline]
+    pub const fn lazy() -> Self {
+        Self(Cell::new(None))
+    }
+
+    /// A given time: for tests, and for decisions about a moment already read.
+    #[inline]
+    pub const fn at(time: Time) -> Self {
+        Self(Cell::new(Some(time)))
+    }
+
+    /// The time.
+    #[inline]
+    pub fn get(&self) -> Time {
+        match self.0.get() {
+            Some(time) => time,
+            None => {
+                let time = Time::now();
+                self.0.set(Some(time));
+                time
+            }
+        }
+    }
+
+    /// The time, if someone has asked for it already.
+    #[inline]
+    pub fn peek(&self) -> Option<Time> {
+        self.0.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_saturate_instead_of_overflowing() {
+        assert_eq!(Time(5).after(Duration::MAX), Time(u64::MAX));
+        assert_eq!(Time(5).since(Time(9)), Duration::ZERO);
+        let _ = Time(u64::MAX).to_instant();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_follows_a_paused_runtime_and_now_is_read_once() {
+        let now = Now::lazy();
+        assert_eq!(now.peek(), None);
+        let first = now.get();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(now.get(), first);
+        assert_eq!(Time::now().since(first), Duration::from_secs(3));
+        assert_eq!(Time::from(first.to_instant()), first);
+    }
+}

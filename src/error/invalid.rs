@@ -1,0 +1,86 @@
+use std::fmt;
+
+/// A policy cannot be built like that: which policy, which field, what it accepts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InvalidConfig {
+    policy: &'static str,
+    field: &'static str,
+    given: String,
+    accepts: &'static str,
+}
+
+impl InvalidConfig {
+    /// A field of this kind of policy was given a value that is not what it accepts.
+    pub fn new(
+        policy: &'static str,
+        field: &'static str,
+        given: impl fmt::Debug,
+        accepts: &'static str,
+    ) -> Self {
+        Self {
+            policy,
+            field,
+            given: format!("{given:?}"),
+            accepts,
+        }
+    }
+
+    /// Passes if `valid`, else says what was wrong.
+    #[allow(dead_code)] // which features use it depends on which are on
+    pub(crate) fn check(
+        valid: bool,
+        policy: &'static str,
+        field: &'static str,
+        given: impl fmt::Debug,
+        accepts: &'static str,
+    ) -> Result<(), Self> {
+        if valid {
+            Ok(())
+        } else {
+            Err(Self::new(policy, field, given, accepts))
+        }
+    }
+
+    /// The name of the field.
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What the field accepts.
+    pub fn accepts(&self) -> &'static str {
+        self.accepts
+    }
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            policy,
+            field,
+            given,
+            accepts,
+        } = self;
+        write!(
+            f,
+            "invalid {policy}: {field} is {given}, but must be {accepts}"
+        )
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_names_the_field_the_value_and_the_accepted_range() {
+        let error = InvalidConfig::new("circuit breaker", "failure_rate", f64::NAN, "in (0, 1]");
+        let text = "invalid circuit breaker: failure_rate is NaN, but must be in (0, 1]";
+        assert_eq!(error.to_string(), text);
+        assert_eq!(
+            (error.field(), error.accepts()),
+            ("failure_rate", "in (0, 1]")
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! The one rejection, the one wrapper for errors that cannot hold it, and bad configuration.
+
+mod invalid;
+mod name;
+mod provenance;
+mod rejected;
+
+pub use invalid::InvalidConfig;
+pub use name::Name;
+pub(crate) use provenance::{Mark, refuse};
+pub use rejected::{Kind, Rejected};
+
+/// What a service's error must be able to become: anything with `From<Rejected>`.
+///
+/// Your own error enum (`#[from] Rejected`), `BoxError`, `anyhow::Error` and, with the `grpc`
+/// feature, `tonic::Status` satisfy it already. For an error type that is not yours put
+/// [`Error`] at the bottom of the stack, once: `.map_err(Error::Service)`.
+#[diagnostic::on_unimplemented(
+    message = "a layer of this stack can reject a call, but `{Self}` cannot hold a `Rejected`",
+    label = "this error type has no `From<Rejected>`",
+    note = "your own enum: add a variant `Rejected(#[from] buttress::Rejected)`",
+    note = "a foreign error (reqwest, hyper, tokio-postgres): put `.map_err(buttress::Error::Service)` below the layer",
+    note = "an axum `Router` or a tonic server (`Infallible`): wrap the stack, `RespondLayer::new(Http, stack)`"
+)]
+pub trait FromRejected: Sized {
+    /// This error, for that rejection.
+    fn from_rejected(rejected: Rejected) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Rejected>> FromRejected for E {
+    #[inline]
+    fn from_rejected(rejected: Rejected) -> Self {
+        rejected.into()
+    }
+}
+
+/// An error that may be a rejection, seen from outside.
+///
+/// Layers do not need it (they know where an error came from); responders and application code
+/// do, because a rejection can sit inside an application's own error.
+pub trait AsRejected {
+    /// The rejection in this error, if it is one.
+    fn as_rejected(&self) -> Option<&Rejected>;
+}
+
+/// The error of a service whose own error type cannot hold a [`Rejected`].
+///
+/// It stays flat through any number of layers: put it in once, below all of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Error<E> {
+    /// A policy refused the call, or gave up on it.
+    #[error(transparent)]
+    Rejected(Rejected),
+    /// The service itself failed.
+    #[error("{0}")]
+    Service(#[source] E),
+}
+
+impl<E> Error<E> {
+    /// The service's own error, if it is one.
+    pub fn into_service(self) -> Option<E> {
+        match self {
+            Self::Rejected(_) => None,
+            Self::Service(error) => Some(error),
+        }
+    }
+}
+
+impl<E> From<Rejected> for Error<E> {
+    #[inline]
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl<E> AsRejected for Error<E> {
+    fn as_rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Service(_) => None,
+        }
+    }
+}
+
+impl AsRejected for Rejected {
+    fn as_rejected(&self) -> Option<&Rejected> {
+        Some(self)
+    }
+}
+
+impl AsRejected for Box<dyn std::error::Error + Send + Sync> {
+    fn as_rejected(&self) -> Option<&Rejected> {
+        let mut error: &(dyn std::error::Error + 'static) = &**self;
+        loop {
+            if let Some(rejected) = error.downcast_ref() {
+                return Some(rejected);
+            }
+            error = error.source()?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{error::Error as _, io};
+
+    const OPEN: Rejected = Rejected::new(Kind::CircuitOpen, "db");
+
+    #[test]
+    fn a_rejection_is_found_in_every_error_that_holds_one() {
+        assert_eq!(OPEN.as_rejected(), Some(&OPEN));
+        assert_eq!(Error::<io::Error>::from(OPEN).as_rejected(), Some(&OPEN));
+        let boxed: Box<dyn std::error::Error + Send + Sync> = OPEN.into();
+        assert_eq!(boxed.as_rejected(), Some(&OPEN));
+        let plain: Box<dyn std::error::Error + Send + Sync> = "plain".into();
+        assert_eq!(plain.as_rejected(), None);
+    }
+
+    #[test]
+    fn the_service_error_is_the_source() {
+        let error = Error::Service(io::Error::other("boom"));
+        assert_eq!(error.to_string(), "boom");
+        assert!(error.source().is_some_and(|e| e.is::<io::Error>()));
+        assert!(error.as_rejected().is_none());
+    }
+}

@@ -1,0 +1,150 @@
+//! The only RAII of the design.
+
+use super::{End, Policy};
+use crate::{
+    classify::Outcome,
+    clock::Now,
+    error::{Kind, Rejected},
+    shared::Shared,
+};
+use std::{fmt, mem};
+
+/// What gives a running call access to its guard.
+pub trait Owner {
+    /// The guard.
+    type Guard: Policy;
+    /// The guard.
+    fn guard(&self) -> &Self::Guard;
+}
+
+impl<G: Policy> Owner for &G {
+    type Guard = G;
+    #[inline]
+    fn guard(&self) -> &G {
+        self
+    }
+}
+
+/// A guard and what settles its calls, as a layer, its services and their calls share them.
+pub(super) struct Core<G, P> {
+    pub(super) guard: G,
+    pub(super) settle: P,
+}
+
+/// Shared ownership of a guard and its [`Settle`] strategy.
+pub struct SharedCore<G, P>(pub(super) Shared<Core<G, P>>);
+
+impl<G: Policy, P> Held<SharedCore<G, P>> {
+    /// The layer's strategy, while the call has not ended.
+    #[inline]
+    pub fn strategy(&self) -> Option<&P> {
+        self.0.as_ref().map(|(owner, _)| &owner.0.settle)
+    }
+
+    /// Asks the strategy how the call ended, and ends it so. If it panics, so did the call.
+    #[inline]
+    pub fn end_as(&mut self, judge: impl FnOnce(&P) -> End) {
+        if let Some(end) = self.during(|held| held.strategy().map(judge)) {
+            self.end(end);
+        }
+    }
+}
+
+impl<G, P> fmt::Debug for SharedCore<G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedCore")
+    }
+}
+
+impl<G, P> Clone for SharedCore<G, P> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<G: Policy, P> Owner for SharedCore<G, P> {
+    type Guard = G;
+    #[inline]
+    fn guard(&self) -> &G {
+        &self.0.guard
+    }
+}
+
+/// An admitted call. However it ends, its permit is settled exactly once; dropped, it was cancelled.
+pub struct Held<O: Owner>(Option<(O, <O::Guard as Policy>::Permit)>);
+
+impl<O: Owner> Held<O> {
+    #[inline]
+    pub(crate) fn new(owner: O, permit: <O::Guard as Policy>::Permit) -> Self {
+        Self(Some((owner, permit)))
+    }
+
+    /// Moves the permit out, to be settled elsewhere: at the end of a body, say.
+    #[inline]
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    /// The call ended.
+    #[inline]
+    pub fn end(&mut self, end: End) {
+        if let Some((owner, permit)) = self.0.take() {
+            owner.guard().settle(permit, end, &Now::lazy());
+        }
+    }
+
+    /// The call ended in a rejection by a policy below.
+    #[cold]
+    pub(crate) fn end_rejected(&mut self, rejected: &Rejected) {
+        self.end(match rejected.kind() {
+            Kind::TimedOut => End::Done(Outcome::Failure),
+            // Its caller gave up: whether that says something depends on how long it ran.
+            Kind::DeadlineExceeded if rejected.reached_service() => End::Cancelled,
+            Kind::DeadlineExceeded => End::Done(Outcome::Ignored),
+            _ => End::Done(Outcome::Overloaded {
+                retry_after: rejected.retry_after(),
+            }),
+        });
+    }
+
+    /// The call did not end at its first poll.
+    #[inline]
+    pub(crate) fn suspended(&mut self) {
+        if let Some((owner, permit)) = &mut self.0 {
+            owner.guard().suspended(permit, &Now::lazy());
+        }
+    }
+
+    /// Runs code of the application; if it unwinds, the call ended in a panic.
+    #[inline]
+    pub(crate) fn during<T>(&mut self, f: impl FnOnce(&Self) -> T) -> T {
+        struct Unwinding<'a, O: Owner>(&'a mut Held<O>);
+        impl<O: Owner> Drop for Unwinding<'_, O> {
+            #[cold]
+            fn drop(&mut self) {
+                self.0.end(End::Panicked);
+            }
+        }
+        // `thread::panicking()` in a later drop would also be true for a call that was dropped
+        // because something else panicked.
+        let bomb = Unwinding(self);
+        let out = f(bomb.0);
+        mem::forget(bomb);
+        out
+    }
+}
+
+impl<O: Owner> Drop for Held<O> {
+    #[inline]
+    fn drop(&mut self) {
+        self.end(End::Cancelled);
+    }
+}
+
+impl<O: Owner> fmt::Debug for Held<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.0.is_some()).finish()
+    }
+}

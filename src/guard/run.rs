@@ -1,0 +1,80 @@
+//! Any guard around a closure: no tower, no shared ownership, nothing counted.
+
+use super::{Admission, End, Guard, Held, Step, wait::poll_until};
+use crate::{
+    classify::Outcome,
+    clock::Now,
+    error::{FromRejected, Mark, refuse},
+};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::{Poll, ready},
+};
+
+/// Runs `op` if the guard admits `req`. An `Err` is a failure, unless a policy below made it.
+///
+/// For a guard that does not look at the request pass `&()`, or use the `run` method that every
+/// policy has. Dropping the future cancels the call, or leaves the queue.
+///
+/// # Errors
+/// The guard's [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
+pub async fn run<G, Req, T, E>(
+    guard: &G,
+    req: &Req,
+    op: impl AsyncFnOnce() -> Result<T, E>,
+) -> Result<T, E>
+where
+    G: Guard<Req>,
+    E: FromRejected,
+{
+    let mut held = match guard.admit(req, &Now::lazy()) {
+        Admission::Admitted(permit) => Held::new(guard, permit),
+        Admission::Refused(rejected) => return Err(refuse(rejected)),
+        Admission::Wait(wait) => wait_for(guard, req, wait).await?,
+    };
+    let mut op = pin!(op());
+    let mut suspended = false;
+    poll_fn(|cx| {
+        let mark = Mark::set();
+        let result = held.during(|_| op.as_mut().poll(cx));
+        if result.is_pending() && !suspended {
+            suspended = true;
+            held.suspended();
+        }
+        let result = ready!(result);
+        match (&result, mark.refusal()) {
+            (Ok(_), _) => held.end(End::Done(Outcome::Success)),
+            (Err(_), Some(rejected)) => held.end_rejected(&rejected),
+            (Err(_), None) => held.end(End::Done(Outcome::Failure)),
+        }
+        Poll::Ready(result)
+    })
+    .await
+}
+
+async fn wait_for<'a, G, Req, E>(guard: &'a G, req: &Req, wait: G::Wait) -> Result<Held<&'a G>, E>
+where
+    G: Guard<Req>,
+    E: FromRejected,
+{
+    let mut turn = super::wait::Turn::new(guard, wait);
+    let mut timer = pin!(None);
+    poll_fn(|cx| {
+        loop {
+            match turn.poll(req, cx, &Now::lazy()) {
+                Step::Admitted(permit) => {
+                    turn.finish();
+                    return Poll::Ready(Ok(Held::new(guard, permit)));
+                }
+                Step::Refused(rejected) => {
+                    turn.finish();
+                    return Poll::Ready(Err(refuse(rejected)));
+                }
+                Step::Parked(None) => return Poll::Pending,
+                Step::Parked(Some(until)) => ready!(poll_until(timer.as_mut(), until, cx)),
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,248 @@
+//! The one layer, service and future for guards that decide at once.
+
+use super::{
+    Admission, AtOnce, End, Guard, Held, OnResponse, Owner, Policy, Settle,
+    held::{Core, SharedCore},
+};
+use crate::{
+    clock::Now,
+    error::{FromRejected, Kind, Mark, Rejected, refuse},
+    shared::Shared,
+};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Any guard that decides at once, or a tuple of them, as a tower layer.
+///
+/// All services of one layer share the guard's state, and so do all layers of one guard handle.
+pub struct GuardLayer<G, P = OnResponse> {
+    core: SharedCore<G, P>,
+}
+
+impl<G: Send + Sync + 'static> GuardLayer<G> {
+    /// A layer that takes every `Err` for a failure and ends the call with the response.
+    pub fn new(guard: G) -> Self {
+        Self::settling(guard, OnResponse::default())
+    }
+}
+
+impl<G: Send + Sync + 'static, P: Send + Sync + 'static> GuardLayer<G, P> {
+    /// A layer that settles its calls by this strategy.
+    pub fn settling(guard: G, settle: P) -> Self {
+        Self {
+            core: SharedCore(Shared::new(Core { guard, settle })),
+        }
+    }
+}
+
+impl<G: Clone + Send + Sync + 'static, P> GuardLayer<G, P> {
+    /// The same guard, learning from this classifier.
+    pub fn classify<C: Send + Sync + 'static>(self, classifier: C) -> GuardLayer<G, OnResponse<C>> {
+        self.settle(OnResponse(classifier))
+    }
+
+    /// The same guard, settling its calls by this strategy.
+    pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> GuardLayer<G, P2> {
+        GuardLayer::settling(self.core.0.guard.clone(), settle)
+    }
+}
+
+impl<S, G: Policy, P> Layer<S> for GuardLayer<G, P> {
+    type Service = Guarded<S, G, P>;
+
+    #[inline]
+    fn layer(&self, inner: S) -> Self::Service {
+        Guarded {
+            inner,
+            ready: true,
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<G, P> Clone for GuardLayer<G, P> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<G: fmt::Debug, P> fmt::Debug for GuardLayer<G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GuardLayer")
+            .field(&self.core.0.guard)
+            .finish()
+    }
+}
+
+/// A service behind a guard that decides at once.
+pub struct Guarded<S, G, P = OnResponse> {
+    inner: S,
+    /// False while the inner service is known not to be ready.
+    ready: bool,
+    core: SharedCore<G, P>,
+}
+
+impl<S: Clone, G, P> Clone for Guarded<S, G, P> {
+    #[inline]
+    fn clone(&self) -> Self {
+        // Readiness is the clone's own to find out.
+        Self {
+            inner: self.inner.clone(),
+            ready: true,
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug, G: fmt::Debug, P> fmt::Debug for Guarded<S, G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded")
+            .field("inner", &self.inner)
+            .field("guard", &self.core.0.guard)
+            .finish()
+    }
+}
+
+impl<S, Req, G, P> Service<Req> for Guarded<S, G, P>
+where
+    S: Service<Req>,
+    S::Error: FromRejected,
+    G: Guard<Req>,
+    G::Wait: AtOnce,
+    P: Settle<S::Response, S::Error>,
+{
+    type Response = P::Response<G>;
+    type Error = S::Error;
+    type Future = GuardedFuture<S::Future, G, P>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(result) => {
+                self.ready = true;
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                self.ready = false;
+                // A rejection must not wait for a service that it will not call.
+                match self.core.guard().poll_refuses_all(cx, &Now::lazy()) {
+                    true => Poll::Ready(Ok(())),
+                    false => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn call(&mut self, req: Req) -> Self::Future {
+        let now = Now::lazy();
+        match self.core.guard().admit(&req, &now) {
+            Admission::Admitted(permit) => {
+                let mut held = Held::new(self.core.clone(), permit);
+                if !self.ready {
+                    return GuardedFuture::not_ready(held);
+                }
+                GuardedFuture::running(held.during(|_| self.inner.call(req)), held)
+            }
+            Admission::Refused(rejected) => GuardedFuture::refused(rejected),
+            Admission::Wait(wait) => wait.never(),
+        }
+    }
+}
+
+pin_project! {
+    /// The response of a guarded service.
+    pub struct GuardedFuture<F, G: Policy, P> {
+        #[pin]
+        state: State<F, G, P>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, G: Policy, P> {
+        // Fields drop in order: the call before its permit.
+        Running { #[pin] call: F, held: Held<SharedCore<G, P>>, suspended: bool },
+        Refused { rejected: Rejected },
+    }
+}
+
+impl<F, G: Policy, P> GuardedFuture<F, G, P> {
+    #[inline]
+    pub(super) fn running(call: F, held: Held<SharedCore<G, P>>) -> Self {
+        Self {
+            state: State::Running {
+                call,
+                held,
+                suspended: false,
+            },
+        }
+    }
+
+    #[inline]
+    pub(super) fn refused(rejected: Rejected) -> Self {
+        Self {
+            state: State::Refused { rejected },
+        }
+    }
+
+    /// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
+    /// still is not ready, and must not be called.
+    #[cold]
+    fn not_ready(mut held: Held<SharedCore<G, P>>) -> Self {
+        held.end(End::NeverStarted);
+        Self::refused(Rejected::new(Kind::NotReady, "inner service"))
+    }
+}
+
+impl<F, T, E, G, P> Future for GuardedFuture<F, G, P>
+where
+    F: Future<Output = Result<T, E>>,
+    E: FromRejected,
+    G: Policy,
+    P: Settle<T, E>,
+{
+    type Output = Result<P::Response<G>, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Running {
+                call,
+                held,
+                suspended,
+            } => {
+                let mark = Mark::set();
+                let result = held.during(|_| call.poll(cx));
+                if result.is_pending() && !*suspended {
+                    *suspended = true;
+                    held.suspended();
+                }
+                let result = ready!(result);
+                if result.is_err()
+                    && let Some(rejected) = mark.refusal()
+                {
+                    held.end_rejected(&rejected);
+                }
+                Poll::Ready(P::settle(held, result))
+            }
+            StateProj::Refused { rejected } => Poll::Ready(Err(refuse(*rejected))),
+        }
+    }
+}
+
+impl<F, G: Policy, P> fmt::Debug for GuardedFuture<F, G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,174 @@
+//! A tuple of guards is a guard.
+
+use super::{Admission, End, Guard, Never, Policy, Step};
+use crate::clock::Now;
+use std::task::Context;
+
+/// The wait of two guards, of which one is waiting.
+#[derive(Debug)]
+pub enum PairWait<AWait, APermit, BWait> {
+    /// The first guard.
+    First(AWait),
+    /// The second; the first has admitted. `None` once the wait is over.
+    Second(Option<APermit>, BWait),
+}
+
+/// A wait of which no value can be made: the guard decides at once.
+#[diagnostic::on_unimplemented(
+    message = "a guard of this layer may wait, so its calls need a service to wait with",
+    note = "use `WaitLayer`, which clones the service for a call that waits"
+)]
+pub trait AtOnce {
+    /// Proof by having the value.
+    fn never<T>(self) -> T;
+}
+
+impl AtOnce for Never {
+    fn never<T>(self) -> T {
+        match self {}
+    }
+}
+
+impl<A: AtOnce, P, B: AtOnce> AtOnce for PairWait<A, P, B> {
+    fn never<T>(self) -> T {
+        match self {
+            Self::First(wait) => wait.never(),
+            Self::Second(_, wait) => wait.never(),
+        }
+    }
+}
+
+impl<A: Policy, B: Policy> Policy for (A, B) {
+    type Permit = (A::Permit, B::Permit);
+    type Wait = PairWait<A::Wait, A::Permit, B::Wait>;
+
+    #[inline]
+    fn settle(&self, (a, b): Self::Permit, end: End, now: &Now) {
+        self.1.settle(b, end, now);
+        self.0.settle(a, end, now);
+    }
+
+    #[inline]
+    fn suspended(&self, (a, b): &mut Self::Permit, now: &Now) {
+        self.0.suspended(a, now);
+        self.1.suspended(b, now);
+    }
+
+    fn abandon(&self, wait: Self::Wait, now: &Now) {
+        match wait {
+            PairWait::First(wait) => self.0.abandon(wait, now),
+            PairWait::Second(permit, wait) => {
+                self.1.abandon(wait, now);
+                if let Some(permit) = permit {
+                    self.0.settle(permit, End::NeverStarted, now);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn poll_refuses_all(&self, cx: &mut Context<'_>, now: &Now) -> bool {
+        self.0.poll_refuses_all(cx, now) || self.1.poll_refuses_all(cx, now)
+    }
+}
+
+impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
+    #[inline]
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Self::Permit, Self::Wait> {
+        let a = match self.0.admit(req, now) {
+            Admission::Admitted(permit) => permit,
+            Admission::Refused(rejected) => return Admission::Refused(rejected),
+            Admission::Wait(wait) => return Admission::Wait(PairWait::First(wait)),
+        };
+        match self.1.admit(req, now) {
+            Admission::Admitted(b) => Admission::Admitted((a, b)),
+            Admission::Refused(rejected) => {
+                self.0.settle(a, End::NeverStarted, now);
+                Admission::Refused(rejected)
+            }
+            Admission::Wait(wait) => Admission::Wait(PairWait::Second(Some(a), wait)),
+        }
+    }
+
+    fn poll_wait(
+        &self,
+        wait: &mut Self::Wait,
+        req: &Req,
+        cx: &mut Context<'_>,
+        now: &Now,
+    ) -> Step<Self::Permit> {
+        if let PairWait::First(first) = wait {
+            let a = match self.0.poll_wait(first, req, cx, now) {
+                Step::Admitted(permit) => permit,
+                Step::Refused(rejected) => return Step::Refused(rejected),
+                Step::Parked(until) => return Step::Parked(until),
+            };
+            match self.1.admit(req, now) {
+                Admission::Admitted(b) => return Step::Admitted((a, b)),
+                Admission::Refused(rejected) => {
+                    self.0.settle(a, End::NeverStarted, now);
+                    return Step::Refused(rejected);
+                }
+                Admission::Wait(second) => *wait = PairWait::Second(Some(a), second),
+            }
+        }
+        // Always the second by now, and its permit is there until the wait is over; a carrier that
+        // asks again after that is parked for good rather than let in without a permit.
+        let PairWait::Second(a @ Some(_), second) = wait else {
+            return Step::Parked(None);
+        };
+        match self.1.poll_wait(second, req, cx, now) {
+            Step::Admitted(b) => match a.take() {
+                Some(a) => Step::Admitted((a, b)),
+                None => Step::Parked(None),
+            },
+            Step::Refused(rejected) => {
+                if let Some(a) = a.take() {
+                    self.0.settle(a, End::NeverStarted, now);
+                }
+                Step::Refused(rejected)
+            }
+            Step::Parked(until) => Step::Parked(until),
+        }
+    }
+}
+
+/// Three and four guards are pairs of pairs.
+macro_rules! nest {
+    ($($guard:ident)+, $nested:ty, $self:ident => $pairs:expr) => {
+        impl<$($guard: Policy),+> Policy for ($($guard,)+) {
+            type Permit = <$nested as Policy>::Permit;
+            type Wait = <$nested as Policy>::Wait;
+
+            #[inline]
+            fn settle(&$self, permit: Self::Permit, end: End, now: &Now) {
+                $pairs.settle(permit, end, now);
+            }
+            #[inline]
+            fn suspended(&$self, permit: &mut Self::Permit, now: &Now) {
+                $pairs.suspended(permit, now);
+            }
+            fn abandon(&$self, wait: Self::Wait, now: &Now) {
+                $pairs.abandon(wait, now);
+            }
+            #[inline]
+            fn poll_refuses_all(&$self, cx: &mut Context<'_>, now: &Now) -> bool {
+                $pairs.poll_refuses_all(cx, now)
+            }
+        }
+
+        impl<Req, $($guard: Guard<Req>),+> Guard<Req> for ($($guard,)+) {
+            #[inline]
+            fn admit(&$self, req: &Req, now: &Now) -> Admission<Self::Permit, Self::Wait> {
+                $pairs.admit(req, now)
+            }
+            fn poll_wait(
+                &$self, wait: &mut Self::Wait, req: &Req, cx: &mut Context<'_>, now: &Now,
+            ) -> Step<Self::Permit> {
+                $pairs.poll_wait(wait, req, cx, now)
+            }
+        }
+    };
+}
+nest!(A B C, (A, (B, C)), self => (&self.0, (&self.1, &self.2)));
+nest!(A B C D, ((A, B), (C, D)), self => ((&self.0, &self.1), (&self.2, &self.3)));

@@ -1,0 +1,309 @@
+//! The one layer, service and future for guards that may wait.
+//!
+//! Apart from `service.rs` because a waiting call needs the request, and a service of its own to
+//! call when the wait is over: `S: Clone`, which a guard that decides at once does not ask for.
+
+use super::{
+    Admission, End, Guard, GuardedFuture, Held, OnResponse, Owner, Policy, Settle, Step,
+    held::{Core, SharedCore},
+};
+use crate::{
+    clock::{Now, Time},
+    error::{FromRejected, refuse},
+    shared::Shared,
+};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::time::{Sleep, sleep_until};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Any guard that may wait, or a tuple with one in it, as a tower layer.
+///
+/// The service is cloned for a call that waits, and only then.
+pub struct WaitLayer<G, P = OnResponse> {
+    core: SharedCore<G, P>,
+}
+
+impl<G: Send + Sync + 'static> WaitLayer<G> {
+    /// A layer that takes every `Err` for a failure and ends the call with the response.
+    pub fn new(guard: G) -> Self {
+        Self::settling(guard, OnResponse::default())
+    }
+}
+
+impl<G: Send + Sync + 'static, P: Send + Sync + 'static> WaitLayer<G, P> {
+    /// A layer that settles its calls by this strategy.
+    pub fn settling(guard: G, settle: P) -> Self {
+        Self {
+            core: SharedCore(Shared::new(Core { guard, settle })),
+        }
+    }
+}
+
+impl<G: Clone + Send + Sync + 'static, P> WaitLayer<G, P> {
+    /// The same guard, learning from this classifier.
+    pub fn classify<C: Send + Sync + 'static>(self, classifier: C) -> WaitLayer<G, OnResponse<C>> {
+        self.settle(OnResponse(classifier))
+    }
+
+    /// The same guard, settling its calls by this strategy.
+    pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> WaitLayer<G, P2> {
+        WaitLayer::settling(self.core.0.guard.clone(), settle)
+    }
+}
+
+impl<S, G: Policy, P> Layer<S> for WaitLayer<G, P> {
+    type Service = Waiting<S, G, P>;
+
+    #[inline]
+    fn layer(&self, inner: S) -> Self::Service {
+        Waiting {
+            inner,
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<G, P> Clone for WaitLayer<G, P> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<G: fmt::Debug, P> fmt::Debug for WaitLayer<G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WaitLayer")
+            .field(&self.core.0.guard)
+            .finish()
+    }
+}
+
+/// A service behind a guard that may wait.
+pub struct Waiting<S, G, P = OnResponse> {
+    inner: S,
+    core: SharedCore<G, P>,
+}
+
+impl<S: Clone, G, P> Clone for Waiting<S, G, P> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug, G: fmt::Debug, P> fmt::Debug for Waiting<S, G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting")
+            .field("inner", &self.inner)
+            .field("guard", &self.core.0.guard)
+            .finish()
+    }
+}
+
+impl<S, Req, G, P> Service<Req> for Waiting<S, G, P>
+where
+    S: Service<Req> + Clone,
+    S::Error: FromRejected,
+    G: Guard<Req>,
+    P: Settle<S::Response, S::Error>,
+{
+    type Response = P::Response<G>;
+    type Error = S::Error;
+    type Future = WaitingFuture<S, Req, S::Future, G, P>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // A call that waits gets a service of its own, so a ready one is always asked for: whether
+        // this call will wait is not known before its request is.
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, req: Req) -> Self::Future {
+        let now = Now::lazy();
+        let state = match self.core.guard().admit(&req, &now) {
+            Admission::Admitted(permit) => {
+                let mut held = Held::new(self.core.clone(), permit);
+                let call = held.during(|_| self.inner.call(req));
+                State::Called {
+                    call: GuardedFuture::running(call, held),
+                }
+            }
+            Admission::Refused(rejected) => State::Called {
+                call: GuardedFuture::refused(rejected),
+            },
+            Admission::Wait(wait) => {
+                let turn = Turn::new(self.core.clone(), wait);
+                // The ready service stays with the caller that made it ready; this call asks again
+                // when its turn has come.
+                let inner = self.inner.clone();
+                State::Waiting {
+                    turn,
+                    timer: None,
+                    next: Some((inner, req)),
+                }
+            }
+        };
+        WaitingFuture { state }
+    }
+}
+
+/// A place in a guard's queue. Dropped, it is left.
+pub(super) struct Turn<O: Owner>(Option<(O, <O::Guard as Policy>::Wait)>);
+
+impl<O: Owner> Turn<O> {
+    pub(super) fn new(owner: O, wait: <O::Guard as Policy>::Wait) -> Self {
+        Self(Some((owner, wait)))
+    }
+
+    pub(super) fn poll<Req>(
+        &mut self,
+        req: &Req,
+        cx: &mut Context<'_>,
+        now: &Now,
+    ) -> Step<<O::Guard as Policy>::Permit>
+    where
+        O::Guard: Guard<Req>,
+    {
+        match &mut self.0 {
+            Some((owner, wait)) => owner.guard().poll_wait(wait, req, cx, now),
+            None => Step::Parked(None),
+        }
+    }
+
+    /// The wait is over, and not abandoned.
+    pub(super) fn finish(&mut self) -> Option<O> {
+        self.0.take().map(|(owner, _)| owner)
+    }
+}
+
+impl<O: Owner> Drop for Turn<O> {
+    fn drop(&mut self) {
+        if let Some((owner, wait)) = self.0.take() {
+            owner.guard().abandon(wait, &Now::lazy());
+        }
+    }
+}
+
+pin_project! {
+    /// The response of a service behind a guard that may wait.
+    pub struct WaitingFuture<S, Req, F, G: Policy, P> {
+        #[pin]
+        state: State<S, Req, F, G, P>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, Req, F, G: Policy, P> {
+        Waiting {
+            turn: Turn<SharedCore<G, P>>,
+            #[pin]
+            timer: Option<Sleep>,
+            next: Option<(S, Req)>,
+        },
+        Readying { inner: S, req: Option<Req>, held: Held<SharedCore<G, P>> },
+        Called { #[pin] call: GuardedFuture<F, G, P> },
+    }
+}
+
+impl<S, Req, G, P> Future for WaitingFuture<S, Req, S::Future, G, P>
+where
+    S: Service<Req>,
+    S::Error: FromRejected,
+    G: Guard<Req>,
+    P: Settle<S::Response, S::Error>,
+{
+    type Output = Result<P::Response<G>, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProj::Called { call } => return call.poll(cx),
+
+                // Waiting => Readying | refused
+                StateProj::Waiting {
+                    turn,
+                    mut timer,
+                    next,
+                } => {
+                    let Some((_, req)) = next.as_ref() else {
+                        return Poll::Pending;
+                    };
+                    match turn.poll(req, cx, &Now::lazy()) {
+                        Step::Admitted(permit) => {
+                            let (Some((inner, req)), Some(owner)) = (next.take(), turn.finish())
+                            else {
+                                return Poll::Pending;
+                            };
+                            let held = Held::new(owner, permit);
+                            state.set(State::Readying {
+                                inner,
+                                req: Some(req),
+                                held,
+                            });
+                        }
+                        Step::Refused(rejected) => {
+                            turn.finish();
+                            return Poll::Ready(Err(refuse(rejected)));
+                        }
+                        Step::Parked(None) => return Poll::Pending,
+                        Step::Parked(Some(until)) => ready!(poll_until(timer.as_mut(), until, cx)),
+                    }
+                }
+
+                // Readying => Called
+                StateProj::Readying { inner, req, held } => {
+                    if let Err(error) = ready!(held.during(|_| inner.poll_ready(cx))) {
+                        held.end(End::NeverStarted);
+                        return Poll::Ready(Err(error));
+                    }
+                    let Some(req) = req.take() else {
+                        return Poll::Pending;
+                    };
+                    let call = held.during(|_| inner.call(req));
+                    let call = GuardedFuture::running(call, held.take());
+                    state.set(State::Called { call });
+                }
+            }
+        }
+    }
+}
+
+/// Polls the carrier's one timer, made when it is first needed.
+pub(super) fn poll_until(
+    mut timer: Pin<&mut Option<Sleep>>,
+    until: Time,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let until = until.to_instant();
+    match timer.as_mut().as_pin_mut() {
+        Some(sleep) if sleep.deadline() == until => {}
+        Some(sleep) => sleep.reset(until),
+        None => timer.set(Some(sleep_until(until))),
+    }
+    match timer.as_pin_mut() {
+        Some(sleep) => sleep.poll(cx),
+        None => Poll::Ready(()),
+    }
+}
+
+impl<S, Req, F, G: Policy, P> fmt::Debug for WaitingFuture<S, Req, F, G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitingFuture").finish_non_exhaustive()
+    }
+}
