@@ -37,4 +37,5 @@ pub use key::{Global, Key};
 // pub use circuit_breaker::CircuitBreaker;
 // pub use rate_limit::RateLimiter;
 // pub use retry::Retry;
-// pub use timeout::Timeout;
+#[cfg(feature = "timeout")]
+pub use timeout::Timeout;
