@@ -1,1 +1,150 @@
+//! What a response says about the service that sent it.
 
+use super::retry_after::retry_after;
+use crate::{
+    classify::{Classify, Outcome},
+    error::{Kind, Rejected},
+};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+
+/// The header that marks a rejection by [`Http`](super::Http).
+pub(crate) const OVERLOADED: HeaderName = HeaderName::from_static("buttress-overloaded");
+
+/// Takes server errors for failures, and tells a full server from a broken one.
+///
+/// | result | outcome | because |
+/// |---|---|---|
+/// | `Err` | failure | no answer came |
+/// | 429 | overloaded | the service is well and has had enough of us |
+/// | 503 with `Retry-After` or `buttress-overloaded` | overloaded | it sheds load on purpose |
+/// | 501, 505 | ignored | what was asked for is not there, and never was |
+/// | any other 5xx | failure | |
+/// | any other 4xx | ignored | see below |
+/// | the rest | success | |
+///
+/// A response with a [`Rejected`] in its extensions was made by a policy in this process and means
+/// what the policy meant: a timeout is a failure, a refusal is overload.
+///
+/// A 4xx is the caller's mistake as the server sees it. A client that keeps asking for what is not
+/// there must not open a breaker for all others (401 and 404 are what scanners get), and must not
+/// keep it closed with cheap answers that never reach what is broken either. Where a 404 is a
+/// proper answer, a look-up that found nothing, say so with a closure:
+///
+/// ```
+/// use buttress::{Classify, Outcome, http::ServerErrorsAsFailures};
+/// use http::Response;
+///
+/// let classifier = |result: Result<&Response<String>, &std::io::Error>| match result {
+///     Ok(response) if response.status() == 404 => Outcome::Success,
+///     result => ServerErrorsAsFailures.classify(result),
+/// };
+/// # let response = Response::builder().status(404).body(String::new()).unwrap();
+/// # assert_eq!(classifier.classify(Ok(&response)), Outcome::Success);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServerErrorsAsFailures;
+
+impl<B, E> Classify<Response<B>, E> for ServerErrorsAsFailures {
+    #[inline]
+    fn classify(&self, result: Result<&Response<B>, &E>) -> Outcome {
+        match result {
+            Ok(response) if response.status().as_u16() < 400 => Outcome::Success,
+            Ok(response) => match response.extensions().get() {
+                Some(rejected) => rejection(rejected),
+                None => server_error(response.status(), response.headers()),
+            },
+            Err(_) => Outcome::Failure,
+        }
+    }
+}
+
+/// What a rejection says about the service behind the policy that made it.
+#[cold]
+pub(crate) fn rejection(rejected: &Rejected) -> Outcome {
+    match rejected.kind() {
+        Kind::TimedOut => Outcome::Failure,
+        // It was the caller who had no more time.
+        Kind::DeadlineExceeded => Outcome::Ignored,
+        _ => Outcome::Overloaded {
+            retry_after: rejected.retry_after(),
+        },
+    }
+}
+
+#[cold]
+fn server_error(status: StatusCode, headers: &HeaderMap) -> Outcome {
+    match status.as_u16() {
+        429 => Outcome::Overloaded {
+            retry_after: retry_after(headers),
+        },
+        503 if headers.contains_key(OVERLOADED) || headers.contains_key(header::RETRY_AFTER) => {
+            Outcome::Overloaded {
+                retry_after: retry_after(headers),
+            }
+        }
+        501 | 505 => Outcome::Ignored,
+        status if status >= 500 => Outcome::Failure,
+        _ => Outcome::Ignored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn classify(status: u16, headers: &[(&'static str, &str)]) -> Outcome {
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let response = response.body(()).unwrap();
+        Classify::<_, ()>::classify(&ServerErrorsAsFailures, Ok(&response))
+    }
+
+    const fn overloaded(seconds: Option<u64>) -> Outcome {
+        let retry_after = match seconds {
+            Some(seconds) => Some(Duration::from_secs(seconds)),
+            None => None,
+        };
+        Outcome::Overloaded { retry_after }
+    }
+
+    #[test]
+    fn a_status_means_what_the_table_says() {
+        for status in [200, 204, 206, 301, 304] {
+            assert_eq!(classify(status, &[]), Outcome::Success, "{status}");
+        }
+        for status in [400, 401, 403, 404, 408, 409, 422, 499, 501, 505] {
+            assert_eq!(classify(status, &[]), Outcome::Ignored, "{status}");
+        }
+        for status in [500, 502, 503, 504, 507, 520, 599] {
+            assert_eq!(classify(status, &[]), Outcome::Failure, "{status}");
+        }
+        assert_eq!(classify(429, &[]), overloaded(None));
+        assert_eq!(classify(429, &[("retry-after", "7")]), overloaded(Some(7)));
+        assert_eq!(classify(503, &[("retry-after", "7")]), overloaded(Some(7)));
+        // Garbage still says that the server shed the call on purpose.
+        assert_eq!(classify(503, &[("retry-after", "soon")]), overloaded(None));
+        let marked = [("buttress-overloaded", "throttled")];
+        assert_eq!(classify(503, &marked), overloaded(None));
+        assert_eq!(classify(500, &[("retry-after", "7")]), Outcome::Failure);
+        let error = Classify::<Response<()>, _>::classify(&ServerErrorsAsFailures, Err(&()));
+        assert_eq!(error, Outcome::Failure);
+    }
+
+    #[test]
+    fn a_rejection_in_the_extensions_means_what_its_policy_meant() {
+        for (kind, outcome) in [
+            (Kind::TimedOut, Outcome::Failure),
+            (Kind::DeadlineExceeded, Outcome::Ignored),
+            (Kind::CircuitOpen, overloaded(Some(3))),
+        ] {
+            let mut response = Response::builder().status(504).body(()).unwrap();
+            let rejected = Rejected::new(kind, "p").with_retry_after(Duration::from_secs(3));
+            response.extensions_mut().insert(rejected);
+            let got = Classify::<_, ()>::classify(&ServerErrorsAsFailures, Ok(&response));
+            assert_eq!(got, outcome);
+        }
+    }
+}

@@ -1,9 +1,71 @@
 //! HTTP: answers instead of errors, what a status means, who the client is, deadlines and retries.
+//!
+//! It works with every service of `http::Request` and `http::Response`: axum, hyper, reqwest,
+//! tonic. What it decides: which response a [`Rejected`](crate::Rejected) becomes ([`Http`]), what
+//! a response says about the service that sent it ([`ServerErrorsAsFailures`]), and when a call is
+//! over: when its body is ([`OnBodyEnd`], which `layer().http()` puts in).
+//!
+//! A server answers rejections at its edge, in one place:
+//!
+//! ```
+//! # #[cfg(feature = "circuit-breaker")] {
+//! use axum::{Router, routing::get};
+//! use buttress::{circuit_breaker::CircuitBreaker, http::{Http, RespondLayer}};
+//!
+//! let breaker = CircuitBreaker::new("orders");
+//! let app: Router = Router::new()
+//!     .route("/orders", get(|| async { "[]" }))
+//!     .layer(RespondLayer::new(Http, breaker.layer().http()));
+//! # }
+//! ```
+//!
+//! A client puts the error type in once, below all layers, and handles the rejection:
+//!
+//! ```no_run
+//! # #[cfg(feature = "circuit-breaker")] {
+//! # async fn get() -> Result<(), reqwest::Error> {
+//! use buttress::{Error, circuit_breaker::CircuitBreaker};
+//! use tower::{Service, ServiceBuilder, ServiceExt};
+//!
+//! let breaker = CircuitBreaker::new("orders");
+//! let client = reqwest::Client::new();
+//! let mut orders = ServiceBuilder::new()
+//!     .layer(breaker.layer().http())
+//!     .map_err(Error::Service)
+//!     .map_response(http::Response::<reqwest::Body>::from)
+//!     .service(client.clone());
+//!
+//! let request = client.get("http://orders.local/orders").build()?;
+//! match orders.ready().await {
+//!     Err(error) => eprintln!("not ready: {error}"),
+//!     Ok(orders) => match orders.call(request).await {
+//!         Ok(response) => println!("{}", response.status()),
+//!         Err(Error::Rejected(rejected)) => println!("not called: {rejected}"),
+//!         Err(Error::Service(error)) => println!("failed: {error}"),
+//!     },
+//! }
+//! # Ok(()) }
+//! # }
+//! ```
+//!
+//! Trade-offs: a permit that is held until the body ends makes a concurrency limit count slow
+//! readers too, which is what occupies the service; but it also makes their time part of the
+//! call's. Where only the time to the response's head matters, use
+//! `.classify(ServerErrorsAsFailures)` instead of `.http()`.
 
+mod answer;
 mod classify;
+#[cfg(feature = "timeout")]
 mod deadline;
 mod fields;
 mod keys;
 mod respond;
+#[cfg(feature = "retry")]
 mod retry;
+mod retry_after;
 mod settle;
+
+pub use answer::Http;
+pub use classify::ServerErrorsAsFailures;
+pub use respond::{Fallible, FallibleFuture, Respond, RespondLayer, Responding, RespondingFuture};
+pub use settle::{BodyEnd, HeldBody, OnBodyEnd};

@@ -1,1 +1,232 @@
+//! Calls that end when the body of their response does.
 
+use super::ServerErrorsAsFailures;
+use crate::{
+    classify::{Classify, Outcome},
+    error::Mark,
+    guard::{End, GuardLayer, Held, Policy, Settle, SharedCore, WaitLayer},
+};
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+/// The call ends when the response's body does: until then its permit is held.
+///
+/// The classifier judges the head. A body that ends keeps that judgement, an error in the body is
+/// a failure, and so is nothing else: a body dropped before its end keeps the judgement too. Its
+/// reader has lost interest, or has all it wanted (hyper stops asking when `Content-Length` is
+/// reached, and a `HEAD` request's body is never read); neither says anything about the service.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnBodyEnd<C = ServerErrorsAsFailures>(pub C);
+
+/// How a call whose head has been judged ends with its body.
+pub trait BodyEnd {
+    /// The body has ended, with these trailers if it had any.
+    fn ended(&self, head: Outcome, trailers: Option<&HeaderMap>) -> Outcome;
+
+    /// The body was dropped; `read` is whether any data had come out of it.
+    fn dropped(&self, head: Outcome, read: bool) -> End;
+}
+
+impl<C> BodyEnd for OnBodyEnd<C> {
+    #[inline]
+    fn ended(&self, head: Outcome, _: Option<&HeaderMap>) -> Outcome {
+        head
+    }
+
+    #[inline]
+    fn dropped(&self, head: Outcome, _: bool) -> End {
+        End::Done(head)
+    }
+}
+
+impl<B, E, C> Settle<Response<B>, E> for OnBodyEnd<C>
+where
+    B: Body,
+    C: Classify<Response<B>, E>,
+{
+    type Response<G: Policy> = Response<HeldBody<B, G, Self>>;
+
+    #[inline]
+    fn settle<G: Policy>(
+        held: &mut Held<SharedCore<G, Self>>,
+        result: Result<Response<B>, E>,
+    ) -> Result<Self::Response<G>, E> {
+        hold(held, result, |settle, result| settle.0.classify(result))
+    }
+}
+
+/// Judges the head, and moves the permit into the body unless that has ended already.
+#[inline]
+pub(crate) fn hold<B: Body, E, G: Policy, P: BodyEnd>(
+    held: &mut Held<SharedCore<G, P>>,
+    result: Result<Response<B>, E>,
+    judge: impl FnOnce(&P, Result<&Response<B>, &E>) -> Outcome,
+) -> Result<Response<HeldBody<B, G, P>>, E> {
+    let head = held.during(|held| {
+        let settle = held.strategy()?;
+        Some(judge(settle, result.as_ref()))
+    });
+    let (response, head) = match (result, head) {
+        (Ok(response), Some(head)) => (response, head),
+        // Already settled, as a rejection from below.
+        (Ok(response), None) => return Ok(response.map(HeldBody::free)),
+        (Err(error), head) => {
+            if let Some(head) = head {
+                held.end(End::Done(head));
+            }
+            return Err(error);
+        }
+    };
+    Ok(response.map(|body| {
+        let mut call = Call {
+            held: held.take(),
+            head,
+            read: false,
+        };
+        // Nobody polls a body that says it has ended.
+        if body.is_end_stream() {
+            call.ended(None);
+        }
+        HeldBody {
+            body,
+            call: Some(call),
+        }
+    }))
+}
+
+/// A call whose response is being read.
+struct Call<G: Policy, P: BodyEnd> {
+    held: Held<SharedCore<G, P>>,
+    head: Outcome,
+    read: bool,
+}
+
+impl<G: Policy, P: BodyEnd> Call<G, P> {
+    #[inline]
+    fn ended(&mut self, trailers: Option<&HeaderMap>) {
+        let head = self.head;
+        self.held
+            .end_as(|settle| End::Done(settle.ended(head, trailers)));
+    }
+}
+
+impl<G: Policy, P: BodyEnd> Drop for Call<G, P> {
+    #[inline]
+    fn drop(&mut self) {
+        let (head, read) = (self.head, self.read);
+        self.held.end_as(|settle| settle.dropped(head, read));
+    }
+}
+
+pin_project! {
+    /// A response body that holds its call's permit until it ends or is dropped.
+    ///
+    /// `From<Bytes>` and `Default`, which responders use, make a body that holds nothing.
+    pub struct HeldBody<B, G: Policy, P: BodyEnd> {
+        // Fields drop in order: what the body occupies before the permit for it.
+        #[pin]
+        body: B,
+        call: Option<Call<G, P>>,
+    }
+}
+
+impl<B, G: Policy, P: BodyEnd> HeldBody<B, G, P> {
+    const fn free(body: B) -> Self {
+        Self { body, call: None }
+    }
+}
+
+impl<B: Body, G: Policy, P: BodyEnd> Body for HeldBody<B, G, P> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    #[inline]
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let Some(call) = this.call else {
+            return this.body.poll_frame(cx);
+        };
+        let mark = Mark::set();
+        let (frame, end) = ready!(call.held.during(|_| {
+            let frame = ready!(this.body.as_mut().poll_frame(cx));
+            let end = frame.is_none() || this.body.is_end_stream();
+            Poll::Ready((frame, end))
+        }));
+        match &frame {
+            Some(Err(_)) => match mark.refusal() {
+                Some(rejected) => call.held.end_rejected(&rejected),
+                None => call.held.end(End::Done(Outcome::Failure)),
+            },
+            Some(Ok(frame)) => {
+                let trailers = frame.trailers_ref();
+                call.read |= frame.data_ref().is_some_and(Buf::has_remaining);
+                if end || trailers.is_some() {
+                    call.ended(trailers);
+                }
+            }
+            None => call.ended(None),
+        }
+        Poll::Ready(frame)
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B: From<Bytes>, G: Policy, P: BodyEnd> From<Bytes> for HeldBody<B, G, P> {
+    fn from(bytes: Bytes) -> Self {
+        Self::free(bytes.into())
+    }
+}
+
+impl<B: Default, G: Policy, P: BodyEnd> Default for HeldBody<B, G, P> {
+    fn default() -> Self {
+        Self::free(B::default())
+    }
+}
+
+impl<B: fmt::Debug, G: Policy, P: BodyEnd> fmt::Debug for HeldBody<B, G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldBody")
+            .field("body", &self.body)
+            .field("held", &self.call.as_ref().map(|call| &call.held))
+            .finish()
+    }
+}
+
+impl<G: Clone + Send + Sync + 'static, P> GuardLayer<G, P> {
+    /// The same guard, for HTTP: learning from [`ServerErrorsAsFailures`] and holding the permit
+    /// until the response's body ends.
+    ///
+    /// With a classifier of your own: `.settle(OnBodyEnd(classifier))`.
+    pub fn http(self) -> GuardLayer<G, OnBodyEnd> {
+        self.settle(OnBodyEnd::default())
+    }
+}
+
+impl<G: Clone + Send + Sync + 'static, P> WaitLayer<G, P> {
+    /// The same guard, for HTTP: learning from [`ServerErrorsAsFailures`] and holding the permit
+    /// until the response's body ends.
+    ///
+    /// With a classifier of your own: `.settle(OnBodyEnd(classifier))`.
+    pub fn http(self) -> WaitLayer<G, OnBodyEnd> {
+        self.settle(OnBodyEnd::default())
+    }
+}

@@ -1,0 +1,175 @@
+//! The HTTP response that a rejection becomes.
+
+use super::{Respond, classify::OVERLOADED};
+use crate::error::{Kind, Rejected};
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use std::fmt::Write;
+
+/// Answers a rejection with a status, `Retry-After` and a small problem document (RFC 9457).
+///
+/// | kind | status |
+/// |---|---|
+/// | rate limited | 429, your quota |
+/// | circuit open, overloaded, throttled, not ready | 503, we are short |
+/// | timed out, deadline exceeded | 504 |
+///
+/// - `Retry-After` is there when the policy knows the time: in whole seconds, rounded up, at least
+///   one, so that nobody who obeys comes back early.
+/// - A 503 carries `buttress-overloaded: <kind>`. It says that no work was done for the call, and
+///   is how [`ServerErrorsAsFailures`](super::ServerErrorsAsFailures) tells a server that sheds
+///   load from one that is broken, even where there is no `Retry-After`.
+/// - The body is `application/problem+json` and names the policy. Policies are named after what
+///   they guard; where that must not leave the house, write a closure in place of this.
+/// - The [`Rejected`] itself is in the response's extensions, for layers outside and for logs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Http;
+
+impl<B: From<Bytes>> Respond<Response<B>> for Http {
+    fn respond(&self, rejected: Rejected) -> Response<B> {
+        let status = status(rejected.kind());
+        let mut response = Response::new(B::from(problem(status, &rejected)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
+        if let Some(seconds) = retry_after_seconds(&rejected) {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(OVERLOADED, HeaderValue::from_static(token(rejected.kind())));
+        }
+        response.extensions_mut().insert(rejected);
+        response
+    }
+}
+
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Kind::CircuitOpen | Kind::Overloaded | Kind::Throttled | Kind::NotReady => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Kind::TimedOut | Kind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+fn token(kind: Kind) -> &'static str {
+    match kind {
+        Kind::CircuitOpen => "circuit-open",
+        Kind::Throttled => "throttled",
+        Kind::NotReady => "not-ready",
+        _ => "overloaded",
+    }
+}
+
+fn retry_after_seconds(rejected: &Rejected) -> Option<u64> {
+    let after = rejected.retry_after()?;
+    let started = u64::from(after.subsec_nanos() > 0);
+    Some(after.as_secs().saturating_add(started).max(1))
+}
+
+/// Two of the types are those of draft-ietf-httpapi-ratelimit-headers, with its member
+/// `violated-policies`; for the rest the status says it all, which is what `about:blank` means.
+fn problem(status: StatusCode, rejected: &Rejected) -> Bytes {
+    let (kind, policy) = (rejected.kind(), rejected.policy());
+    let (r#type, title) = match kind {
+        Kind::RateLimited => (
+            "https://iana.org/assignments/http-problem-types#quota-exceeded",
+            "Quota exceeded",
+        ),
+        Kind::Overloaded => (
+            "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+            "Temporarily reduced capacity",
+        ),
+        _ => ("about:blank", status.canonical_reason().unwrap_or_default()),
+    };
+    let mut json = String::with_capacity(256);
+    // Writing to a string cannot fail.
+    let _ = write!(
+        json,
+        r#"{{"type":"{type}","title":"{title}","status":{},"detail":""#,
+        status.as_u16()
+    );
+    escape(&mut json, policy);
+    let _ = write!(json, ": {kind}\"");
+    if kind == Kind::RateLimited {
+        json.push_str(r#","violated-policies":[""#);
+        escape(&mut json, policy);
+        json.push_str(r#""]"#);
+    }
+    json.push('}');
+    json.into()
+}
+
+/// The inside of a JSON string (RFC 8259, section 7).
+fn escape(json: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            c if c < ' ' => {
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const KINDS: [(Kind, u16); 7] = [
+        (Kind::RateLimited, 429),
+        (Kind::CircuitOpen, 503),
+        (Kind::Overloaded, 503),
+        (Kind::Throttled, 503),
+        (Kind::NotReady, 503),
+        (Kind::TimedOut, 504),
+        (Kind::DeadlineExceeded, 504),
+    ];
+
+    #[test]
+    fn every_kind_is_answered_with_its_status_and_the_marker_is_on_503_only() {
+        for (kind, status) in KINDS {
+            let rejected = Rejected::new(kind, "orders");
+            let response: Response<Bytes> = Http.respond(rejected);
+            assert_eq!(response.status(), status, "{kind}");
+            assert_eq!(response.headers().contains_key(OVERLOADED), status == 503);
+            assert_eq!(response.extensions().get(), Some(&rejected));
+            assert!(!response.headers().contains_key("retry-after"));
+        }
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_and_never_zero() {
+        for (millis, seconds) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_999, "60")] {
+            let rejected = Rejected::new(Kind::RateLimited, "orders")
+                .with_retry_after(Duration::from_millis(millis));
+            let response: Response<Bytes> = Http.respond(rejected);
+            assert_eq!(response.headers()["retry-after"], seconds);
+        }
+        let rejected = Rejected::new(Kind::CircuitOpen, "orders").with_retry_after(Duration::MAX);
+        assert!(retry_after_seconds(&rejected) > Some(18_000_000_000));
+    }
+
+    #[test]
+    fn the_body_is_a_problem_document_whatever_the_name_of_the_policy() {
+        for policy in ["orders", "a \"quoted\" \\ name\n\u{1}", "straße"] {
+            for (kind, status) in KINDS {
+                let response: Response<Bytes> = Http.respond(Rejected::new(kind, policy));
+                let json: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+                assert_eq!(json["status"], status);
+                assert_eq!(json["detail"], format!("{policy}: {kind}"));
+                assert!(json["type"].is_string() && json["title"].is_string());
+                let violated = json.get("violated-policies").map(|list| &list[0]);
+                assert_eq!(
+                    violated.is_some_and(|name| name == policy),
+                    kind == Kind::RateLimited
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The HTTP adapters over real TCP: axum as the server, hyper and reqwest as clients.
+#![cfg(feature = "http")]
+#![allow(missing_docs)]
+
+#[path = "http/tally.rs"]
+mod tally;
+
+#[path = "http/client.rs"]
+mod client;
+#[path = "http/server.rs"]
+mod server;
