@@ -1,0 +1,55 @@
+//! A panic of the application's code is an end of its own.
+
+use crate::support::*;
+use buttress::{GuardLayer, Outcome, guard::End};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tokio_test::{assert_pending, task::spawn};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+const PANICKED: [(&str, Event); 2] = [("a", Admit), ("a", Settle(End::Panicked))];
+
+fn panics<T>(f: impl FnOnce() -> T) {
+    assert!(catch_unwind(AssertUnwindSafe(f)).is_err());
+}
+
+#[test]
+fn in_the_call_of_the_service() {
+    let log = Log::default();
+    let inner = service_fn(|_: usize| -> std::future::Ready<Result<usize, E>> { panic!("call") });
+    let mut service = GuardLayer::new(Spy::new("a", &log)).layer(inner);
+    panics(|| service.call(1));
+    assert_eq!(log.take(), PANICKED);
+}
+
+#[tokio::test]
+async fn in_the_poll_of_the_service() {
+    let log = Log::default();
+    let inner = service_fn(async |_: usize| -> Result<usize, E> { panic!("poll") });
+    let service = GuardLayer::new(Spy::new("a", &log)).layer(inner);
+    assert!(tokio::spawn(service.oneshot(1)).await.is_err());
+    assert_eq!(log.take(), PANICKED);
+}
+
+#[test]
+fn in_the_classifier() {
+    let log = Log::default();
+    let classifier = |_: Result<&usize, &E>| -> Outcome { panic!("classifier") };
+    let layer = GuardLayer::new(Spy::new("a", &log)).classify(classifier);
+    let mut call = spawn(layer.layer(Steps(Log::default())).call(1));
+    panics(|| call.poll());
+    drop(call);
+    assert_eq!(log.take(), PANICKED);
+}
+
+#[test]
+fn elsewhere_it_is_only_a_cancelled_call() {
+    let log = Log::default();
+    let mut service = GuardLayer::new(Spy::new("a", &log)).layer(Steps(Log::default()));
+    panics(|| {
+        let mut call = spawn(service.call(2));
+        assert_pending!(call.poll());
+        panic!("the caller's own");
+    });
+    let cancelled = ("a", Settle(End::Cancelled));
+    assert_eq!(log.take(), [("a", Admit), ("a", Suspend), cancelled]);
+}
