@@ -1,6 +1,6 @@
 //! The HTTP adapters over real TCP: axum as the server, hyper and reqwest as clients.
 #![cfg(feature = "http")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 #[path = "http/tally.rs"]
 mod tally;

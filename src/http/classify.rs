@@ -1,11 +1,12 @@
 //! What a response says about the service that sent it.
 
-use super::retry_after::retry_after;
 use crate::{
     classify::{Classify, Outcome},
+    clock::wall_clock,
     error::{Kind, Rejected},
 };
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use std::time::Duration;
 
 /// The header that marks a rejection by [`Http`](super::Http).
 pub(crate) const OVERLOADED: HeaderName = HeaderName::from_static("buttress-overloaded");
@@ -88,10 +89,22 @@ fn server_error(status: StatusCode, headers: &HeaderMap) -> Outcome {
     }
 }
 
+/// When the server wants to be asked again: `Retry-After`, as seconds or as a date (RFC 9110,
+/// section 10.2.3). A date that has passed means now; what cannot be read was not said.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than fit mean a very long time, not nothing.
+        let seconds = value.parse().unwrap_or(u64::MAX);
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(wall_clock()).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn classify(status: u16, headers: &[(&'static str, &str)]) -> Outcome {
         let mut response = Response::builder().status(status);
@@ -146,5 +159,26 @@ mod tests {
             let got = Classify::<_, ()>::classify(&ServerErrorsAsFailures, Ok(&response));
             assert_eq!(got, outcome);
         }
+    }
+
+    // case 28
+    #[test]
+    fn retry_after_is_read_as_seconds_or_date_and_garbage_is_nothing() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, value.parse().unwrap());
+            retry_after(&headers)
+        };
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!((read("0"), read(" 12 ")), (seconds(0), seconds(12)));
+        assert_eq!(read("99999999999999999999999"), seconds(u64::MAX));
+        assert_eq!(read("Wed, 21 Oct 2015 07:28:00 GMT"), seconds(0));
+        for garbage in ["", "-1", "+5", "1.5", "soon", "12 s", "0x10"] {
+            assert_eq!(read(garbage), None, "{garbage}");
+        }
+        let later = read(&httpdate::fmt_http_date(
+            wall_clock() + Duration::from_secs(60),
+        ));
+        assert!(later > seconds(58) && later <= seconds(60), "{later:?}");
     }
 }

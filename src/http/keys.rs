@@ -1,1 +1,267 @@
+//! Which state an HTTP request belongs to.
 
+use super::TrustedProxies;
+use crate::key::Key;
+use http::{HeaderName, Request};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    marker::PhantomData,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    ops::Deref,
+};
+
+/// The address of the connection's other end, in a request's extensions.
+///
+/// For servers that leave no such extension themselves; put it in where the connection is accepted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct PeerAddr(pub SocketAddr);
+
+impl Deref for PeerAddr {
+    type Target = SocketAddr;
+    fn deref(&self) -> &SocketAddr {
+        &self.0
+    }
+}
+
+/// One state per client address.
+///
+/// The client is the connection's other end, unless that is a proxy of yours: then it is whoever
+/// the proxy says it was, and so on until an address that is not trusted. Without trusted proxies
+/// `X-Forwarded-For` is not looked at, because anyone can send it.
+///
+/// The peer's address comes from the request's extensions: any type there that dereferences to a
+/// `SocketAddr` will do, such as axum's `ConnectInfo`:
+///
+/// ```no_run
+/// # #[cfg(feature = "rate-limit")]
+/// # async fn serve(listener: tokio::net::TcpListener) -> Result<(), Box<dyn std::error::Error>> {
+/// use axum::{Router, extract::{ConnectInfo, Request}, routing::get};
+/// use buttress::http::{ClientAddr, Http, RespondLayer, TrustedProxies};
+/// use buttress::rate_limit::RateLimiter;
+/// use std::{net::SocketAddr, time::Duration};
+///
+/// let client = ClientAddr::from_extension::<ConnectInfo<SocketAddr>>()
+///     .behind(TrustedProxies::parse("10.0.0.0/8, ::1")?);
+/// let limiter = RateLimiter::builder("per client", 100, Duration::from_secs(60))
+///     .keyed(client)
+///     .build()?;
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "in" }))
+///     .layer(RespondLayer::new(Http, limiter.layer()));
+/// axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+/// # Ok(()) }
+/// ```
+///
+/// Requests without that extension share one state: a server that is set up wrongly is limited too
+/// much rather than not at all.
+pub struct ClientAddr<P = PeerAddr> {
+    proxies: TrustedProxies,
+    forwarded: bool,
+    ipv6_prefix: u8,
+    peer: PhantomData<fn() -> P>,
+}
+
+impl ClientAddr {
+    /// Reads the peer's address from a [`PeerAddr`] in the request's extensions.
+    pub fn new() -> Self {
+        Self::from_extension()
+    }
+
+    /// Reads the peer's address from an extension of another type, axum's
+    /// `ConnectInfo<SocketAddr>` for one.
+    pub fn from_extension<P: Deref<Target = SocketAddr>>() -> ClientAddr<P> {
+        ClientAddr {
+            proxies: TrustedProxies::default(),
+            forwarded: false,
+            ipv6_prefix: 64,
+            peer: PhantomData,
+        }
+    }
+}
+
+impl<P> ClientAddr<P> {
+    /// Believes `X-Forwarded-For` as far as these proxies wrote it. Default: none is trusted.
+    #[must_use]
+    pub fn behind(self, proxies: TrustedProxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// Reads `Forwarded` (RFC 7239) in place of `X-Forwarded-For`.
+    ///
+    /// One of the two and never both: a proxy that writes the one passes the other on as the client
+    /// sent it.
+    #[must_use]
+    pub fn forwarded(self) -> Self {
+        Self {
+            forwarded: true,
+            ..self
+        }
+    }
+
+    /// How many leading bits of an IPv6 address make a client. Default: 64, because that is the
+    /// smallest network a site is given (RFC 6177), and all of its 2^64 addresses are its to use:
+    /// a limit per address would be no limit. 128 and above: every address for itself.
+    #[must_use]
+    pub fn ipv6_prefix(self, bits: u8) -> Self {
+        Self {
+            ipv6_prefix: bits,
+            ..self
+        }
+    }
+}
+
+impl<P: Deref<Target = SocketAddr> + Send + Sync + 'static> ClientAddr<P> {
+    /// The client's address, in full; an IPv4 address in IPv6 clothes comes out as IPv4.
+    pub fn address<B>(&self, req: &Request<B>) -> Option<IpAddr> {
+        let peer = req.extensions().get::<P>()?.ip().to_canonical();
+        Some(self.proxies.client(peer, req.headers(), self.forwarded))
+    }
+
+    fn network(&self, client: IpAddr) -> IpAddr {
+        let IpAddr::V6(client) = client else {
+            return client;
+        };
+        let ignored = 128_u32.saturating_sub(self.ipv6_prefix.into());
+        let mask = u128::MAX.checked_shl(ignored).unwrap_or(0);
+        IpAddr::V6(Ipv6Addr::from_bits(client.to_bits() & mask))
+    }
+}
+
+impl<B, P: Deref<Target = SocketAddr> + Send + Sync + 'static> Key<Request<B>> for ClientAddr<P> {
+    #[inline]
+    fn hash<H: Hasher>(&self, req: &Request<B>, hasher: &mut H) {
+        let client = self.address(req).map(|client| self.network(client));
+        client.hash(hasher);
+    }
+}
+
+impl Default for ClientAddr {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P> Clone for ClientAddr<P> {
+    fn clone(&self) -> Self {
+        Self {
+            proxies: self.proxies.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<P> fmt::Debug for ClientAddr<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientAddr")
+            .field("proxies", &self.proxies)
+            .field("forwarded", &self.forwarded)
+            .field("ipv6_prefix", &self.ipv6_prefix)
+            .finish()
+    }
+}
+
+/// One state per value of a header: an API key, a tenant.
+///
+/// Put the layer behind what has checked the header: whoever can make up values makes up quotas.
+/// Requests without the header share one state; of several lines the first counts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HeaderKey(pub HeaderName);
+
+impl<B> Key<Request<B>> for HeaderKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, req: &Request<B>, hasher: &mut H) {
+        req.headers().get(&self.0).hash(hasher);
+    }
+}
+
+/// One state per path, without the query.
+///
+/// Paths with an id in them are as many as there are ids. For the route's pattern use a closure
+/// over what the router leaves in the extensions, in axum `MatchedPath`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PathKey;
+
+impl<B> Key<Request<B>> for PathKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, req: &Request<B>, hasher: &mut H) {
+        req.uri().path().hash(hasher);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyHash;
+    use proptest::prelude::*;
+
+    fn from(peer: &str, headers: &[(&'static str, &[u8])]) -> Request<()> {
+        let mut request = Request::get("/some/path?query");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let peer = PeerAddr(SocketAddr::new(peer.parse().unwrap(), 4711));
+        request.extension(peer).body(()).unwrap()
+    }
+
+    fn same<K: Key<Request<()>>>(key: &K, a: &Request<()>, b: &Request<()>) -> bool {
+        KeyHash::of(key, a) == KeyHash::of(key, b)
+    }
+
+    #[test]
+    fn ipv6_clients_are_networks_and_ipv4_ones_are_addresses() {
+        let (a, b) = (from("2001:db8::1", &[]), from("2001:db8::ffff:2", &[]));
+        let other = from("2001:db8:0:1::1", &[]);
+        assert!(same(&ClientAddr::new(), &a, &b));
+        assert!(!same(&ClientAddr::new(), &a, &other));
+        for bits in [128, u8::MAX] {
+            assert!(!same(&ClientAddr::new().ipv6_prefix(bits), &a, &b));
+        }
+        assert!(same(&ClientAddr::new().ipv6_prefix(0), &a, &other));
+        let (four, mapped) = (from("10.0.0.1", &[]), from("::ffff:10.0.0.1", &[]));
+        assert!(same(&ClientAddr::new(), &four, &mapped));
+        assert!(!same(&ClientAddr::new(), &four, &from("10.0.0.2", &[])));
+    }
+
+    #[test]
+    fn requests_of_unknown_peers_share_one_state() {
+        let nobody = Request::get("/").body(()).unwrap();
+        assert_eq!(ClientAddr::new().address(&nobody), None);
+        assert!(same(&ClientAddr::new(), &nobody, &nobody));
+        assert!(!same(&ClientAddr::new(), &nobody, &from("10.0.0.1", &[])));
+    }
+
+    #[test]
+    fn header_and_path_are_keys() {
+        let key = HeaderKey(HeaderName::from_static("x-api-key"));
+        let with = |value: &'static [u8]| from("10.0.0.1", &[("x-api-key", value)]);
+        assert!(same(&key, &with(b"a"), &with(b"a")));
+        assert!(!same(&key, &with(b"a"), &with(b"b")));
+        assert!(!same(&key, &with(b""), &from("10.0.0.1", &[])));
+        let path = Request::get("/some/path").body(()).unwrap();
+        assert!(same(&PathKey, &with(b"a"), &path));
+        assert!(!same(&PathKey, &path, &Request::get("/").body(()).unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn headers_never_change_the_key_when_the_peer_is_not_trusted(
+            peer: IpAddr,
+            lines in prop::collection::vec("[ -~]{0,40}", 0..4),
+            spoofed: IpAddr,
+        ) {
+            let proxies = TrustedProxies::parse("10.0.0.0/8, fd00::/8").unwrap();
+            prop_assume!(!proxies.trust(peer));
+            let spoofed = [spoofed.to_string(), format!("for=\"{spoofed}\"")];
+            let lines = lines.iter().chain(&spoofed);
+            let headers: Vec<_> = lines
+                .flat_map(|l| [("x-forwarded-for", l.as_bytes()), ("forwarded", l.as_bytes())])
+                .collect();
+            let (honest, liar) = (from(&peer.to_string(), &[]), from(&peer.to_string(), &headers));
+            for key in [ClientAddr::new(), ClientAddr::new().forwarded()] {
+                prop_assert!(same(&key, &honest, &liar));
+                prop_assert!(same(&key.behind(proxies.clone()), &honest, &liar));
+            }
+        }
+    }
+}

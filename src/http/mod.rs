@@ -58,14 +58,20 @@ mod classify;
 #[cfg(feature = "timeout")]
 mod deadline;
 mod fields;
+#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 mod keys;
+#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
+mod proxies;
 mod respond;
 #[cfg(feature = "retry")]
 mod retry;
-mod retry_after;
 mod settle;
 
 pub use answer::Http;
 pub use classify::ServerErrorsAsFailures;
+#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
+pub use keys::{ClientAddr, HeaderKey, PathKey, PeerAddr};
+#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
+pub use proxies::TrustedProxies;
 pub use respond::{Fallible, FallibleFuture, Respond, RespondLayer, Responding, RespondingFuture};
 pub use settle::{BodyEnd, HeldBody, OnBodyEnd};

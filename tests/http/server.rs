@@ -161,9 +161,8 @@ async fn an_error_in_the_body_is_a_failure_and_a_panic_is_a_panic() {
         Body::from_stream(stream::iter(frames))
     };
     let panics = || async {
-        Body::from_stream(stream::once(async {
-            Ok::<&str, Infallible>(panic!("in the body"))
-        }))
+        let frame = |n: u32| -> Result<String, Infallible> { panic!("in frame {n} of the body") };
+        Body::from_stream(stream::iter([1]).map(frame))
     };
     let app = Router::new().route("/broken", get(broken));
     let app = guarded(&tally, app.route("/panics", get(panics)));
