@@ -35,7 +35,9 @@ pub use guard::{Guard, GuardLayer, Policy, WaitLayer};
 pub use key::{Global, Key};
 
 // pub use circuit_breaker::CircuitBreaker;
-// pub use rate_limit::RateLimiter;
-// pub use retry::Retry;
+#[cfg(feature = "rate-limit")]
+pub use rate_limit::RateLimiter;
+#[cfg(feature = "retry")]
+pub use retry::Retry;
 #[cfg(feature = "timeout")]
 pub use timeout::Timeout;

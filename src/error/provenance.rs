@@ -43,6 +43,14 @@ impl Mark {
             LAST.get()
         }
     }
+
+    /// Takes back the refusals made since: the error was swallowed, and another attempt made. What
+    /// that ends with must not look like a refusal to whoever polls further out.
+    #[allow(dead_code)] // which features use it depends on which are on
+    #[inline]
+    pub(crate) fn forget(self) {
+        REFUSALS.set(self.0);
+    }
 }
 
 #[cfg(test)]
@@ -59,5 +67,14 @@ mod tests {
         let _: Rejected = refuse(rejected);
         assert_eq!(mark.refusal(), Some(rejected));
         assert_eq!(Mark::set().refusal(), None);
+    }
+
+    #[test]
+    fn a_refusal_that_was_swallowed_is_not_seen_further_out() {
+        let outer = Mark::set();
+        let inner = Mark::set();
+        let _: Rejected = refuse(Rejected::new(Kind::TimedOut, "search"));
+        inner.forget();
+        assert_eq!(outer.refusal(), None);
     }
 }

@@ -1,0 +1,225 @@
+//! How many retries a target can bear: pure, shared by whoever calls it.
+//!
+//! Retrying multiplies load by the number of attempts exactly when there is too much of it. A
+//! budget bounds that: retries are paid for by successes. After Finagle's `RetryBudget`, gRPC's
+//! retry throttling (proposal A6) and "Addressing Cascading Failures" in Google's SRE book, with
+//! two differences: only a success pays (Finagle takes a deposit for every request, so that a
+//! dead service goes on earning retries), and a retry is paid for before its wait and not after
+//! it, so that a crowd of callers waiting to come back has been counted.
+
+use crate::{clock::Time, error::InvalidConfig};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// What the retries to one target are paid from. Clones share the balance: give one to every policy
+/// that calls the same target.
+///
+/// ```
+/// use buttress::retry::{Budget, Retry};
+///
+/// let orders = Budget::builder().ratio(0.2).cap(100).build()?;
+/// let reads = Retry::builder("orders.read").budget(orders.clone()).build()?;
+/// let writes = Retry::builder("orders.write").budget(orders).build()?;
+/// # Ok::<_, buttress::InvalidConfig>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    /// In millionths of a retry.
+    deposit: u64,
+    cap: u64,
+    /// The time between retries that need no token, if there are such.
+    floor_every: Option<Duration>,
+    balance: AtomicU64,
+    /// Successes less failures since the floor last granted a retry, within `CREDIT`.
+    credit: AtomicI32,
+    last_grant: AtomicU64,
+}
+
+/// One retry. Integers, because tenths do not add up in floats; millionths, so that a ratio of 0.6
+/// is 0.6.
+const TOKEN: u64 = 1_000_000;
+
+/// How far the memory of successes and failures goes. It is short, so that ten failures in a row
+/// are enough to know a dead service by, and ten successes to trust it again.
+const CREDIT: i32 = 10;
+
+/// The floor has not granted anything yet. As a time it is so far ahead of any other that the clock
+/// must have been set back, which is what lets the first grant through.
+const NEVER: u64 = u64::MAX;
+
+/// A retry that has been paid for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Paid {
+    /// From the balance.
+    Token,
+    /// By the floor.
+    Floor,
+}
+
+impl Budget {
+    /// The defaults of [`Builder`].
+    pub fn new() -> Self {
+        Builder::default().make()
+    }
+
+    /// A budget of other terms.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// How many retries it would pay for now.
+    pub fn balance(&self) -> f64 {
+        self.0.balance.load(Relaxed) as f64 / TOKEN as f64
+    }
+
+    /// A call succeeded. While the budget is full and all is well, this only reads.
+    #[inline]
+    pub(crate) fn success(&self) {
+        let state = &*self.0;
+        if state.balance.load(Relaxed) < state.cap {
+            self.pay_in(state.deposit);
+        }
+        if state.credit.load(Relaxed) < CREDIT {
+            let more = |credit| (credit < CREDIT).then_some(credit + 1);
+            let _ = state.credit.fetch_update(Relaxed, Relaxed, more);
+        }
+    }
+
+    /// An attempt failed.
+    pub(crate) fn failure(&self) {
+        let less = |credit| (credit > -CREDIT).then_some(credit - 1);
+        let _ = self.0.credit.fetch_update(Relaxed, Relaxed, less);
+    }
+
+    /// Pays for one retry, if it can.
+    pub(crate) fn withdraw(&self, now: Time) -> Option<Paid> {
+        let less = |balance: u64| balance.checked_sub(TOKEN);
+        let paid = self.0.balance.fetch_update(Relaxed, Relaxed, less);
+        match paid {
+            Ok(_) => Some(Paid::Token),
+            Err(_) => self.floor(now).then_some(Paid::Floor),
+        }
+    }
+
+    /// The retry was not made after all. The floor's are not given back: it counts by time.
+    pub(crate) fn give_back(&self, paid: Paid) {
+        if paid == Paid::Token {
+            self.pay_in(TOKEN);
+        }
+    }
+
+    fn pay_in(&self, amount: u64) {
+        let cap = self.0.cap;
+        let more = |balance: u64| {
+            let more = balance.saturating_add(amount).min(cap);
+            (more > balance).then_some(more)
+        };
+        let _ = self.0.balance.fetch_update(Relaxed, Relaxed, more);
+    }
+
+    /// A retry now and then for callers too rare to fill a budget; but none for a service that is
+    /// failing more than it succeeds, or every one of a thousand idle clients would have its own.
+    #[cold]
+    fn floor(&self, now: Time) -> bool {
+        let state = &*self.0;
+        let Some(every) = state.floor_every else {
+            return false;
+        };
+        let last = state.last_grant.load(Relaxed);
+        // A clock may go back; a grant far in the future must not end the floor for good.
+        let due = now >= Time(last).after(every) || Time(last).since(now) > every;
+        if !due || state.credit.load(Relaxed) < 0 {
+            return false;
+        }
+        let granted = state
+            .last_grant
+            .compare_exchange(last, now.0, Relaxed, Relaxed)
+            .is_ok();
+        if granted {
+            state.credit.store(0, Relaxed);
+        }
+        granted
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The terms of a [`Budget`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    ratio: f64,
+    cap: u32,
+    floor: u32,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            ratio: 0.1,
+            cap: 10,
+            floor: 1,
+        }
+    }
+}
+
+impl Builder {
+    /// Retries that each success pays for: 0.1 by default, so that retries never add more than a
+    /// tenth to the load of a service that works, and stop when more than one call in eleven
+    /// fails. From 0 to 1000.
+    #[must_use]
+    pub fn ratio(self, ratio: f64) -> Self {
+        Self { ratio, ..self }
+    }
+
+    /// The most retries that can be saved up: 10 by default, enough to get over a connection that
+    /// breaks with some calls on it. A budget starts full.
+    #[must_use]
+    pub fn cap(self, cap: u32) -> Self {
+        Self { cap, ..self }
+    }
+
+    /// Retries per second that an empty budget pays for all the same: 1 by default, for callers so
+    /// rare that their successes never add up. They are granted only while there have been no
+    /// fewer successes than failures since the last one, so that a dead service gets none. 0 for
+    /// none ever.
+    #[must_use]
+    pub fn floor(self, floor: u32) -> Self {
+        Self { floor, ..self }
+    }
+
+    /// The budget, full.
+    ///
+    /// # Errors
+    /// If the ratio is not a number from 0 to 1000.
+    pub fn build(self) -> Result<Budget, InvalidConfig> {
+        let valid = (0.0..=1000.0).contains(&self.ratio);
+        InvalidConfig::check(valid, "retry budget", "ratio", self.ratio, "from 0 to 1000")?;
+        Ok(self.make())
+    }
+
+    fn make(self) -> Budget {
+        let cap = u64::from(self.cap) * TOKEN;
+        let every = (self.floor > 0).then(|| Duration::from_secs(1) / self.floor);
+        Budget(Arc::new(State {
+            // Rounded, not cut off: 0.6 as a float is a little less than that.
+            deposit: (self.ratio * TOKEN as f64).round() as u64,
+            cap,
+            floor_every: every,
+            balance: AtomicU64::new(cap),
+            credit: AtomicI32::new(0),
+            last_grant: AtomicU64::new(NEVER),
+        }))
+    }
+}

@@ -1,0 +1,164 @@
+//! The course of one call through its attempts: whether there is another one, and when.
+
+use super::{Core, Hint, budget::Budget, budget::Paid};
+use crate::{
+    classify::Outcome,
+    clock::{Now, Time},
+    context,
+    error::{Kind, Rejected},
+};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+/// What an attempt's end means for the next one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    /// The call is over, and paid into the budget.
+    Succeeded,
+    /// The call is over.
+    Final,
+    /// It failed, and asked to be left alone for this long.
+    Failed(Option<Duration>),
+}
+
+impl From<Outcome> for Verdict {
+    #[inline]
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Succeeded,
+            Outcome::Ignored => Self::Final,
+            Outcome::Failure => Self::Failed(None),
+            Outcome::Overloaded { retry_after } => Self::Failed(retry_after),
+        }
+    }
+}
+
+impl From<Rejected> for Verdict {
+    /// A policy below that refuses a call has its reasons, and they still hold a moment later: to
+    /// ask again would cost the budget, and get the same answer. A timeout is the end of an
+    /// attempt like any other.
+    fn from(rejected: Rejected) -> Self {
+        match rejected.kind() {
+            Kind::TimedOut => Self::Failed(None),
+            _ => Self::Final,
+        }
+    }
+}
+
+/// Where a call is. Dropped while it waits, it gives its retry back.
+#[derive(Debug)]
+pub(super) struct Course {
+    /// The first is 1.
+    pub(super) attempt: u32,
+    /// Retries since the backoff last began at its initial wait, and the last wait.
+    step: u32,
+    last: Option<Duration>,
+    deadline: Option<Time>,
+    paid: Option<Withdrawal>,
+}
+
+#[derive(Debug)]
+struct Withdrawal(Budget, Paid);
+
+impl Drop for Withdrawal {
+    fn drop(&mut self) {
+        self.0.give_back(self.1);
+    }
+}
+
+impl Course {
+    #[inline]
+    pub(super) fn begin() -> Self {
+        Self {
+            attempt: 1,
+            step: 0,
+            last: None,
+            // Of the context in which the call was made: its future may be polled in another.
+            deadline: context::current().deadline,
+            paid: None,
+        }
+    }
+
+    /// When the call's caller stops waiting.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// Runs one call or poll of the present attempt.
+    #[inline]
+    pub(super) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        if self.attempt == 1 {
+            return f();
+        }
+        let mut context = context::current();
+        context.attempt = self.attempt;
+        context.enter(f)
+    }
+
+    /// The attempt failed: how long to wait before the next one, if there is one and it is paid for.
+    pub(super) fn wait(&mut self, core: &Core, hint: Hint, now: &Now) -> Option<Duration> {
+        if self.attempt >= core.attempts {
+            return self.give_up(core);
+        }
+        let Some(wait) = self.backoff(core, hint) else {
+            return self.give_up(core);
+        };
+        if let Some(deadline) = self.deadline
+            && now.get().after(wait) >= deadline
+        {
+            return self.give_up(core);
+        }
+        let Some(paid) = core.budget.withdraw(now.get()) else {
+            core.budget_exhausted.fetch_add(1, Relaxed);
+            return None;
+        };
+        self.paid = Some(Withdrawal(core.budget.clone(), paid));
+        self.attempt += 1;
+        Some(wait)
+    }
+
+    /// The failure is the call's answer.
+    #[cold]
+    pub(super) fn give_up<T>(&mut self, core: &Core) -> Option<T> {
+        self.paid = None;
+        core.gave_up.fetch_add(1, Relaxed);
+        None
+    }
+
+    /// The attempt that was waited for starts now, and its retry is spent.
+    pub(super) fn start(&mut self, core: &Core) {
+        if let Some(paid) = self.paid.take() {
+            std::mem::forget(paid);
+            core.retries.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn backoff(&mut self, core: &Core, hint: Hint) -> Option<Duration> {
+        let (floor, exact) = match hint {
+            Hint::Stop => return None,
+            Hint::None => (None, false),
+            Hint::After(floor) => (Some(floor), false),
+            Hint::Exactly(wait) => (Some(wait), true),
+        };
+        if floor.is_some_and(|floor| floor > core.max_retry_after) {
+            return None;
+        }
+        if let (Some(wait), true) = (floor, exact) {
+            (self.step, self.last) = (0, None);
+            return Some(wait);
+        }
+        self.step = self.step.saturating_add(1);
+        let wait = core.backoff.wait(self.step, self.last, core.dice.unit());
+        self.last = Some(wait);
+        Some(match floor {
+            None => wait,
+            // Never early, and not all at once either.
+            Some(floor) => spread(wait.max(floor), core.dice.unit()),
+        })
+    }
+}
+
+/// Up to a tenth more than `wait`.
+fn spread(wait: Duration, unit: f64) -> Duration {
+    let more = (wait / 10).as_nanos() as f64 * unit;
+    wait.saturating_add(Duration::from_nanos(more as u64))
+}

@@ -1,0 +1,103 @@
+//! Attempts at a closure: no tower, no request to keep.
+
+use super::{
+    Hint, Retry,
+    course::{Course, Verdict},
+};
+use crate::{
+    classify::{Classify, ErrorsAsFailures},
+    clock::Now,
+    error::Mark,
+};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::atomic::Ordering::Relaxed,
+};
+use tokio::time::sleep_until;
+
+impl Retry {
+    /// Runs `op`, and again if it fails: every `Err` is a failure, unless a policy inside made it.
+    ///
+    /// The error need not be able to hold a [`Rejected`](crate::Rejected): a retry makes none.
+    ///
+    /// # Errors
+    /// What the last attempt returned.
+    pub async fn run<T, E>(&self, op: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
+        self.run_classified(ErrorsAsFailures, op).await
+    }
+
+    /// Runs `op`, and again if this classifier takes its end for a failure.
+    ///
+    /// ```
+    /// use buttress::{Outcome, retry::Retry};
+    /// use std::io;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let only_resets = |result: Result<&(), &io::Error>| match result {
+    ///     Ok(()) => Outcome::Success,
+    ///     Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Outcome::Failure,
+    ///     Err(_) => Outcome::Ignored,
+    /// };
+    /// let retry = Retry::new("store");
+    /// let missing = async || Err(io::Error::from(io::ErrorKind::NotFound));
+    /// match retry.run_classified(only_resets, missing).await {
+    ///     Ok(()) => println!("stored"),
+    ///     Err(error) => println!("not stored: {error}"),
+    /// }
+    /// # assert_eq!(retry.snapshot().retries, 0);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the last attempt returned.
+    pub async fn run_classified<T, E>(
+        &self,
+        classifier: impl Classify<T, E>,
+        mut op: impl AsyncFnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let core = &*self.0;
+        let mut course = Course::begin();
+        loop {
+            course.start(core);
+            let (result, verdict, mark) = {
+                let op = &mut op;
+                let mut call = pin!(course.enter(move || op()));
+                poll_fn(|cx| {
+                    let mark = Mark::set();
+                    let result = course.enter(|| call.as_mut().poll(cx));
+                    result.map(|result| {
+                        let refusal = mark.refusal().filter(|_| result.is_err());
+                        let verdict = match refusal {
+                            Some(rejected) => rejected.into(),
+                            None => classifier.classify(result.as_ref()).into(),
+                        };
+                        (result, verdict, mark)
+                    })
+                })
+                .await
+            };
+            let retry_after = match verdict {
+                Verdict::Failed(retry_after) => retry_after,
+                Verdict::Final => return result,
+                Verdict::Succeeded => {
+                    core.budget.success();
+                    return result;
+                }
+            };
+            core.failed_attempts.fetch_add(1, Relaxed);
+            core.budget.failure();
+            let hint = retry_after.map_or(Hint::None, Hint::After);
+            let now = Now::lazy();
+            let Some(wait) = course.wait(core, hint, &now) else {
+                return result;
+            };
+            mark.forget();
+            drop(result);
+            if !wait.is_zero() {
+                sleep_until(now.get().after(wait).to_instant()).await;
+            }
+        }
+    }
+}
