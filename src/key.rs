@@ -29,6 +29,11 @@ impl<Req, K: Hash, F: Fn(&Req) -> K> Key<Req> for F {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Global;
 
+impl<Req> Key<Req> for Global {
+    #[inline]
+    fn hash<H: Hasher>(&self, _: &Req, _: &mut H) {}
+}
+
 /// A request's key, hashed.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) struct KeyHash(pub(crate) u64);

@@ -1,0 +1,169 @@
+use super::{Inner, One, RateLimiter, State, gcra::Pace, global, keyed, wait::Lines};
+use crate::{
+    Global, InvalidConfig, Name,
+    clock::nanos,
+    shared::{Padded, lanes},
+};
+use std::{sync::Arc, time::Duration};
+
+/// How admissions are counted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// No window, wherever it starts, admits more than the quota. The default, because it is what a
+    /// quota is usually taken to mean.
+    #[default]
+    SlidingWindow,
+    /// The generic cell rate algorithm: `quota / window` calls per second, evenly spaced, and up to
+    /// `burst` at once after a pause.
+    ///
+    /// Smoother than a window and eight bytes of state per key; but a window may see up to
+    /// `burst + quota` calls: those of a full burst, and those that fall due while it lasts.
+    Gcra {
+        /// How many calls may come at once, at least 1. With 1 no two calls are closer than
+        /// `window / quota`.
+        burst: u32,
+    },
+}
+
+/// The configuration of a [`RateLimiter`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RateLimiterBuilder<K = Global, C = One> {
+    name: Name,
+    quota: u32,
+    window: Duration,
+    algorithm: Algorithm,
+    max_keys: usize,
+    keyed: bool,
+    key: K,
+    cost: C,
+}
+
+pub(super) const POLICY: &str = "rate limiter";
+/// At 155 bytes a key 155 MB, if an attacker brings a million keys: bounded, and far above the
+/// number of clients that most services see in a window.
+const MAX_KEYS: usize = 1_000_000;
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+const MOST_KEYS: u64 = 4_000_000_000;
+const SHORTEST: Duration = Duration::from_millis(1);
+
+impl RateLimiterBuilder {
+    pub(super) fn new(name: Name, quota: u32, window: Duration) -> Self {
+        Self {
+            name,
+            quota,
+            window,
+            algorithm: Algorithm::default(),
+            max_keys: MAX_KEYS,
+            keyed: false,
+            key: Global,
+            cost: One,
+        }
+    }
+}
+
+impl<K, C> RateLimiterBuilder<K, C> {
+    /// A quota for each key instead of one for all requests. The key is a closure that returns
+    /// anything hashable, or one of the ready-made keys of the `http` feature; see [`Key`].
+    ///
+    /// [`Key`]: crate::Key
+    pub fn keyed<K2>(self, key: K2) -> RateLimiterBuilder<K2, C> {
+        RateLimiterBuilder {
+            name: self.name,
+            quota: self.quota,
+            window: self.window,
+            algorithm: self.algorithm,
+            max_keys: self.max_keys,
+            keyed: true,
+            key,
+            cost: self.cost,
+        }
+    }
+
+    /// How much of the quota a request takes: a closure `|req: &Req| -> u32`. Without it, 1.
+    pub fn cost<C2>(self, cost: C2) -> RateLimiterBuilder<K, C2> {
+        RateLimiterBuilder {
+            name: self.name,
+            quota: self.quota,
+            window: self.window,
+            algorithm: self.algorithm,
+            max_keys: self.max_keys,
+            keyed: self.keyed,
+            key: self.key,
+            cost,
+        }
+    }
+
+    /// How admissions are counted. By default [`Algorithm::SlidingWindow`], the hard promise.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// How many keys are kept at most. By default 1,000,000: about 155 MB when all are there.
+    ///
+    /// While a key has been admitted within the last window it is never evicted. If all that are
+    /// kept are such, further keys share a quota (one per shard of the table), so that a flood of
+    /// new keys can neither grow the memory nor reset anybody's count. Ignored without
+    /// [`keyed`](Self::keyed).
+    pub fn max_keys(mut self, max_keys: usize) -> Self {
+        self.max_keys = max_keys;
+        self
+    }
+}
+
+impl<K, C> RateLimiterBuilder<K, C> {
+    /// The limiter.
+    ///
+    /// # Errors
+    /// If the quota, the burst or `max_keys` is 0, the window is not between 1 ms and 366 days, or
+    /// the burst lasts for longer than 100 years.
+    pub fn build(self) -> Result<RateLimiter<K, C>, InvalidConfig> {
+        let (quota, window) = (self.quota, nanos(self.window));
+        check_quota(quota)?;
+        let accepts = "between 1 ms and 366 days";
+        let valid = (SHORTEST..=LONGEST).contains(&self.window);
+        InvalidConfig::check(valid, POLICY, "window", self.window, accepts)?;
+        if let Algorithm::Gcra { burst } = self.algorithm {
+            let longest = LONGEST.saturating_mul(100);
+            let pace = Pace::new(quota, window, burst);
+            let valid = burst > 0 && u64::from(burst) <= nanos(longest) / pace.interval.max(1);
+            let accepts = "at least 1, and burst * window / quota at most 100 years";
+            InvalidConfig::check(valid, POLICY, "burst", burst, accepts)?;
+        }
+        let max_keys = self.max_keys;
+        let accepts = "between 1 and 4,000,000,000";
+        let valid = (1..=MOST_KEYS).contains(&(max_keys as u64));
+        InvalidConfig::check(valid, POLICY, "max_keys", max_keys, accepts)?;
+
+        let (state, lines) = match (self.keyed, self.algorithm) {
+            (true, algorithm) => {
+                let cells = keyed::Cells::new(algorithm, quota, window);
+                let keyed = keyed::Keyed::new(cells, max_keys);
+                (State::Keyed(keyed), Lines::new(16))
+            }
+            (false, Algorithm::SlidingWindow) => {
+                let state = global::State::sliding(quota, window);
+                (State::Global(state), Lines::new(1))
+            }
+            (false, Algorithm::Gcra { burst }) => {
+                let state = global::State::paced(quota, window, burst);
+                (State::Global(state), Lines::new(1))
+            }
+        };
+        Ok(RateLimiter(Arc::new(Inner {
+            name: self.name,
+            window: self.window,
+            key: self.key,
+            cost: self.cost,
+            state,
+            lines,
+            rejected: (0..lanes()).map(|_| Padded::default()).collect(),
+        })))
+    }
+}
+
+pub(super) fn check_quota(quota: u32) -> Result<(), InvalidConfig> {
+    InvalidConfig::check(quota > 0, POLICY, "quota", quota, "at least 1")
+}

@@ -1,0 +1,5 @@
+//! Waiting in order for a place in the window.
+
+mod line;
+
+pub(super) use line::Lines;
