@@ -64,7 +64,13 @@ fn base() -> tokio::time::Instant {
     static BASE: OnceLock<tokio::time::Instant> = OnceLock::new();
     // The real clock, not tokio's: a paused runtime that had been advanced before its first call
     // would put the base into every other runtime's future.
-    *BASE.get_or_init(|| tokio::time::Instant::from_std(std::time::Instant::now()))
+    // And a day ago, so that the clock of a runtime that was paused before that call is not before
+    // the base, where times saturate.
+    *BASE.get_or_init(|| {
+        let now = std::time::Instant::now();
+        let past = now.checked_sub(Duration::from_secs(86_400)).unwrap_or(now);
+        tokio::time::Instant::from_std(past)
+    })
 }
 
 /// The time of one decision: read when first asked for, then remembered.

@@ -34,7 +34,8 @@ pub use guard::{Guard, GuardLayer, Policy, WaitLayer};
 #[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 pub use key::{Global, Key};
 
-// pub use circuit_breaker::CircuitBreaker;
+#[cfg(feature = "circuit-breaker")]
+pub use circuit_breaker::CircuitBreaker;
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::RateLimiter;
 #[cfg(feature = "retry")]

@@ -1,0 +1,241 @@
+//! Calls that are still running, by when they began.
+//!
+//! A dependency that hangs ends no call, so nothing would ever be counted as slow. Here each thread
+//! slot counts its running calls in cells of an eighth of the slow duration; when a cell's place is
+//! needed again, who is left in it is overdue for good and joins a last cell. Which call left which
+//! cell follows from when it began, so a running call holds no more than that and its slot.
+//!
+//! All words carry the epoch: calls of an earlier one stop counting when the epoch ends, without
+//! anyone having to walk the cells at that moment.
+
+use crate::{
+    clock::Time,
+    shared::{Padded, slot},
+};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// More than the nine eighths after which everybody in a cell is overdue.
+const CELLS: u64 = 15;
+const COUNT: u64 = (1 << 20) - 1;
+const EPOCH: u64 = (1 << 12) - 1;
+const LATE: u64 = (1 << 52) - 1;
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// `epoch:12 | eighth:32 | count:20`
+    cells: [AtomicU64; CELLS as usize],
+    /// `epoch:12 | count:52`, the count signed: a call may leave before the one that moves its cell
+    /// has brought it here.
+    late: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(super) struct InFlight {
+    /// Nanoseconds of an eighth of the slow duration.
+    eighth: u64,
+    shards: Box<[Padded<Shard>]>,
+}
+
+/// Where a running call is counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Entered {
+    pub(super) shard: usize,
+    /// It is the first one of its eighth: a moment to look at the overdue.
+    pub(super) first: bool,
+}
+
+impl InFlight {
+    /// `shards` must be a power of two.
+    pub(super) fn new(slow: u64, shards: usize) -> Self {
+        Self {
+            eighth: slow.div_ceil(8).max(1),
+            shards: (0..shards).map(|_| Padded::default()).collect(),
+        }
+    }
+
+    /// Counts a call that began then; `None` if its cell is full.
+    pub(super) fn enter(&self, epoch: u64, began: Time) -> Option<Entered> {
+        let shard = slot() & (self.shards.len() - 1);
+        let Shard { cells, late } = &self.shards.get(shard)?.0;
+        let eighth = began.0 / self.eighth;
+        let (tag, cell) = (tag(epoch, eighth), &cells[(eighth % CELLS) as usize]);
+        let mut word = cell.load(Relaxed);
+        loop {
+            let next = match word >> 20 {
+                same if same == tag && word & COUNT == COUNT => return None,
+                same if same == tag => word + 1,
+                // It began so long ago that its cell is somebody else's already.
+                other if is_later(other, tag) => {
+                    adjust(late, epoch, 1);
+                    return Some(Entered {
+                        shard,
+                        first: false,
+                    });
+                }
+                _ => tag << 20 | 1,
+            };
+            match cell.compare_exchange_weak(word, next, Relaxed, Relaxed) {
+                Ok(_) => {
+                    let first = word >> 20 != tag;
+                    if first && word >> 52 == epoch & EPOCH {
+                        adjust(late, epoch, (word & COUNT) as i64);
+                    }
+                    return Some(Entered { shard, first });
+                }
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// The call has ended.
+    pub(super) fn leave(&self, shard: usize, epoch: u64, began: Time) {
+        let Some(Padded(Shard { cells, late })) = self.shards.get(shard) else {
+            return;
+        };
+        let eighth = began.0 / self.eighth;
+        let tag = tag(epoch, eighth);
+        let left = cells[(eighth % CELLS) as usize].fetch_update(Relaxed, Relaxed, |word| {
+            (word >> 20 == tag && word & COUNT > 0).then(|| word - 1)
+        });
+        if left.is_err() {
+            adjust(late, epoch, -1);
+        }
+    }
+
+    /// How many calls of this epoch have run for longer than the slow duration, to an eighth.
+    pub(super) fn overdue(&self, epoch: u64, now: Time) -> u64 {
+        let eighth = now.0 / self.eighth;
+        let mut sum = 0;
+        for Padded(shard) in &self.shards {
+            sum += count_in(shard.late.load(Relaxed), epoch);
+            for cell in &shard.cells {
+                let word = cell.load(Relaxed);
+                let age = (eighth as u32).wrapping_sub((word >> 20) as u32) as i32;
+                if word >> 52 == epoch & EPOCH && age >= 9 {
+                    sum += (word & COUNT) as i64;
+                }
+            }
+        }
+        sum.max(0) as u64
+    }
+
+    /// How many calls of this epoch are running.
+    #[cfg(test)]
+    pub(super) fn running(&self, epoch: u64) -> i64 {
+        let of_shard = |Padded(shard): &Padded<Shard>| {
+            let cells = shard.cells.iter().map(|cell| cell.load(Relaxed));
+            let cells = cells.filter(|word| word >> 52 == epoch & EPOCH);
+            count_in(shard.late.load(Relaxed), epoch)
+                + cells.map(|word| (word & COUNT) as i64).sum::<i64>()
+        };
+        self.shards.iter().map(of_shard).sum()
+    }
+}
+
+fn tag(epoch: u64, eighth: u64) -> u64 {
+    (epoch & EPOCH) << 32 | eighth & u64::from(u32::MAX)
+}
+
+/// Is this cell's epoch, or its eighth in the same epoch, later than ours? Both wrap around.
+fn is_later(cell: u64, ours: u64) -> bool {
+    let epochs = (cell >> 32).wrapping_sub(ours >> 32) & EPOCH;
+    match epochs {
+        0 => ((cell as u32).wrapping_sub(ours as u32) as i32) > 0,
+        ahead => ahead <= EPOCH / 2,
+    }
+}
+
+fn count_in(late: u64, epoch: u64) -> i64 {
+    match late >> 52 == epoch & EPOCH {
+        true => ((late << 12) as i64) >> 12,
+        false => 0,
+    }
+}
+
+fn adjust(late: &AtomicU64, epoch: u64, by: i64) {
+    let epoch = epoch & EPOCH;
+    let _ = late.fetch_update(Relaxed, Relaxed, |word| {
+        let ahead = epoch.wrapping_sub(word >> 52) & EPOCH;
+        match ahead {
+            0 => Some(epoch << 52 | word.wrapping_add_signed(by) & LATE),
+            newer if newer <= EPOCH / 2 => Some(epoch << 52 | by as u64 & LATE),
+            _ => None,
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_calls_become_overdue_after_the_slow_duration_and_leave_exactly() {
+        let calls = InFlight::new(800, 1);
+        let began: Vec<_> = (0..100).map(|n| Time(n * 40)).collect();
+        for at in &began {
+            calls.enter(0, *at).unwrap();
+            let slow = began.iter().filter(|b| b.0 + 800 <= at.0).count() as u64;
+            let seen = calls.overdue(0, *at);
+            // To an eighth: two or three calls begin in one.
+            assert!(seen <= slow && seen + 3 >= slow, "{seen} of {slow}");
+        }
+        assert_eq!(calls.overdue(0, Time(1 << 30)), 100);
+        for at in &began {
+            calls.leave(0, 0, *at);
+        }
+        assert_eq!(calls.running(0), 0);
+        assert_eq!(calls.overdue(0, Time(1 << 30)), 0);
+    }
+
+    #[test]
+    fn an_epoch_that_ended_leaves_nothing_behind() {
+        let calls = InFlight::new(800, 1);
+        for n in 0..40 {
+            calls.enter(4, Time(n * 100)).unwrap();
+        }
+        let first = calls.enter(5, Time(4_000)).unwrap();
+        assert!(first.first);
+        assert_eq!(calls.overdue(5, Time(1 << 30)), 1);
+        for n in 0..40 {
+            calls.leave(0, 4, Time(n * 100));
+        }
+        assert_eq!(calls.running(5), 1);
+        calls.leave(0, 5, Time(4_000));
+        assert_eq!((calls.running(5), calls.overdue(5, Time(1 << 30))), (0, 0));
+    }
+
+    #[test]
+    fn a_call_that_is_told_of_late_counts_as_overdue() {
+        let calls = InFlight::new(800, 1);
+        calls.enter(0, Time(9_000)).unwrap();
+        assert!(!calls.enter(0, Time(9_000 - 1_500)).unwrap().first);
+        assert_eq!(calls.overdue(0, Time(9_000)), 1);
+        calls.leave(0, 0, Time(9_000 - 1_500));
+        assert_eq!(calls.running(0), 1);
+    }
+
+    #[test]
+    fn threads_that_come_and_go_leave_exact_counts() {
+        let calls = InFlight::new(80, 2);
+        std::thread::scope(|s| {
+            for t in 0..4 {
+                let calls = &calls;
+                s.spawn(move || {
+                    let mut held = std::collections::VecDeque::new();
+                    for n in 0..20_000_u64 {
+                        let began = Time(n * 3 + t);
+                        held.push_back((began, calls.enter(7, began).unwrap().shard));
+                        if held.len() > (n % 90) as usize {
+                            let (began, shard) = held.pop_front().unwrap();
+                            calls.leave(shard, 7, began);
+                        }
+                    }
+                    for (began, shard) in held {
+                        calls.leave(shard, 7, began);
+                    }
+                });
+            }
+        });
+        assert_eq!(calls.running(7), 0);
+    }
+}

@@ -1,0 +1,143 @@
+//! The calls that a half-open breaker lets through.
+
+use crate::clock::Time;
+
+/// What the ended probes say, once they say it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    Well,
+    Unwell,
+}
+
+/// Running and decided probes together are never more than `limit`.
+///
+/// The last decided one settles it: `limit` results hold either `needed` successes or more failures
+/// than the rest allows. One whose result is missing has a lease, so somebody can always be next.
+#[derive(Debug)]
+pub(super) struct Probes {
+    limit: usize,
+    needed: usize,
+    /// Nanoseconds of a lease.
+    lease: u64,
+    running: Vec<Lease>,
+    succeeded: usize,
+    failed: usize,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Lease {
+    id: u64,
+    began: Time,
+}
+
+impl Probes {
+    pub(super) fn new(limit: u32, needed: u32, lease: u64) -> Self {
+        Self {
+            limit: limit as usize,
+            needed: needed as usize,
+            lease,
+            running: Vec::new(),
+            succeeded: 0,
+            failed: 0,
+            next: 1,
+        }
+    }
+
+    /// Begins again: leases given out before are worth nothing any more.
+    pub(super) fn restart(&mut self) {
+        self.running.clear();
+        (self.succeeded, self.failed) = (0, 0);
+    }
+
+    /// Lets one more through, or tells since when the eldest of the running ones has been at it.
+    pub(super) fn begin(&mut self, now: Time) -> Result<u64, Time> {
+        let lease = self.lease;
+        self.running
+            .retain(|probe| now.0 < probe.began.0.saturating_add(lease));
+        if self.running.len() + self.succeeded + self.failed >= self.limit {
+            let eldest = self.running.iter().map(|probe| probe.began).min();
+            return Err(eldest.unwrap_or(now));
+        }
+        let id = self.next;
+        self.next += 1;
+        self.running.push(Lease { id, began: now });
+        Ok(id)
+    }
+
+    /// One ended: well, unwell, or saying nothing. A lease that ran out says nothing.
+    pub(super) fn end(&mut self, id: u64, well: Option<bool>, now: Time) -> Option<Verdict> {
+        let at = self.running.iter().position(|probe| probe.id == id)?;
+        let probe = self.running.swap_remove(at);
+        if now.0 >= probe.began.0.saturating_add(self.lease) {
+            return None;
+        }
+        match well? {
+            true => self.succeeded += 1,
+            false => self.failed += 1,
+        }
+        if self.succeeded >= self.needed {
+            Some(Verdict::Well)
+        } else if self.failed > self.limit - self.needed {
+            Some(Verdict::Unwell)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(probes: &mut Probes, n: usize) -> Vec<u64> {
+        (0..n).map(|_| probes.begin(Time(0)).unwrap()).collect()
+    }
+
+    // cases 5, 9
+    #[test]
+    fn three_of_five_decide_at_the_third_success_or_the_third_failure() {
+        for (results, verdict) in [
+            ([true, false, true, false, true], Verdict::Well),
+            ([false, true, false, true, false], Verdict::Unwell),
+        ] {
+            let mut probes = Probes::new(5, 3, 100);
+            let ids = begin(&mut probes, 5);
+            assert_eq!(probes.begin(Time(1)), Err(Time(0)));
+            for n in 0..4 {
+                assert_eq!(probes.end(ids[n], Some(results[n]), Time(2)), None);
+            }
+            assert_eq!(probes.end(ids[4], Some(results[4]), Time(2)), Some(verdict));
+        }
+    }
+
+    // case 8
+    #[test]
+    fn one_that_says_nothing_makes_room_for_another() {
+        let mut probes = Probes::new(1, 1, 100);
+        for _ in 0..10 {
+            let id = probes.begin(Time(0)).unwrap();
+            assert!(probes.begin(Time(0)).is_err());
+            assert_eq!(probes.end(id, None, Time(1)), None);
+        }
+    }
+
+    // case 12
+    #[test]
+    fn one_that_hangs_is_replaced_when_its_lease_ends_and_its_result_ignored() {
+        let mut probes = Probes::new(1, 1, 100);
+        let hung = probes.begin(Time(0)).unwrap();
+        assert!(probes.begin(Time(99)).is_err());
+        let next = probes.begin(Time(100)).unwrap();
+        assert_eq!(probes.end(hung, Some(false), Time(101)), None);
+        assert_eq!(probes.end(next, Some(true), Time(102)), Some(Verdict::Well));
+    }
+
+    #[test]
+    fn a_result_after_the_lease_is_ignored_even_if_nobody_came_meanwhile() {
+        let mut probes = Probes::new(1, 1, 100);
+        let hung = probes.begin(Time(0)).unwrap();
+        assert_eq!(probes.end(hung, Some(true), Time(100)), None);
+        assert!(probes.begin(Time(100)).is_ok());
+    }
+}
