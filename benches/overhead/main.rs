@@ -14,6 +14,7 @@
 #![allow(missing_docs)]
 // A benchmark reads clocks.
 #![allow(clippy::disallowed_methods)]
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod measure;
 mod ours;

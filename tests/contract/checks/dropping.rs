@@ -1,0 +1,75 @@
+use super::{ask, paused, still_works};
+use crate::{
+    inner::{Inner, get},
+    subject::{Entry, Subject},
+};
+use tokio_test::task::spawn;
+use tower::{Service, ServiceExt};
+
+pub(crate) fn before_the_first_poll<L: Subject>(entry: Entry<L>) {
+    paused(async {
+        let inner = Inner::default();
+        let mut service = entry.layer.layer(inner.clone());
+        for calls in 1..=3 {
+            drop(service.ready().await.expect("ready").call(get("/slow")));
+            assert_eq!(inner.running(), 0);
+            assert_eq!((entry.count)(), calls * entry.leaves.cancelled);
+        }
+        still_works(&entry.layer, &inner).await;
+    });
+}
+
+pub(crate) fn while_the_inner_call_runs<L: Subject>(entry: Entry<L>) {
+    paused(async {
+        let inner = Inner::default();
+        let mut service = entry.layer.layer(inner.clone());
+        for calls in 1..=2 {
+            let mut call = spawn(service.ready().await.expect("ready").call(get("/slow")));
+            for _ in 0..calls {
+                assert!(call.poll().is_pending());
+            }
+            assert_eq!(inner.running(), 1);
+            drop(call);
+            assert_eq!(inner.running(), 0);
+            assert_eq!((entry.count)(), calls * entry.leaves.cancelled);
+        }
+        still_works(&entry.layer, &inner).await;
+    });
+}
+
+pub(crate) fn after_completion<L: Subject>(entry: Entry<L>) {
+    paused(async {
+        let inner = Inner::default();
+        let mut service = entry.layer.layer(inner.clone());
+        let mut call = spawn(service.ready().await.expect("ready").call(get("/slow")));
+        while call.poll().is_pending() {}
+        // The response, with its body unread, has been dropped; now its future is.
+        drop(call);
+        assert_eq!((inner.calls(), inner.running()), (1, 0));
+        assert_eq!((entry.count)(), entry.leaves.success);
+        let _ = ask(&mut service, get("/error")).await;
+        assert_eq!((entry.count)(), entry.leaves.success + entry.leaves.error);
+        still_works(&entry.layer, &inner).await;
+    });
+}
+
+pub(crate) fn while_waiting<L: Subject>(entry: Entry<L>) {
+    let Some((layer, count)) = entry.full else {
+        return;
+    };
+    paused(async {
+        let inner = Inner::default();
+        let before = count();
+        for polls in 0..3 {
+            let mut service = layer.layer(inner.clone());
+            let mut call = spawn(service.ready().await.expect("ready").call(get("/ok")));
+            for _ in 0..polls {
+                assert!(call.poll().is_pending());
+            }
+            drop(call);
+            assert_eq!((inner.calls(), count()), (0, before), "after {polls} polls");
+        }
+        // Whoever left the queue is not in the way of the next one.
+        still_works(&layer, &inner).await;
+    });
+}

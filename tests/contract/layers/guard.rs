@@ -1,0 +1,119 @@
+//! Guards of the test's own, which show that the plumbing alone keeps the promises.
+
+use crate::{
+    inner::Touchy,
+    subject::{Entry, Leaves, Subject},
+};
+use buttress::{
+    Guard, GuardLayer, Now, Policy, Time, WaitLayer,
+    guard::{Admission, End, Never, Step},
+    http::{Http, OnBodyEnd, RespondLayer},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    task::Context,
+    time::Duration,
+};
+
+/// Counts calls that have ended with an answer or a panic, and a million for each that runs.
+#[derive(Clone, Debug, Default)]
+struct Tally(Arc<AtomicU64>);
+
+const RUNNING: u64 = 1_000_000;
+
+impl Tally {
+    fn read(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let tally = self.clone();
+        move || tally.0.load(SeqCst)
+    }
+}
+
+impl Policy for Tally {
+    type Permit = ();
+    type Wait = Never;
+    fn settle(&self, (): (), end: End, _: &Now) {
+        self.0.fetch_sub(RUNNING, SeqCst);
+        if matches!(end, End::Done(_) | End::Panicked) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    fn abandon(&self, wait: Never, _: &Now) {
+        match wait {}
+    }
+}
+
+impl<Req> Guard<Req> for Tally {
+    fn admit(&self, _: &Req, _: &Now) -> Admission<(), Never> {
+        self.0.fetch_add(RUNNING, SeqCst);
+        Admission::Admitted(())
+    }
+    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<()> {
+        match *wait {}
+    }
+}
+
+/// Makes calls wait for so long.
+#[derive(Clone, Debug)]
+struct Pause(Duration);
+
+impl Policy for Pause {
+    type Permit = ();
+    type Wait = Time;
+    fn settle(&self, (): (), _: End, _: &Now) {}
+    fn abandon(&self, _: Time, _: &Now) {}
+}
+
+impl<Req> Guard<Req> for Pause {
+    fn admit(&self, _: &Req, now: &Now) -> Admission<(), Time> {
+        match self.0 {
+            Duration::ZERO => Admission::Admitted(()),
+            pause => Admission::Wait(now.get().after(pause)),
+        }
+    }
+    fn poll_wait(&self, until: &mut Time, _: &Req, _: &mut Context<'_>, now: &Now) -> Step<()> {
+        match now.get() >= *until {
+            true => Step::Admitted(()),
+            false => Step::Parked(Some(*until)),
+        }
+    }
+}
+
+const LEAVES: Leaves = Leaves {
+    success: 1,
+    error: 1,
+    cancelled: 0,
+    panicked: 1,
+};
+
+pub(crate) fn plain_guard() -> Entry<impl Subject> {
+    let tally = Tally::default();
+    let layer = || GuardLayer::new(tally.clone()).classify(Touchy);
+    Entry::new((layer(), layer()), ("/ok", 1), LEAVES, tally.read()).touchy()
+}
+
+pub(crate) fn guard_that_waits() -> Entry<impl Subject> {
+    let layer = |tally: &Tally, pause| {
+        let pause = Pause(Duration::from_secs(pause));
+        WaitLayer::new((tally.clone(), pause)).classify(Touchy)
+    };
+    let (tally, full) = (Tally::default(), Tally::default());
+    let layers = (layer(&tally, 0), layer(&tally, 0));
+    Entry::new(layers, ("/ok", 1), LEAVES, tally.read())
+        .touchy()
+        .full(layer(&full, 1), full.read())
+}
+
+pub(crate) fn guard_to_the_end_of_the_body() -> Entry<impl Subject> {
+    let tally = Tally::default();
+    let layer = || GuardLayer::new(tally.clone()).settle(OnBodyEnd(Touchy));
+    Entry::new((layer(), layer()), ("/ok", 1), LEAVES, tally.read()).touchy()
+}
+
+pub(crate) fn guard_answering() -> Entry<impl Subject> {
+    let tally = Tally::default();
+    let layer = || RespondLayer::new(Http, GuardLayer::new(tally.clone()).http());
+    Entry::new((layer(), layer()), ("/ok", 1), LEAVES, tally.read())
+}

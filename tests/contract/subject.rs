@@ -1,0 +1,89 @@
+//! A layer under test, and how its state is read.
+
+use crate::inner::{E, Inner, Req};
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use std::fmt::Debug;
+use tower::{Layer, Service};
+
+/// What a layer has to make of the service: one that can be cloned and sent, as its futures can.
+pub(crate) trait Subject:
+    Layer<Inner, Service = Self::Made> + Clone + Send + Sync + 'static
+{
+    type Made: Service<Req, Response = Response<Self::Body>, Error = E, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static;
+    type Body: Body<Data = Bytes, Error: Debug> + Send + 'static;
+}
+
+impl<L, B> Subject for L
+where
+    L: Layer<Inner> + Clone + Send + Sync + 'static,
+    L::Service: Service<Req, Response = Response<B>, Error = E, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    B: Body<Data = Bytes, Error: Debug> + Send + 'static,
+{
+    type Made = L::Service;
+    type Body = B;
+}
+
+/// A fresh policy, and two layers of it.
+pub(crate) struct Entry<L> {
+    pub(crate) layer: L,
+    pub(crate) again: L,
+    /// A number that its state keeps of the calls made.
+    pub(crate) count: Count,
+    /// Which request leaves a trace in that number, and how large a one.
+    pub(crate) trace: (&'static str, u64),
+    /// What other ends of a call leave in it.
+    pub(crate) leaves: Leaves,
+    /// Whether its classifier is [`Touchy`](crate::inner::Touchy).
+    pub(crate) touchy: bool,
+    /// A policy of the same kind whose next call has to wait, if this kind waits.
+    pub(crate) full: Option<(L, Count)>,
+}
+
+pub(crate) type Count = Box<dyn Fn() -> u64 + Send + Sync>;
+
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Leaves {
+    pub(crate) success: u64,
+    pub(crate) error: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) panicked: u64,
+}
+
+impl<L> Entry<L> {
+    pub(crate) fn new(
+        (layer, again): (L, L),
+        trace: (&'static str, u64),
+        leaves: Leaves,
+        count: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            layer,
+            again,
+            count: Box::new(count),
+            trace,
+            leaves,
+            touchy: false,
+            full: None,
+        }
+    }
+
+    pub(crate) fn touchy(self) -> Self {
+        let touchy = true;
+        Self { touchy, ..self }
+    }
+
+    pub(crate) fn full(self, layer: L, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        let full = Some((layer, Box::new(count) as Count));
+        Self { full, ..self }
+    }
+}
