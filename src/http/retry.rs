@@ -1,1 +1,262 @@
+//! Which HTTP requests may be sent again, and how.
 
+use super::{
+    ServerErrorsAsFailures,
+    classify::retry_after,
+    replay::{Kept, ReplayBody},
+};
+use crate::{
+    error::{Kind, Rejected},
+    retry::{Attempt, Hint, Pushback, Replay, RetryLayer},
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE, request::Parts,
+};
+use http_body::Body;
+use std::time::Duration;
+
+/// Sends HTTP requests again, if that is safe and they are small enough to keep.
+///
+/// Made by [`RetryLayer::http`]. Safe are
+///
+/// - the methods that RFC 9110 (section 9.2.2) calls idempotent: GET, HEAD, PUT, DELETE, OPTIONS
+///   and TRACE;
+/// - requests with an `Idempotency-Key`, with which their service tells repetitions;
+/// - requests marked [`Idempotent`], and all of them after [`all_methods`](RetryLayer::all_methods).
+///
+/// Other requests, and those with a body over the [cap](RetryLayer::body_cap), get one attempt and
+/// its answer.
+///
+/// From the second attempt on a request has an [`Attempt`] in its extensions, and a gRPC request
+/// the header `grpc-previous-rpc-attempts`. `Retry-After` (for any failure) is kept to, and so is
+/// `grpc-retry-pushback-ms`. A response with a [`Rejected`] in its extensions was made by a layer
+/// in this process, and means what the rejection would have.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpReplay<M = AsReplayBody> {
+    all_methods: bool,
+    cap: usize,
+    map: M,
+}
+
+/// In a request's extensions: it may be sent again, whatever its method.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Idempotent;
+
+impl<R, C> RetryLayer<R, C> {
+    /// The same retry for HTTP: idempotent requests only, their bodies kept up to 64 KiB, server
+    /// errors for failures. See [`HttpReplay`].
+    ///
+    /// The inner service is called with `http::Request<ReplayBody<B>>`. That suits what takes any
+    /// body: axum's routes, and hyper's client if that is made for this body. For services of one
+    /// particular body see [`map_body`](RetryLayer::map_body).
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use buttress::{http::{Http, RespondLayer}, retry::Retry};
+    ///
+    /// let retry = Retry::new("orders");
+    /// let app: Router = Router::new()
+    ///     .route("/orders", get(|| async { "[]" }))
+    ///     .layer(RespondLayer::new(Http, retry.layer().http()));
+    /// ```
+    pub fn http(self) -> RetryLayer<HttpReplay, ServerErrorsAsFailures> {
+        self.with(|_, _| (HttpReplay::default(), ServerErrorsAsFailures))
+    }
+}
+
+impl<M: Clone + Send + Sync + 'static, C: Clone + Send + Sync + 'static>
+    RetryLayer<HttpReplay<M>, C>
+{
+    /// Sends requests of every method again. For services that can take a request twice, be it
+    /// because they tell repetitions or because it does no harm; off by default.
+    #[must_use]
+    pub fn all_methods(self) -> Self {
+        self.with(|replay, classifier| {
+            let all_methods = true;
+            (
+                HttpReplay {
+                    all_methods,
+                    ..replay.clone()
+                },
+                classifier.clone(),
+            )
+        })
+    }
+
+    /// The longest body, in bytes, that is kept to be sent again. By default 64 KiB: most requests
+    /// with a body of JSON or protobuf are smaller, and ten thousand calls in flight keep no more
+    /// than 640 MiB. Zero keeps none; requests without a body are sent again all the same.
+    #[must_use]
+    pub fn body_cap(self, cap: usize) -> Self {
+        self.with(|replay, classifier| {
+            (
+                HttpReplay {
+                    cap,
+                    ..replay.clone()
+                },
+                classifier.clone(),
+            )
+        })
+    }
+
+    /// Calls the inner service with a body made from the [`ReplayBody`] by this function:
+    /// `axum::body::Body::new`, `tonic::body::Body::new` or `reqwest::Body::wrap`, say.
+    ///
+    /// ```
+    /// use buttress::{Error, retry::Retry};
+    /// use http::{Request, Response};
+    /// use tower::{ServiceBuilder, service_fn};
+    /// use axum::body::Body;
+    ///
+    /// let orders = ServiceBuilder::new()
+    ///     .layer(Retry::new("orders").layer().http().map_body(Body::new))
+    ///     .map_err(Error::<std::io::Error>::Service)
+    ///     .service(service_fn(async |request: Request<Body>| {
+    ///         Ok::<_, std::io::Error>(Response::new(request.into_body()))
+    ///     }));
+    /// # fn check<S: tower::Service<Request<Body>>>(_: S) {}
+    /// # check(orders);
+    /// ```
+    pub fn map_body<F: Clone + Send + Sync + 'static>(self, f: F) -> RetryLayer<HttpReplay<F>, C> {
+        self.with(|replay, classifier| {
+            let &HttpReplay {
+                all_methods, cap, ..
+            } = replay;
+            (
+                HttpReplay {
+                    all_methods,
+                    cap,
+                    map: f,
+                },
+                classifier.clone(),
+            )
+        })
+    }
+}
+
+impl Default for HttpReplay {
+    fn default() -> Self {
+        Self {
+            all_methods: false,
+            cap: 64 * 1024,
+            map: AsReplayBody,
+        }
+    }
+}
+
+/// What the inner service gets for a body. Closures from [`ReplayBody`] to any other are this.
+pub trait MapBody<B> {
+    /// The inner service's request body.
+    type Body;
+    /// Makes it.
+    fn map(&self, body: ReplayBody<B>) -> Self::Body;
+}
+
+/// The [`ReplayBody`] itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsReplayBody;
+
+impl<B> MapBody<B> for AsReplayBody {
+    type Body = ReplayBody<B>;
+    fn map(&self, body: ReplayBody<B>) -> ReplayBody<B> {
+        body
+    }
+}
+
+impl<B, B2, F: Fn(ReplayBody<B>) -> B2> MapBody<B> for F {
+    type Body = B2;
+    fn map(&self, body: ReplayBody<B>) -> B2 {
+        self(body)
+    }
+}
+
+impl<M> HttpReplay<M> {
+    fn may_repeat(&self, head: &Parts) -> bool {
+        const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+        self.all_methods
+            || head.method.is_idempotent()
+            || head.headers.contains_key(KEY)
+            || head.extensions.get::<Idempotent>().is_some()
+    }
+}
+
+/// What an HTTP request is sent again from.
+#[derive(Debug)]
+pub struct KeptRequest<B> {
+    head: Parts,
+    body: Kept<B>,
+}
+
+impl<B: Body, M: MapBody<B>> Replay<Request<B>> for HttpReplay<M> {
+    type Request = Request<M::Body>;
+    type Kept = KeptRequest<B>;
+
+    fn first(&self, req: Request<B>) -> (Self::Request, Option<Self::Kept>) {
+        let (head, body) = req.into_parts();
+        let (body, kept) = if self.may_repeat(&head) {
+            ReplayBody::kept(body, self.cap)
+        } else {
+            (ReplayBody::once(body), None)
+        };
+        let kept = kept.map(|body| KeptRequest {
+            head: head.clone(),
+            body,
+        });
+        (Request::from_parts(head, self.map.map(body)), kept)
+    }
+
+    fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Option<Self::Request> {
+        const PREVIOUS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+        let body = kept.body.again()?;
+        let mut head = kept.head.clone();
+        head.extensions.insert(Attempt(attempt));
+        if is_grpc(&head.headers) {
+            let previous = HeaderValue::from(attempt.saturating_sub(1));
+            head.headers.insert(PREVIOUS, previous);
+        }
+        Some(Request::from_parts(head, self.map.map(body)))
+    }
+}
+
+impl<M, B, E> Pushback<Response<B>, E> for HttpReplay<M> {
+    fn hint(&self, result: Result<&Response<B>, &E>) -> Hint {
+        let Ok(response) = result else {
+            return Hint::None;
+        };
+        if let Some(rejected) = response.extensions().get::<Rejected>()
+            && rejected.kind() != Kind::TimedOut
+        {
+            return Hint::Stop;
+        }
+        match pushback(response.headers()) {
+            Hint::None => retry_after(response.headers()).map_or(Hint::None, Hint::After),
+            hint => hint,
+        }
+    }
+}
+
+/// What a gRPC server asks for (gRFC A6, "Pushback"): a number of milliseconds to wait, or anything
+/// else not to be called again. For headers and for trailers.
+pub(crate) fn pushback(headers: &HeaderMap) -> Hint {
+    let Some(value) = headers.get("grpc-retry-pushback-ms") else {
+        return Hint::None;
+    };
+    // A signed 32-bit number, says A6.
+    match value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<i32>().ok())
+    {
+        Some(millis) => u64::try_from(millis).map_or(Hint::Stop, |millis| {
+            Hint::Exactly(Duration::from_millis(millis))
+        }),
+        None => Hint::Stop,
+    }
+}
+
+/// Whether this is a gRPC message: `application/grpc`, with or without a suffix.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

@@ -137,7 +137,7 @@ impl Backoff {
             return Duration::ZERO;
         };
         let first = initial.as_nanos() as f64;
-        let cap = max.unwrap_or(MAX.max(initial));
+        let cap = max.unwrap_or_else(|| MAX.max(initial));
         let most = cap.as_nanos() as f64;
         let exponent = i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX);
         // Zero times infinity is not a number; `min` would make the cap of it.

@@ -52,14 +52,16 @@
 mod backoff;
 pub(crate) mod budget;
 mod course;
+mod future;
 mod replay;
 mod run;
 mod service;
 
 pub use backoff::{Backoff, Jitter};
 pub use budget::{Budget, Builder as BudgetBuilder};
+pub use future::RetryFuture;
 pub use replay::{Attempt, CloneRequest, Hint, Pushback, Replay};
-pub use service::{RetryFuture, RetryLayer, RetryService};
+pub use service::{RetryLayer, RetryService};
 
 use crate::{
     error::{InvalidConfig, Name},

@@ -1,33 +1,23 @@
-//! The attempts at a service's calls.
+//! The layer and the service.
 
-use super::{
-    Hint, Pushback, Replay, Retry,
-    course::{Course, Verdict},
-    replay::CloneRequest,
-};
+use super::{CloneRequest, Pushback, Replay, Retry, RetryFuture};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    clock::{Now, Time},
-    error::{FromRejected, Kind, Mark, Rejected, refuse},
+    error::FromRejected,
     shared::Shared,
 };
-use pin_project_lite::pin_project;
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
-    sync::atomic::Ordering::Relaxed,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
-use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
 /// A policy, and how this layer makes requests again and tells failures.
 pub(super) struct Plan<R, C> {
     pub(super) retry: Retry,
-    replay: R,
-    classifier: C,
+    pub(super) replay: R,
+    pub(super) classifier: C,
 }
 
 /// A [`Retry`] as a tower layer.
@@ -76,6 +66,28 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
             retry: self.plan.retry.clone(),
             replay,
             classifier: self.plan.classifier.clone(),
+        })
+    }
+}
+
+impl<R, C> RetryLayer<R, C> {
+    /// The same retry with another strategy and classifier, made from these.
+    #[cfg(feature = "http")]
+    pub(crate) fn with<R2, C2>(&self, f: impl FnOnce(&R, &C) -> (R2, C2)) -> RetryLayer<R2, C2>
+    where
+        R2: Send + Sync + 'static,
+        C2: Send + Sync + 'static,
+    {
+        let Plan {
+            retry,
+            replay,
+            classifier,
+        } = &*self.plan;
+        let (replay, classifier) = f(replay, classifier);
+        RetryLayer::of(Plan {
+            retry: retry.clone(),
+            replay,
+            classifier,
         })
     }
 }
@@ -154,200 +166,6 @@ where
         // The service that is ready is the one to call. Its clone is not, and is asked before
         // every further attempt.
         let next = kept.map(|kept| (self.inner.clone(), kept));
-        RetryFuture {
-            state: State::Called {
-                call: self.inner.call(first),
-            },
-            timer: None,
-            next,
-            course: Course::begin(),
-            plan: self.plan.clone(),
-        }
-    }
-}
-
-pin_project! {
-    /// The response of a service whose failed calls are repeated.
-    pub struct RetryFuture<S, Req, R, C>
-    where
-        S: Service<R::Request>,
-        R: Replay<Req>,
-    {
-        #[pin]
-        state: State<S::Future, R::Request>,
-        // The call's only timer, made for its first wait.
-        #[pin]
-        timer: Option<Sleep>,
-        // What further attempts are made with; `None` for a request that is sent only once.
-        next: Option<(S, R::Kept)>,
-        course: Course,
-        plan: Shared<Plan<R, C>>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<F, Req> {
-        Called { #[pin] call: F },
-        Waiting { until: Time, req: Option<Req> },
-        Readying { req: Option<Req> },
-    }
-}
-
-impl<S, Req, R, C> Future for RetryFuture<S, Req, R, C>
-where
-    R: Replay<Req> + Pushback<S::Response, S::Error>,
-    S: Service<R::Request>,
-    S::Error: FromRejected,
-    C: Classify<S::Response, S::Error>,
-{
-    type Output = Result<S::Response, S::Error>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            match this.state.as_mut().project() {
-                // Called => over | Waiting | Readying
-                StateProj::Called { call } => {
-                    let mark = Mark::set();
-                    let result = ready!(this.course.enter(|| call.poll(cx)));
-                    let verdict = this.plan.verdict(mark, result.as_ref());
-                    let Verdict::Failed(retry_after) = verdict else {
-                        this.plan.over(verdict);
-                        return Poll::Ready(result);
-                    };
-                    let now = Now::lazy();
-                    let next = this.next.as_mut();
-                    let again = this
-                        .plan
-                        .again(this.course, next, &result, retry_after, &now);
-                    let Some((wait, req)) = again else {
-                        return Poll::Ready(result);
-                    };
-                    // What failed lets go of its connection before anything is waited for.
-                    mark.forget();
-                    drop(result);
-                    let req = Some(req);
-                    this.state.set(if wait.is_zero() {
-                        State::Readying { req }
-                    } else {
-                        let until = now.get().after(wait);
-                        State::Waiting { until, req }
-                    });
-                }
-
-                // Waiting => Readying
-                StateProj::Waiting { until, req } => {
-                    ready!(poll_until(this.timer.as_mut(), *until, cx));
-                    let req = req.take();
-                    this.state.set(State::Readying { req });
-                }
-
-                // Readying => Called | over
-                StateProj::Readying { req } => {
-                    let Some((service, _)) = this.next else {
-                        return Poll::Pending;
-                    };
-                    match this.course.enter(|| service.poll_ready(cx)) {
-                        Poll::Ready(Ok(())) => {}
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                        Poll::Pending => {
-                            let Some(deadline) = this.course.deadline() else {
-                                return Poll::Pending;
-                            };
-                            ready!(poll_until(this.timer.as_mut(), deadline, cx));
-                            return Poll::Ready(Err(refuse(this.plan.too_late())));
-                        }
-                    }
-                    let Some(req) = req.take() else {
-                        return Poll::Pending;
-                    };
-                    this.course.start(&this.plan.retry.0);
-                    let call = this.course.enter(|| service.call(req));
-                    this.state.set(State::Called { call });
-                }
-            }
-        }
-    }
-}
-
-impl<R, C> Plan<R, C> {
-    #[inline]
-    fn verdict<Res, E>(&self, mark: Mark, result: Result<&Res, &E>) -> Verdict
-    where
-        C: Classify<Res, E>,
-    {
-        if result.is_err()
-            && let Some(rejected) = mark.refusal()
-        {
-            return rejected.into();
-        }
-        self.classifier.classify(result).into()
-    }
-
-    #[inline]
-    fn over(&self, verdict: Verdict) {
-        if verdict == Verdict::Succeeded {
-            self.retry.0.budget.success();
-        }
-    }
-
-    /// The wait before another attempt and its request, if there is one.
-    #[cold]
-    fn again<S, Req, Res, E>(
-        &self,
-        course: &mut Course,
-        next: Option<&mut (S, R::Kept)>,
-        result: &Result<Res, E>,
-        retry_after: Option<std::time::Duration>,
-        now: &Now,
-    ) -> Option<(std::time::Duration, R::Request)>
-    where
-        R: Replay<Req> + Pushback<Res, E>,
-    {
-        let core = &*self.retry.0;
-        core.failed_attempts.fetch_add(1, Relaxed);
-        core.budget.failure();
-        let (_, kept) = next?;
-        let hint = match (self.replay.hint(result.as_ref()), retry_after) {
-            (Hint::None, Some(after)) => Hint::After(after),
-            (hint, _) => hint,
-        };
-        let wait = course.wait(core, hint, now)?;
-        match self.replay.again(kept, course.attempt) {
-            Some(req) => Some((wait, req)),
-            None => course.give_up(core),
-        }
-    }
-
-    /// The service did not get ready for another attempt before the deadline.
-    #[cold]
-    fn too_late(&self) -> Rejected {
-        Rejected::new(Kind::DeadlineExceeded, self.retry.name()).having_reached_service()
-    }
-}
-
-/// Polls the call's one timer.
-fn poll_until(mut timer: Pin<&mut Option<Sleep>>, until: Time, cx: &mut Context<'_>) -> Poll<()> {
-    let until = until.to_instant();
-    match timer.as_mut().as_pin_mut() {
-        Some(sleep) if sleep.deadline() == until => {}
-        Some(sleep) => sleep.reset(until),
-        None => timer.set(Some(sleep_until(until))),
-    }
-    match timer.as_pin_mut() {
-        Some(sleep) => sleep.poll(cx),
-        None => Poll::Ready(()),
-    }
-}
-
-impl<S, Req, R, C> fmt::Debug for RetryFuture<S, Req, R, C>
-where
-    S: Service<R::Request>,
-    R: Replay<Req>,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryFuture").finish_non_exhaustive()
+        RetryFuture::begin(self.inner.call(first), next, self.plan.clone())
     }
 }

@@ -1,0 +1,231 @@
+//! The attempts at one call of a service.
+
+use super::{
+    Hint, Pushback, Replay,
+    course::{Course, Verdict},
+    service::Plan,
+};
+use crate::{
+    classify::Classify,
+    clock::{Now, Time},
+    error::{FromRejected, Kind, Mark, Rejected, refuse},
+    shared::Shared,
+};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Sleep, sleep_until};
+use tower_service::Service;
+
+pin_project! {
+    /// The response of a service whose failed calls are repeated.
+    pub struct RetryFuture<S, Req, R, C>
+    where
+        S: Service<R::Request>,
+        R: Replay<Req>,
+    {
+        #[pin]
+        state: State<S::Future, R::Request>,
+        // The call's only timer, made for its first wait.
+        #[pin]
+        timer: Option<Sleep>,
+        // What further attempts are made with; `None` for a request that is sent only once.
+        next: Option<(S, R::Kept)>,
+        course: Course,
+        plan: Shared<Plan<R, C>>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, Req> {
+        Called { #[pin] call: F },
+        Waiting { until: Time, req: Option<Req> },
+        Readying { req: Option<Req> },
+    }
+}
+
+impl<S, Req, R, C> RetryFuture<S, Req, R, C>
+where
+    S: Service<R::Request>,
+    R: Replay<Req>,
+{
+    #[inline]
+    pub(super) fn begin(
+        call: S::Future,
+        next: Option<(S, R::Kept)>,
+        plan: Shared<Plan<R, C>>,
+    ) -> Self {
+        Self {
+            state: State::Called { call },
+            timer: None,
+            next,
+            course: Course::begin(),
+            plan,
+        }
+    }
+}
+
+impl<S, Req, R, C> Future for RetryFuture<S, Req, R, C>
+where
+    R: Replay<Req> + Pushback<S::Response, S::Error>,
+    S: Service<R::Request>,
+    S::Error: FromRejected,
+    C: Classify<S::Response, S::Error>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                // Called => over | Waiting | Readying
+                StateProj::Called { call } => {
+                    let mark = Mark::set();
+                    let result = ready!(this.course.enter(|| call.poll(cx)));
+                    let verdict = this.plan.verdict(mark, result.as_ref());
+                    let Verdict::Failed(retry_after) = verdict else {
+                        this.plan.over(verdict);
+                        return Poll::Ready(result);
+                    };
+                    let now = Now::lazy();
+                    let next = this.next.as_mut();
+                    let again = this
+                        .plan
+                        .again(this.course, next, &result, retry_after, &now);
+                    let Some((wait, req)) = again else {
+                        return Poll::Ready(result);
+                    };
+                    // What failed lets go of its connection before anything is waited for.
+                    mark.forget();
+                    drop(result);
+                    let req = Some(req);
+                    this.state.set(if wait.is_zero() {
+                        State::Readying { req }
+                    } else {
+                        let until = now.get().after(wait);
+                        State::Waiting { until, req }
+                    });
+                }
+
+                // Waiting => Readying
+                StateProj::Waiting { until, req } => {
+                    ready!(poll_until(this.timer.as_mut(), *until, cx));
+                    let req = req.take();
+                    this.state.set(State::Readying { req });
+                }
+
+                // Readying => Called | over
+                StateProj::Readying { req } => {
+                    let Some((service, _)) = this.next else {
+                        return Poll::Pending;
+                    };
+                    match this.course.enter(|| service.poll_ready(cx)) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => {
+                            let Some(deadline) = this.course.deadline() else {
+                                return Poll::Pending;
+                            };
+                            ready!(poll_until(this.timer.as_mut(), deadline, cx));
+                            return Poll::Ready(Err(refuse(this.plan.too_late())));
+                        }
+                    }
+                    let Some(req) = req.take() else {
+                        return Poll::Pending;
+                    };
+                    this.course.start(&this.plan.retry.0);
+                    let call = this.course.enter(|| service.call(req));
+                    this.state.set(State::Called { call });
+                }
+            }
+        }
+    }
+}
+
+impl<R, C> Plan<R, C> {
+    #[inline]
+    fn verdict<Res, E>(&self, mark: Mark, result: Result<&Res, &E>) -> Verdict
+    where
+        C: Classify<Res, E>,
+    {
+        if result.is_err()
+            && let Some(rejected) = mark.refusal()
+        {
+            return rejected.into();
+        }
+        self.classifier.classify(result).into()
+    }
+
+    #[inline]
+    fn over(&self, verdict: Verdict) {
+        if verdict == Verdict::Succeeded {
+            self.retry.0.budget.success();
+        }
+    }
+
+    /// The wait before another attempt and its request, if there is one.
+    #[cold]
+    fn again<S, Req, Res, E>(
+        &self,
+        course: &mut Course,
+        next: Option<&mut (S, R::Kept)>,
+        result: &Result<Res, E>,
+        retry_after: Option<Duration>,
+        now: &Now,
+    ) -> Option<(Duration, R::Request)>
+    where
+        R: Replay<Req> + Pushback<Res, E>,
+    {
+        let core = &*self.retry.0;
+        core.failed_attempts.fetch_add(1, Relaxed);
+        core.budget.failure();
+        let (_, kept) = next?;
+        let hint = match (self.replay.hint(result.as_ref()), retry_after) {
+            (Hint::None, Some(after)) => Hint::After(after),
+            (hint, _) => hint,
+        };
+        let wait = course.wait(core, hint, now)?;
+        match self.replay.again(kept, course.attempt) {
+            Some(req) => Some((wait, req)),
+            None => course.give_up(core),
+        }
+    }
+
+    /// The service did not get ready for another attempt before the deadline.
+    #[cold]
+    fn too_late(&self) -> Rejected {
+        Rejected::new(Kind::DeadlineExceeded, self.retry.name()).having_reached_service()
+    }
+}
+
+/// Polls the call's one timer.
+fn poll_until(mut timer: Pin<&mut Option<Sleep>>, until: Time, cx: &mut Context<'_>) -> Poll<()> {
+    let until = until.to_instant();
+    match timer.as_mut().as_pin_mut() {
+        Some(sleep) if sleep.deadline() == until => {}
+        Some(sleep) => sleep.reset(until),
+        None => timer.set(Some(sleep_until(until))),
+    }
+    match timer.as_pin_mut() {
+        Some(sleep) => sleep.poll(cx),
+        None => Poll::Ready(()),
+    }
+}
+
+impl<S, Req, R, C> fmt::Debug for RetryFuture<S, Req, R, C>
+where
+    S: Service<R::Request>,
+    R: Replay<Req>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryFuture").finish_non_exhaustive()
+    }
+}
