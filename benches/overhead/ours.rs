@@ -1,7 +1,72 @@
 //! This crate's layers.
 
-use crate::row::Row;
+use crate::row::{Bare, Error, KEYS, Row};
+use buttress::{CircuitBreaker, GuardLayer, InvalidConfig, Kind, RateLimiter, Retry, Timeout};
+use std::time::Duration;
+use tower::{Layer, Service, ServiceBuilder};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn rows() -> Vec<Row> {
-    Vec::new()
+    match make() {
+        Ok(rows) => rows,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn make() -> Result<Vec<Row>, InvalidConfig> {
+    let breaker = CircuitBreaker::new("breaker");
+    let open = CircuitBreaker::new("open");
+    open.force_open();
+    let limiter = RateLimiter::new("limiter", u32::MAX, SECOND)?;
+    let keyed = RateLimiter::builder("keyed", 1_000_000_000, SECOND)
+        .keyed(|key: &u64| *key)
+        .max_keys(2 * KEYS as usize)
+        .build()?;
+    let mut filled = keyed.layer().layer(Bare);
+    for key in 0..KEYS {
+        let _ = filled.call(key);
+    }
+    let denied = RateLimiter::new("denied", 1, Duration::from_secs(3600))?;
+    let _ = denied.layer().layer(Bare).call(0);
+    let retry = Retry::new("retry");
+    let timeout = Timeout::new("timeout", 5 * SECOND);
+    let both = GuardLayer::new((limiter.clone(), breaker.clone()));
+    let stack = ServiceBuilder::new()
+        .layer(both.clone())
+        .layer(retry.layer())
+        .layer(timeout.layer())
+        .service(Bare);
+    let breaking = breaker.layer().layer(Bare);
+    let opened = open.layer().layer(Bare);
+    Ok(vec![
+        Row::service("buttress.circuit_breaker", breaking, Result::is_ok),
+        Row::service("buttress.circuit_breaker.open", opened, |result| {
+            refused(result, Kind::CircuitOpen)
+        }),
+        Row::service(
+            "buttress.rate_limit",
+            limiter.layer().layer(Bare),
+            Result::is_ok,
+        ),
+        Row::service("buttress.rate_limit.keyed100k", filled, Result::is_ok),
+        Row::service(
+            "buttress.rate_limit.denied",
+            denied.layer().layer(Bare),
+            |result| refused(result, Kind::RateLimited),
+        ),
+        Row::service("buttress.limiter_breaker", both.layer(Bare), Result::is_ok),
+        Row::service(
+            "buttress.timeout",
+            timeout.layer().layer(Bare),
+            Result::is_ok,
+        ),
+        Row::service("buttress.retry", retry.layer().layer(Bare), Result::is_ok),
+        Row::service("buttress.stack", stack.clone(), Result::is_ok),
+        Row::cloned("buttress.stack.cloned", stack, Result::is_ok),
+    ])
+}
+
+fn refused(result: &Result<u64, Error>, kind: Kind) -> bool {
+    matches!(result, Err(Error::Rejected(rejected)) if rejected.kind() == kind)
 }
