@@ -1,1 +1,63 @@
-//! grpc
+//! gRPC with tonic: rejections as statuses, what a code means, calls that end with their trailers.
+//!
+//! What it decides: which [`Status`](tonic::Status) a [`Rejected`](crate::Rejected) becomes, what a
+//! status says about the service that sent it ([`CodesAsFailures`]), and when a call is over: when
+//! its trailers are there ([`OnTrailers`], which `layer().grpc()` puts in), because that is where
+//! gRPC says how a call went.
+//!
+//! A server answers rejections at its edge, in one place:
+//!
+//! ```no_run
+//! # #[cfg(feature = "circuit-breaker")]
+//! # async fn serve() -> Result<(), tonic::transport::Error> {
+//! use buttress::{circuit_breaker::CircuitBreaker, grpc::Grpc, http::RespondLayer};
+//! use tonic::transport::Server;
+//!
+//! let breaker = CircuitBreaker::new("health");
+//! let (_, health) = tonic_health::server::health_reporter();
+//! Server::builder()
+//!     .layer(RespondLayer::new(Grpc, breaker.layer().grpc()))
+//!     .add_service(health)
+//!     .serve(([127, 0, 0, 1], 50051).into())
+//!     .await
+//! # }
+//! ```
+//!
+//! A client makes every error a `Status`, once, below all layers ([`status`]); a rejection is one
+//! too, and can be told from what the server sent:
+//!
+//! ```no_run
+//! # #[cfg(feature = "circuit-breaker")]
+//! # async fn ask() -> Result<(), tonic::transport::Error> {
+//! use buttress::{AsRejected, circuit_breaker::CircuitBreaker, grpc};
+//! use tonic::transport::Channel;
+//! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+//! use tower::ServiceBuilder;
+//!
+//! let breaker = CircuitBreaker::new("health");
+//! let channel = Channel::from_static("http://127.0.0.1:50051").connect_lazy();
+//! let guarded = ServiceBuilder::new()
+//!     .layer(breaker.layer().grpc())
+//!     .map_err(grpc::status)
+//!     .service(channel);
+//! match HealthClient::new(guarded).check(HealthCheckRequest::default()).await {
+//!     Ok(response) => println!("{:?}", response.into_inner()),
+//!     Err(status) => match status.as_rejected() {
+//!         Some(rejected) => println!("not called: {rejected}"),
+//!         None => println!("failed: {status}"),
+//!     },
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Trade-offs: a stream is one call, and holds its permit for as long as it lasts. Guard streams
+//! that are meant to stay open with a layer of their own, or with
+//! `.classify(CodesAsFailures)`, which ends the call with the response's head.
+
+mod classify;
+mod settle;
+mod status;
+
+pub use classify::CodesAsFailures;
+pub use settle::{Head, OnTrailers};
+pub use status::{Grpc, status};

@@ -37,7 +37,10 @@ impl<B: From<Bytes>> Respond<Response<B>> for Http {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(OVERLOADED, HeaderValue::from_static(token(rejected.kind())));
+            headers.insert(
+                OVERLOADED,
+                HeaderValue::from_static(overload_token(rejected.kind())),
+            );
         }
         response.extensions_mut().insert(rejected);
         response
@@ -54,7 +57,8 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-fn token(kind: Kind) -> &'static str {
+/// The value of [`OVERLOADED`].
+pub(crate) fn overload_token(kind: Kind) -> &'static str {
     match kind {
         Kind::CircuitOpen => "circuit-open",
         Kind::Throttled => "throttled",

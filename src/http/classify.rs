@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use std::time::Duration;
 
 /// The header that marks a rejection by [`Http`](super::Http).
-pub(crate) const OVERLOADED: HeaderName = HeaderName::from_static("buttress-overloaded");
+pub(crate) const OVERLOADED: HeaderName = HeaderName::from_static(OVERLOADED_NAME);
+pub(crate) const OVERLOADED_NAME: &str = "buttress-overloaded";
 
 /// Takes server errors for failures, and tells a full server from a broken one.
 ///

@@ -64,8 +64,12 @@ mod keys;
 mod proxies;
 mod respond;
 #[cfg(feature = "retry")]
+mod replay;
+#[cfg(feature = "retry")]
 mod retry;
 mod settle;
+#[cfg(feature = "timeout")]
+mod time_left;
 
 pub use answer::Http;
 pub use classify::ServerErrorsAsFailures;
@@ -73,5 +77,23 @@ pub use classify::ServerErrorsAsFailures;
 pub use keys::{ClientAddr, HeaderKey, PathKey, PeerAddr};
 #[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 pub use proxies::TrustedProxies;
+#[cfg(feature = "timeout")]
+pub use deadline::{
+    DeadlineHeader, DeadlineHeaderClient, DeadlineHeaderClientLayer, DeadlineHeaderFuture,
+    DeadlineHeaderLayer,
+};
+#[cfg(feature = "retry")]
+pub use replay::{Kept, ReplayBody};
 pub use respond::{Fallible, FallibleFuture, Respond, RespondLayer, Responding, RespondingFuture};
+#[cfg(feature = "retry")]
+pub use retry::{AsReplayBody, HttpReplay, Idempotent, KeptRequest, MapBody};
 pub use settle::{BodyEnd, HeldBody, OnBodyEnd};
+
+#[cfg(feature = "grpc")]
+pub(crate) use {
+    answer::overload_token,
+    classify::{OVERLOADED, OVERLOADED_NAME, rejection},
+    settle::hold,
+};
+#[cfg(feature = "timeout")]
+pub use time_left::DEADLINE_HEADER;

@@ -25,16 +25,22 @@ use std::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnBodyEnd<C = ServerErrorsAsFailures>(pub C);
 
-/// How a call whose head has been judged ends with its body.
+/// How a call whose response's head has been judged ends with the body: [`OnBodyEnd`], or with the
+/// `grpc` feature `grpc::OnTrailers`.
 pub trait BodyEnd {
+    /// What the head said.
+    type Head: Copy;
+
     /// The body has ended, with these trailers if it had any.
-    fn ended(&self, head: Outcome, trailers: Option<&HeaderMap>) -> Outcome;
+    fn ended(&self, head: Self::Head, trailers: Option<&HeaderMap>) -> Outcome;
 
     /// The body was dropped; `read` is whether any data had come out of it.
-    fn dropped(&self, head: Outcome, read: bool) -> End;
+    fn dropped(&self, head: Self::Head, read: bool) -> End;
 }
 
 impl<C> BodyEnd for OnBodyEnd<C> {
+    type Head = Outcome;
+
     #[inline]
     fn ended(&self, head: Outcome, _: Option<&HeaderMap>) -> Outcome {
         head
@@ -58,53 +64,48 @@ where
         held: &mut Held<SharedCore<G, Self>>,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<G>, E> {
-        hold(held, result, |settle, result| settle.0.classify(result))
+        let judge = |settle: &Self| settle.0.classify(result.as_ref());
+        let head = held.during(|held| held.strategy().map(judge));
+        match result {
+            Ok(response) => Ok(hold(held, head, response)),
+            Err(error) => {
+                if let Some(outcome) = head {
+                    held.end(End::Done(outcome));
+                }
+                Err(error)
+            }
+        }
     }
 }
 
-/// Judges the head, and moves the permit into the body unless that has ended already.
+/// Moves the permit into the body, unless that has ended already. There is no head if the call has
+/// ended, as a rejection from below.
 #[inline]
-pub(crate) fn hold<B: Body, E, G: Policy, P: BodyEnd>(
+pub(crate) fn hold<B: Body, G: Policy, P: BodyEnd>(
     held: &mut Held<SharedCore<G, P>>,
-    result: Result<Response<B>, E>,
-    judge: impl FnOnce(&P, Result<&Response<B>, &E>) -> Outcome,
-) -> Result<Response<HeldBody<B, G, P>>, E> {
-    let head = held.during(|held| {
-        let settle = held.strategy()?;
-        Some(judge(settle, result.as_ref()))
+    head: Option<P::Head>,
+    response: Response<B>,
+) -> Response<HeldBody<B, G, P>> {
+    let mut call = head.map(|head| Call {
+        held: held.take(),
+        head,
+        read: false,
     });
-    let (response, head) = match (result, head) {
-        (Ok(response), Some(head)) => (response, head),
-        // Already settled, as a rejection from below.
-        (Ok(response), None) => return Ok(response.map(HeldBody::free)),
-        (Err(error), head) => {
-            if let Some(head) = head {
-                held.end(End::Done(head));
-            }
-            return Err(error);
-        }
-    };
-    Ok(response.map(|body| {
-        let mut call = Call {
-            held: held.take(),
-            head,
-            read: false,
-        };
+    response.map(|body| {
         // Nobody polls a body that says it has ended.
-        if body.is_end_stream() {
+        if let Some(call) = &mut call
+            && body.is_end_stream()
+        {
             call.ended(None);
         }
-        HeldBody {
-            body,
-            call: Some(call),
-        }
-    }))
+        HeldBody { body, call }
+    })
 }
 
 /// A call whose response is being read.
 struct Call<G: Policy, P: BodyEnd> {
     held: Held<SharedCore<G, P>>,
-    head: Outcome,
+    head: P::Head,
     read: bool,
 }
 

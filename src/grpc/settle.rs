@@ -1,0 +1,107 @@
+//! Calls that end with their trailers.
+
+use super::{
+    CodesAsFailures,
+    classify::{head, trailers},
+};
+use crate::{
+    classify::{Classify, Outcome},
+    guard::{End, GuardLayer, Held, Policy, Settle, SharedCore, WaitLayer},
+    http::{BodyEnd, HeldBody, hold},
+};
+use http::{HeaderMap, Response};
+use http_body::Body;
+use tonic::Status;
+
+/// The call ends with its trailers, which say how it went: until then its permit is held.
+///
+/// The classifier is asked about the status: `Ok(&())` for `OK`, `Err(&Status)` for any other, so a
+/// closure `|result: Result<&(), &Status>| -> Outcome` will do. An `Err` in place of a response is a
+/// failure, and so is a body that ends in an error or without a status.
+///
+/// A body dropped before its trailers was cancelled, if nothing had come out of it yet. Later it
+/// says nothing: the service was answering, and a stream that is watched for an hour must not look
+/// like a call that hung for an hour.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnTrailers<C = CodesAsFailures>(pub C);
+
+/// What the head of a gRPC response says about how the call went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Head {
+    /// All there is to say: it holds the status, or is not gRPC.
+    Said(Outcome),
+    /// Nothing yet: the status comes in the trailers.
+    InTrailers,
+}
+
+impl<C: Classify<(), Status>> BodyEnd for OnTrailers<C> {
+    type Head = Head;
+
+    #[inline]
+    fn ended(&self, head: Head, headers: Option<&HeaderMap>) -> Outcome {
+        match head {
+            Head::Said(outcome) => outcome,
+            Head::InTrailers => headers
+                .and_then(|headers| trailers(&self.0, headers))
+                .unwrap_or(Outcome::Failure),
+        }
+    }
+
+    #[inline]
+    fn dropped(&self, head: Head, read: bool) -> End {
+        match head {
+            Head::Said(outcome) => End::Done(outcome),
+            Head::InTrailers if read => End::Done(Outcome::Ignored),
+            Head::InTrailers => End::Cancelled,
+        }
+    }
+}
+
+impl<B, E, C> Settle<Response<B>, E> for OnTrailers<C>
+where
+    B: Body,
+    C: Classify<(), Status>,
+{
+    type Response<G: Policy> = Response<HeldBody<B, G, Self>>;
+
+    #[inline]
+    fn settle<G: Policy>(
+        held: &mut Held<SharedCore<G, Self>>,
+        result: Result<Response<B>, E>,
+    ) -> Result<Self::Response<G>, E> {
+        match result {
+            Ok(response) => {
+                let judge = |settle: &Self| match head(&settle.0, &response) {
+                    Some(outcome) => Head::Said(outcome),
+                    None => Head::InTrailers,
+                };
+                let head = held.during(|held| held.strategy().map(judge));
+                Ok(hold(held, head, response))
+            }
+            Err(error) => {
+                held.end(End::Done(Outcome::Failure));
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<G: Clone + Send + Sync + 'static, P> GuardLayer<G, P> {
+    /// The same guard, for gRPC: learning from [`CodesAsFailures`] and holding the permit until the
+    /// trailers.
+    ///
+    /// With a classifier of your own: `.settle(OnTrailers(classifier))`.
+    pub fn grpc(self) -> GuardLayer<G, OnTrailers> {
+        self.settle(OnTrailers::default())
+    }
+}
+
+impl<G: Clone + Send + Sync + 'static, P> WaitLayer<G, P> {
+    /// The same guard, for gRPC: learning from [`CodesAsFailures`] and holding the permit until the
+    /// trailers.
+    ///
+    /// With a classifier of your own: `.settle(OnTrailers(classifier))`.
+    pub fn grpc(self) -> WaitLayer<G, OnTrailers> {
+        self.settle(OnTrailers::default())
+    }
+}

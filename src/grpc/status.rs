@@ -1,0 +1,177 @@
+//! The status that a rejection becomes.
+
+use crate::{
+    error::{AsRejected, Kind, Rejected},
+    http::{OVERLOADED_NAME, Respond, overload_token},
+};
+use http::{HeaderMap, Response};
+use std::{error::Error, sync::Arc, time::Duration};
+use tonic::{Code, Status, metadata::MetadataValue};
+
+/// When, or whether, the server wants the call again (gRPC proposal A6).
+pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// Answers a rejection with its status, in a response that is nothing but trailers.
+///
+/// | kind | code |
+/// |---|---|
+/// | rate limited, overloaded, throttled | `RESOURCE_EXHAUSTED` |
+/// | circuit open, not ready | `UNAVAILABLE` |
+/// | timed out, deadline exceeded | `DEADLINE_EXCEEDED` |
+///
+/// `grpc-retry-pushback-ms` is there when the policy knows the time. `UNAVAILABLE` also carries
+/// `buttress-overloaded`, so that [`CodesAsFailures`](super::CodesAsFailures) in another process
+/// does not take a refusal for a failure. The [`Rejected`] is in the response's extensions.
+///
+/// It serves a client's stack as well, in place of [`status`]; but then the rejection itself is
+/// lost to the caller, who sees the status only.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grpc;
+
+impl<B: Default> Respond<Response<B>> for Grpc {
+    fn respond(&self, rejected: Rejected) -> Response<B> {
+        let mut response = Status::from(rejected).into_http();
+        response.extensions_mut().insert(rejected);
+        response
+    }
+}
+
+impl From<Rejected> for Status {
+    fn from(rejected: Rejected) -> Self {
+        let code = match rejected.kind() {
+            Kind::RateLimited | Kind::Overloaded | Kind::Throttled => Code::ResourceExhausted,
+            Kind::CircuitOpen | Kind::NotReady => Code::Unavailable,
+            Kind::TimedOut | Kind::DeadlineExceeded => Code::DeadlineExceeded,
+        };
+        let mut status = Self::new(code, rejected.to_string());
+        let metadata = status.metadata_mut();
+        if let Some(after) = rejected.retry_after() {
+            // A `Rejected` has its time in whole milliseconds, and fewer than 2^56.
+            let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            metadata.insert(PUSHBACK, MetadataValue::from(millis));
+        }
+        if code == Code::Unavailable {
+            let token = MetadataValue::from_static(overload_token(rejected.kind()));
+            metadata.insert(OVERLOADED_NAME, token);
+        }
+        status.set_source(Arc::new(rejected));
+        status
+    }
+}
+
+/// The rejection that this status was made from, in this process: it does not travel.
+impl AsRejected for Status {
+    fn as_rejected(&self) -> Option<&Rejected> {
+        let mut source = self.source();
+        while let Some(error) = source {
+            if let Some(rejected) = error.downcast_ref() {
+                return Some(rejected);
+            }
+            source = error.source();
+        }
+        None
+    }
+}
+
+/// Any error as a status, which a [`Rejected`] can become too: for the bottom of a client's stack,
+/// `.map_err(grpc::status)`.
+///
+/// A status stays what it is and a failure to connect is `UNAVAILABLE`, as in tonic itself. Without
+/// it, with [`Error`](crate::Error) for one, tonic's generated clients turn every rejection into
+/// `UNKNOWN`.
+pub fn status<E: Into<Box<dyn Error + Send + Sync>>>(error: E) -> Status {
+    Status::from_error(error.into())
+}
+
+/// What the server said about calling it again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pushback {
+    /// Not before.
+    After(Duration),
+    /// Not at all: a negative number, or something that is none.
+    Never,
+}
+
+impl Pushback {
+    pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(PUSHBACK)?;
+        let millis = value.to_str().ok().and_then(|text| text.parse().ok());
+        Some(millis.map_or(Self::Never, |millis| {
+            Self::After(Duration::from_millis(millis))
+        }))
+    }
+
+    pub(super) const fn after(self) -> Option<Duration> {
+        match self {
+            Self::After(after) => Some(after),
+            Self::Never => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS_1500: Duration = Duration::from_millis(1500);
+
+    #[test]
+    fn every_kind_becomes_its_code_and_can_be_found_again() {
+        for (kind, code) in [
+            (Kind::RateLimited, Code::ResourceExhausted),
+            (Kind::Overloaded, Code::ResourceExhausted),
+            (Kind::Throttled, Code::ResourceExhausted),
+            (Kind::CircuitOpen, Code::Unavailable),
+            (Kind::NotReady, Code::Unavailable),
+            (Kind::TimedOut, Code::DeadlineExceeded),
+            (Kind::DeadlineExceeded, Code::DeadlineExceeded),
+        ] {
+            let rejected = Rejected::new(kind, "orders");
+            let status = Status::from(rejected);
+            assert_eq!(
+                (status.code(), status.as_rejected()),
+                (code, Some(&rejected))
+            );
+            assert!(status.message().starts_with("orders: "));
+            assert!(status.metadata().get(PUSHBACK).is_none());
+            let marked = status.metadata().contains_key(OVERLOADED_NAME);
+            assert_eq!(marked, code == Code::Unavailable);
+
+            let status = Status::from(rejected.with_retry_after(MS_1500));
+            assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "1500");
+        }
+        assert!(Status::unknown("server's").as_rejected().is_none());
+    }
+
+    #[test]
+    fn the_answer_is_trailers_only() {
+        let rejected = Rejected::new(Kind::CircuitOpen, "straße \n").with_retry_after(MS_1500);
+        let response: Response<String> = Grpc.respond(rejected);
+        assert_eq!(
+            (response.status().as_u16(), response.body().len()),
+            (200, 0)
+        );
+        assert_eq!(response.headers()["content-type"], "application/grpc");
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert_eq!(response.headers()[PUSHBACK], "1500");
+        assert_eq!(response.extensions().get(), Some(&rejected));
+        let read = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(read.message(), rejected.to_string());
+    }
+
+    // case 29
+    #[test]
+    fn a_negative_or_unreadable_pushback_means_never() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PUSHBACK, value.parse().unwrap());
+            Pushback::read(&headers)
+        };
+        assert_eq!(read("1500"), Some(Pushback::After(MS_1500)));
+        assert_eq!(read("0"), Some(Pushback::After(Duration::ZERO)));
+        for never in ["-1", "", "soon", "1.5", "99999999999999999999999"] {
+            assert_eq!(read(never), Some(Pushback::Never), "{never}");
+        }
+        assert_eq!(Pushback::read(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! The gRPC adapters over real TCP: tonic as server and client.
+#![cfg(feature = "grpc")]
+#![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+#[path = "http/tally.rs"]
+mod tally;
+
+#[path = "grpc/bodies.rs"]
+mod bodies;
+#[path = "grpc/client.rs"]
+mod client;
+#[path = "grpc/health.rs"]
+mod health;
+#[path = "grpc/server.rs"]
+mod server;
