@@ -1,10 +1,16 @@
-use super::{Inner, One, RateLimiter, State, gcra::Pace, global, keyed, wait::Lines};
+use super::{
+    One, RateLimiter,
+    gcra::Pace,
+    global, keyed,
+    state::{Inner, State},
+    wait::Lines,
+};
 use crate::{
     Global, InvalidConfig, Name,
     clock::nanos,
     shared::{Padded, lanes},
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// How admissions are counted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -152,7 +158,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
                 (State::Global(state), Lines::new(1))
             }
         };
-        Ok(RateLimiter(Arc::new(Inner {
+        Ok(RateLimiter::of(Inner {
             name: self.name,
             window: self.window,
             key: self.key,
@@ -160,7 +166,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
             state,
             lines,
             rejected: (0..lanes()).map(|_| Padded::default()).collect(),
-        })))
+        }))
     }
 }
 

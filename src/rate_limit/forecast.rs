@@ -53,6 +53,14 @@ impl Span {
 }
 
 impl Supply {
+    /// Whether this cost can be admitted at all.
+    pub(super) fn fits(&self, cost: u32) -> bool {
+        match self {
+            Self::Window(window) => u64::from(cost) <= window.quota,
+            Self::Pace { pace, .. } => cost <= pace.burst,
+        }
+    }
+
     /// When a call of this cost is admitted behind calls that cost `owed` together, if all of them
     /// cost 1. With other costs it is a lower bound: a call whose cost does not fit yet holds up
     /// those behind it.
@@ -65,10 +73,15 @@ impl Supply {
         }
     }
 
-    /// The same, exactly, for any costs; walks over all of them.
+    /// The same, exactly, for any costs; walks over all of them. Those that no longer fit will be
+    /// refused when their turn comes.
     pub(super) fn exactly(self, costs: impl Iterator<Item = u32>, cost: u32) -> u64 {
         match self {
-            Self::Window(window) => window.walk(costs.chain([cost])),
+            Self::Window(window) => {
+                let quota = window.quota;
+                let fitting = costs.filter(|cost| u64::from(*cost) <= quota);
+                window.walk(fitting.chain([cost]))
+            }
             Self::Pace { .. } => self.at_least(costs.map(u64::from).sum(), cost),
         }
     }
@@ -146,7 +159,7 @@ mod tests {
     fn a_cost_that_does_not_fit_holds_up_those_behind_it() {
         let supply = window(3, &[(8, 1), (12, 1)]);
         assert_eq!(supply.clone().exactly([3].into_iter(), 1), 22);
-        assert_eq!(supply.clone().exactly([4].into_iter(), 1), u64::MAX);
+        assert_eq!(supply.clone().exactly([4].into_iter(), 1), 5);
         assert_eq!(supply.exactly([].into_iter(), 2), 8);
     }
 

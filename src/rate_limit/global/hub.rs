@@ -48,10 +48,6 @@ impl Hub {
         self.quota = quota.into();
     }
 
-    pub(super) fn used(&self) -> u64 {
-        self.used
-    }
-
     pub(super) fn free(&self) -> u64 {
         self.quota.saturating_sub(self.used)
     }

@@ -16,7 +16,7 @@ use std::sync::{
 };
 
 #[derive(Debug)]
-pub(super) struct Leases {
+pub(in crate::rate_limit) struct Leases {
     sub: u64,
     /// Not even a cost of 1 fits before this time; 0 if it is not known. Written under the hub's
     /// lock; refusals read it without.

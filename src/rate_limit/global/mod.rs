@@ -21,7 +21,7 @@ use std::sync::{
 pub(super) const EXACT_UP_TO: u32 = 1024;
 
 #[derive(Debug)]
-pub(super) enum State {
+pub(in crate::rate_limit) enum State {
     Log(Locked),
     Leases(Leases),
     Pace(Paced),

@@ -1,11 +1,6 @@
 //! What is kept of one key: a few words, in one of four forms.
 
-use super::super::{
-    Algorithm,
-    forecast::{Span, Supply, Window},
-    gcra::Pace,
-    status::Level,
-};
+use super::super::{Algorithm, forecast::Supply, gcra::Pace, status::Level};
 use super::{counters::Counters, times::Times};
 
 /// How the cells of a limiter are laid out. The first word of each is the key's hash.

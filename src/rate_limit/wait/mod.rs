@@ -3,3 +3,216 @@
 mod line;
 
 pub(super) use line::Lines;
+
+use super::{Cost, One, RateLimiter, Snapshot, limiter::Taken};
+use crate::{
+    Global, Key,
+    clock::{Now, Time},
+    context,
+    error::FromRejected,
+    guard::{self, Admission, End, Guard, Policy, Step, WaitLayer},
+};
+use line::{Left, Line};
+use std::{fmt, task::Context, time::Duration};
+
+/// A [`RateLimiter`] whose calls wait in order instead of being refused, up to a maximum.
+///
+/// Made by [`RateLimiter::wait_up_to`]; a cheap handle on the same limit. All handles of one limiter
+/// share one line per key. Nobody overtakes it: while somebody waits for a key, calls for that key
+/// through the limiter itself are refused.
+pub struct WaitingLimiter<K = Global, C = One> {
+    limiter: RateLimiter<K, C>,
+    max: Duration,
+}
+
+/// A place in the line.
+#[derive(Debug)]
+pub struct Ticket {
+    key: u64,
+    id: u64,
+    cost: u32,
+    /// The wait ends here at the latest.
+    until: Time,
+}
+
+impl<K, C> WaitingLimiter<K, C> {
+    pub(super) fn new(limiter: RateLimiter<K, C>, max: Duration) -> Self {
+        Self { limiter, max }
+    }
+
+    /// The limiter's name.
+    pub fn name(&self) -> &'static str {
+        self.limiter.name()
+    }
+
+    /// The limit.
+    pub fn limiter(&self) -> &RateLimiter<K, C> {
+        &self.limiter
+    }
+
+    /// What the limiter has done so far.
+    pub fn snapshot(&self) -> Snapshot {
+        self.limiter.snapshot()
+    }
+
+    /// Runs `op` when the limit allows it, or not at all if the wait would be too long.
+    ///
+    /// # Errors
+    /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
+    pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        Self: Guard<()>,
+        E: FromRejected,
+    {
+        guard::run(self, &(), op).await
+    }
+
+    #[cold]
+    fn join(&self, key: u64, cost: u32, now: Time) -> Admission<Taken, Ticket> {
+        let inner = self.limiter.inner();
+        let mut lines = inner.lines.of(key).lock();
+        lines.announce();
+        let nobody = Line::default();
+        let line = lines.line(key).unwrap_or(&nobody);
+        let admitted_at = if line.is_empty() {
+            match inner.take(key, cost, now) {
+                Ok(at) => {
+                    lines.withdraw();
+                    return Admission::Admitted(Taken { key, at, cost });
+                }
+                Err(at) => at,
+            }
+        } else {
+            line.forecast(inner.supply(key, now), cost)
+        };
+        let latest = now.after(self.max);
+        let deadline = context::current().deadline;
+        let until = deadline.map_or(latest, |deadline| latest.min(deadline));
+        if admitted_at.is_none_or(|at| at > until.0) {
+            lines.withdraw();
+            drop(lines);
+            return Admission::Refused(inner.refused(admitted_at, now));
+        }
+        let id = lines.join(key, cost);
+        Admission::Wait(Ticket {
+            key,
+            id,
+            cost,
+            until,
+        })
+    }
+
+    fn poll(&self, ticket: &Ticket, cx: &mut Context<'_>, now: Time) -> Step<Taken> {
+        let inner = self.limiter.inner();
+        let &Ticket { key, id, cost, .. } = ticket;
+        let shard = inner.lines.of(key);
+        let mut lines = shard.lock();
+        let (until, ended): (Time, Option<Option<u64>>) = if lines.is_first(key, id) {
+            match inner.take(key, cost, now) {
+                // Waiting => admitted
+                Ok(at) => {
+                    let left = lines.leave(key, id);
+                    drop(lines);
+                    left.wake_next();
+                    return Step::Admitted(Taken { key, at, cost });
+                }
+                Err(Some(at)) if at <= ticket.until.0 && now < ticket.until => (Time(at), None),
+                Err(at) => (now, Some(at)),
+            }
+        } else if now >= ticket.until {
+            let line = lines.line(key);
+            let at = line.and_then(|line| line.forecast(inner.supply(key, now), cost));
+            (now, Some(at))
+        } else {
+            // Not woken before it is the first, but for the end of its patience: the first may be
+            // held up by a task that does not poll it.
+            (ticket.until, None)
+        };
+        match ended {
+            // Waiting => refused
+            Some(at) => {
+                let left = lines.leave(key, id);
+                drop(lines);
+                left.wake_next();
+                Step::Refused(inner.refused(at, now))
+            }
+            None => {
+                let former = lines.park(key, id, cx.waker());
+                drop(lines);
+                drop(former);
+                Step::Parked((until.0 < u64::MAX).then_some(until))
+            }
+        }
+    }
+}
+
+impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
+    /// A layer with this limit. All layers of one limiter, waiting or not, share it.
+    pub fn layer(&self) -> WaitLayer<Self> {
+        WaitLayer::new(self.clone())
+    }
+}
+
+impl<K, C> Policy for WaitingLimiter<K, C> {
+    type Permit = Taken;
+    type Wait = Ticket;
+
+    #[inline]
+    fn settle(&self, taken: Taken, end: End, now: &Now) {
+        self.limiter.settle(taken, end, now);
+    }
+
+    fn abandon(&self, ticket: Ticket, _: &Now) {
+        let left: Left = {
+            let shard = self.limiter.inner().lines.of(ticket.key);
+            shard.lock().leave(ticket.key, ticket.id)
+        };
+        left.wake_next();
+    }
+}
+
+impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for WaitingLimiter<K, C> {
+    #[inline]
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Taken, Ticket> {
+        let inner = self.limiter.inner();
+        let (key, cost) = inner.identify(req);
+        if cost == 0 {
+            return Admission::Admitted(Taken { key, at: 0, cost });
+        }
+        let now = now.get();
+        if inner.lines.of(key).is_empty()
+            && let Ok(at) = inner.take(key, cost, now)
+        {
+            return Admission::Admitted(Taken { key, at, cost });
+        }
+        self.join(key, cost, now)
+    }
+
+    fn poll_wait(
+        &self,
+        ticket: &mut Ticket,
+        _: &Req,
+        cx: &mut Context<'_>,
+        now: &Now,
+    ) -> Step<Taken> {
+        self.poll(ticket, cx, now.get())
+    }
+}
+
+impl<K, C> Clone for WaitingLimiter<K, C> {
+    fn clone(&self) -> Self {
+        Self {
+            limiter: self.limiter.clone(),
+            max: self.max,
+        }
+    }
+}
+
+impl<K, C> fmt::Debug for WaitingLimiter<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitingLimiter")
+            .field("limiter", &self.limiter)
+            .field("max", &self.max)
+            .finish()
+    }
+}

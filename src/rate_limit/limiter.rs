@@ -1,0 +1,210 @@
+use super::{
+    Cost, One, QuotaStatus, RateLimiterBuilder, Snapshot, WaitingLimiter, config,
+    state::{Inner, State},
+};
+use crate::{
+    Global, InvalidConfig, Key, Name,
+    clock::{Now, Time, nanos},
+    error::FromRejected,
+    guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
+};
+use std::{fmt, sync::Arc, task::Context, time::Duration};
+
+/// A limit on how much may start within any window of time.
+///
+/// A cheap handle: clones, and all layers made from them, share one limit. See the
+/// [module](self) for the decision it takes.
+pub struct RateLimiter<K = Global, C = One>(Arc<Inner<K, C>>);
+
+/// What an admitted call has taken from its quota.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    pub(super) key: u64,
+    /// Time, sub-window or arrival time: whatever the core needs to find it again.
+    pub(super) at: u64,
+    pub(super) cost: u32,
+}
+
+impl RateLimiter {
+    /// A limit of `quota` per `window` for all requests together, with the default settings.
+    ///
+    /// # Errors
+    /// If the quota is 0 or the window is not between 1 ms and 366 days.
+    pub fn new(name: impl Into<Name>, quota: u32, window: Duration) -> Result<Self, InvalidConfig> {
+        Self::builder(name, quota, window).build()
+    }
+
+    /// Starts the configuration of a limit of `quota` per `window`.
+    pub fn builder(name: impl Into<Name>, quota: u32, window: Duration) -> RateLimiterBuilder {
+        RateLimiterBuilder::new(name.into(), quota, window)
+    }
+}
+
+impl<C> RateLimiter<Global, C> {
+    /// Changes the quota. What has been admitted stays admitted; calls that wait are let in as soon
+    /// as the new quota allows it.
+    ///
+    /// The limiter keeps the form of counting it was built with (an exact log up to 1024): an exact
+    /// log that is raised takes 16 bytes for each admission of the last window.
+    ///
+    /// # Errors
+    /// If the quota is 0.
+    pub fn set_quota(&self, quota: u32) -> Result<(), InvalidConfig> {
+        config::check_quota(quota)?;
+        if let State::Global(state) = &self.0.state {
+            state.set_quota(quota, nanos(self.0.window));
+            self.0.wake(0);
+        }
+        Ok(())
+    }
+}
+
+impl<K, C> RateLimiter<K, C> {
+    pub(super) fn of(inner: Inner<K, C>) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    pub(super) fn inner(&self) -> &Inner<K, C> {
+        &self.0
+    }
+
+    /// The same limit for calls that wait in order, `max` at most, instead of being refused.
+    ///
+    /// A call that would have to wait for longer, or past its caller's deadline, is refused at
+    /// once, with the time that it would have had to wait.
+    #[must_use]
+    pub fn wait_up_to(&self, max: Duration) -> WaitingLimiter<K, C> {
+        WaitingLimiter::new(self.clone(), max)
+    }
+
+    /// The limiter's name.
+    pub fn name(&self) -> &'static str {
+        self.0.name.as_str()
+    }
+
+    /// What has been done so far.
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = &*self.0;
+        let (quota, allowed, remaining, keys) = match &inner.state {
+            State::Global(state) => {
+                let status = state.level(Time::now().0).status(inner.window);
+                (status.quota, state.allowed(), Some(status.remaining), None)
+            }
+            State::Keyed(keyed) => {
+                let (allowed, keys) = keyed.totals();
+                (keyed.quota(), allowed, None, Some(keys))
+            }
+        };
+        Snapshot {
+            name: self.name(),
+            quota,
+            window: inner.window,
+            allowed,
+            rejected: inner.rejected(),
+            waiting: inner.lines.waiting(),
+            remaining,
+            keys,
+        }
+    }
+
+    /// What is left of the quota that this request belongs to. Takes nothing.
+    pub fn status<Req>(&self, req: &Req) -> QuotaStatus
+    where
+        K: Key<Req>,
+    {
+        let (inner, now) = (&*self.0, Time::now().0);
+        let level = match &inner.state {
+            State::Global(state) => state.level(now),
+            State::Keyed(keyed) => keyed.level(inner.hash(req), now),
+        };
+        level.status(inner.window)
+    }
+
+    /// Runs `op` if the limit allows it.
+    ///
+    /// # Errors
+    /// A [`Rejected`] as `E`, or what `op` returned.
+    pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        Self: Guard<()>,
+        E: FromRejected,
+    {
+        guard::run(self, &(), op).await
+    }
+}
+
+impl<K: Send + Sync + 'static, C: Send + Sync + 'static> RateLimiter<K, C> {
+    /// A layer with this limit. All layers of one limiter, and of its clones, share it.
+    pub fn layer(&self) -> GuardLayer<Self> {
+        GuardLayer::new(self.clone())
+    }
+}
+
+impl<K, C> Policy for RateLimiter<K, C> {
+    type Permit = Taken;
+    type Wait = Never;
+
+    #[inline]
+    fn settle(&self, taken: Taken, end: End, _: &Now) {
+        if end == End::NeverStarted && taken.cost > 0 {
+            self.0.give_back(taken);
+        }
+    }
+
+    fn abandon(&self, wait: Never, _: &Now) {
+        match wait {}
+    }
+
+    /// Only for a global limit with nothing left: which key a call belongs to, and what it costs,
+    /// is not known before its request is.
+    fn poll_refuses_all(&self, _: &mut Context<'_>, now: &Now) -> bool {
+        match &self.0.state {
+            State::Global(state) => match state.full_until() {
+                0 => false,
+                until => now.get().0 < until,
+            },
+            State::Keyed(_) => false,
+        }
+    }
+}
+
+impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
+    #[inline]
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Taken, Never> {
+        let inner = &*self.0;
+        let (key, cost) = inner.identify(req);
+        if cost == 0 {
+            return Admission::Admitted(Taken { key, at: 0, cost });
+        }
+        let now = now.get();
+        let taken = if inner.lines.of(key).is_empty() {
+            inner.take(key, cost, now)
+        } else {
+            inner.take_behind(key, cost, now)
+        };
+        match taken {
+            Ok(at) => Admission::Admitted(Taken { key, at, cost }),
+            Err(until) => Admission::Refused(inner.refused(until, now)),
+        }
+    }
+
+    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<Taken> {
+        match *wait {}
+    }
+}
+
+impl<K, C> Clone for RateLimiter<K, C> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K, C> fmt::Debug for RateLimiter<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimiter")
+            .field("name", &self.name())
+            .field("window", &self.0.window)
+            .finish_non_exhaustive()
+    }
+}
