@@ -9,7 +9,10 @@ mod error;
 pub mod guard;
 #[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 mod key;
+// Which layers use them depends on which are compiled in.
+#[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod rng;
+#[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod shared;
 
 #[cfg(feature = "circuit-breaker")]

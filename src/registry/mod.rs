@@ -1,1 +1,109 @@
-//! registry
+//! Every policy of a service in one list: to look at, to serialise, to export.
+//!
+//! A registry decides nothing. Policies count for themselves, each thread on a cache line of its
+//! own; a registry adds the counts up when somebody asks. So being observed costs a call nothing,
+//! whatever exporter is installed.
+//!
+//! ```
+//! use buttress::{CircuitBreaker, Error, Retry, registry::{PolicySnapshot, Registry}};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let (breaker, retry) = (CircuitBreaker::new("orders"), Retry::new("orders"));
+//! let registry = Registry::new();
+//! registry.add(&breaker);
+//! registry.add(&retry);
+//!
+//! let answer = breaker.run(async || Ok::<_, Error<std::io::Error>>(7)).await;
+//! match answer {
+//!     Ok(n) => assert_eq!(n, 7),
+//!     Err(Error::Rejected(rejected)) => println!("not called: {rejected}"),
+//!     Err(Error::Service(error)) => println!("failed: {error}"),
+//! }
+//!
+//! for policy in registry.snapshot() {
+//!     println!("{}", serde_json::to_string(&policy).unwrap());
+//!     if let PolicySnapshot::CircuitBreaker(breaker) = policy {
+//!         assert_eq!(breaker.successes_total, 1);
+//!     }
+//! }
+//! registry.publish(); // to whatever recorder of the `metrics` crate is installed
+//! # }
+//! ```
+//!
+//! Trade-offs: counters reach the recorder when [`publish`](Registry::publish) is called, so call it
+//! from the handler that renders them, or let [`publish_every`](Registry::publish_every) do it. A
+//! registry keeps its policies alive.
+
+mod export;
+mod observe;
+
+pub use observe::{Observe, PolicySnapshot};
+
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// A list of policies. Clones share it.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<Mutex<Vec<Arc<dyn Observe>>>>);
+
+impl Registry {
+    /// An empty list.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lists a policy. One of the same kind and name takes the place of an earlier one.
+    pub fn add(&self, policy: &(impl Observe + Clone)) {
+        let policy: Arc<dyn Observe> = Arc::new(policy.clone());
+        let mut all = self.lock();
+        let same = |other: &&mut Arc<dyn Observe>| {
+            (other.kind(), other.name()) == (policy.kind(), policy.name())
+        };
+        match all.iter_mut().find(same) {
+            Some(place) => *place = policy,
+            None => all.push(policy),
+        }
+    }
+
+    /// Every policy as it is now, in the order in which they were added.
+    pub fn snapshot(&self) -> Vec<PolicySnapshot> {
+        // Snapshots take the policies' own locks: not under this one.
+        let all = self.lock().clone();
+        all.iter().map(|policy| policy.snapshot()).collect()
+    }
+
+    /// Hands the counts of now to the recorder of the `metrics` crate.
+    ///
+    /// The names begin with `buttress_`; every metric has the label `policy`. Counters are set to
+    /// their absolute value, so it does not matter how often this is called, or when the recorder
+    /// was installed.
+    pub fn publish(&self) {
+        self.snapshot().iter().for_each(export::publish);
+    }
+
+    /// Publishes now and then every `period`, for as long as the future is polled: spawn it.
+    pub async fn publish_every(self, period: Duration) -> Infallible {
+        // A period of zero would make this a busy loop.
+        let period = period.max(Duration::from_millis(1));
+        loop {
+            self.publish();
+            tokio::time::sleep(period).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<dyn Observe>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.lock();
+        f.debug_list().entries(names.iter().map(|p| (p.kind(), p.name()))).finish()
+    }
+}

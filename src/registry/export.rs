@@ -1,0 +1,84 @@
+//! Which metrics a policy becomes.
+
+use super::PolicySnapshot;
+#[cfg(feature = "circuit-breaker")]
+use crate::circuit_breaker::State;
+// Which of them is used depends on which layers there are.
+#[allow(unused_imports)]
+use metrics::{counter, gauge};
+
+/// Hands one policy's counts to the recorder.
+pub(super) fn publish(policy: &PolicySnapshot) {
+    match *policy {
+        #[cfg(feature = "circuit-breaker")]
+        PolicySnapshot::CircuitBreaker(ref s) => {
+            // One of the three is 1, always: a sum over policies counts breakers in that state.
+            for (state, label) in STATES {
+                gauge!("buttress_circuit_breaker_state", "policy" => s.name, "state" => label)
+                    .set(f64::from(u8::from(s.state == state)));
+            }
+            calls(s.name, s.successes_total, s.failures_total, s.slow_total);
+            counter!("buttress_circuit_breaker_trips_total", "policy" => s.name).absolute(s.trips);
+            rejected("circuit_breaker", s.name, s.rejected);
+        }
+        #[cfg(feature = "circuit-breaker")]
+        PolicySnapshot::KeyedCircuitBreaker(ref s) => {
+            let closed = s.keys.saturating_sub(s.open + s.half_open);
+            for ((_, label), keys) in STATES.into_iter().zip([closed, s.open, s.half_open]) {
+                gauge!("buttress_circuit_breaker_state", "policy" => s.name, "state" => label)
+                    .set(keys as f64);
+            }
+            calls(s.name, s.successes_total, s.failures_total, s.slow_total);
+            counter!("buttress_circuit_breaker_trips_total", "policy" => s.name).absolute(s.trips);
+            rejected("circuit_breaker", s.name, s.rejected);
+        }
+        #[cfg(feature = "rate-limit")]
+        PolicySnapshot::RateLimiter(ref s) => {
+            counter!("buttress_rate_limiter_allowed_total", "policy" => s.name).absolute(s.allowed);
+            gauge!("buttress_rate_limiter_waiting", "policy" => s.name).set(s.waiting as f64);
+            gauge!("buttress_rate_limiter_quota", "policy" => s.name).set(f64::from(s.quota));
+            if let Some(remaining) = s.remaining {
+                gauge!("buttress_rate_limiter_remaining", "policy" => s.name)
+                    .set(f64::from(remaining));
+            }
+            if let Some(keys) = s.keys {
+                gauge!("buttress_rate_limiter_keys", "policy" => s.name).set(keys as f64);
+            }
+            rejected("rate_limiter", s.name, s.rejected);
+        }
+        #[cfg(feature = "retry")]
+        PolicySnapshot::Retry(ref s) => {
+            counter!("buttress_retry_failed_attempts_total", "policy" => s.name)
+                .absolute(s.failed_attempts);
+            counter!("buttress_retry_retries_total", "policy" => s.name).absolute(s.retries);
+            counter!("buttress_retry_budget_exhausted_total", "policy" => s.name)
+                .absolute(s.budget_exhausted);
+            counter!("buttress_retry_gave_up_total", "policy" => s.name).absolute(s.gave_up);
+            gauge!("buttress_retry_budget_balance", "policy" => s.name).set(s.balance);
+        }
+        #[cfg(feature = "timeout")]
+        PolicySnapshot::Timeout(ref s) => {
+            counter!("buttress_timeout_timed_out_total", "policy" => s.name).absolute(s.timed_out);
+            counter!("buttress_timeout_deadline_exceeded_total", "policy" => s.name)
+                .absolute(s.deadline_exceeded);
+        }
+    }
+}
+
+#[cfg(feature = "circuit-breaker")]
+const STATES: [(State, &str); 3] =
+    [(State::Closed, "closed"), (State::Open, "open"), (State::HalfOpen, "half_open")];
+
+#[cfg(feature = "circuit-breaker")]
+fn calls(policy: &'static str, successes: u64, failures: u64, slow: u64) {
+    for (outcome, calls) in [("success", successes), ("failure", failures)] {
+        counter!("buttress_circuit_breaker_calls_total", "policy" => policy, "outcome" => outcome)
+            .absolute(calls);
+    }
+    counter!("buttress_circuit_breaker_slow_calls_total", "policy" => policy).absolute(slow);
+}
+
+#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
+fn rejected(kind: &'static str, policy: &'static str, rejected: u64) {
+    counter!("buttress_rejected_total", "kind" => kind, "policy" => policy).absolute(rejected);
+}

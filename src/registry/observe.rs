@@ -1,0 +1,70 @@
+//! What a policy has to tell.
+
+#[cfg(feature = "circuit-breaker")]
+use crate::circuit_breaker::{self, CircuitBreaker, KeyedCircuitBreaker};
+#[cfg(feature = "rate-limit")]
+use crate::rate_limit::{self, RateLimiter};
+#[cfg(feature = "retry")]
+use crate::retry::{self, Retry};
+#[cfg(feature = "timeout")]
+use crate::timeout::{self, Timeout};
+
+/// A policy that can be listed in a [`Registry`](super::Registry).
+pub trait Observe: Send + Sync + 'static {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// What it is, in snake case: `circuit_breaker`.
+    fn kind(&self) -> &'static str;
+    /// All that can be seen of it.
+    fn snapshot(&self) -> PolicySnapshot;
+}
+
+/// A policy at one moment.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PolicySnapshot {
+    /// A circuit breaker.
+    #[cfg(feature = "circuit-breaker")]
+    CircuitBreaker(circuit_breaker::Snapshot),
+    /// A circuit breaker per key.
+    #[cfg(feature = "circuit-breaker")]
+    KeyedCircuitBreaker(circuit_breaker::KeyedSnapshot),
+    /// A rate limiter.
+    #[cfg(feature = "rate-limit")]
+    RateLimiter(rate_limit::Snapshot),
+    /// A retry.
+    #[cfg(feature = "retry")]
+    Retry(retry::Snapshot),
+    /// A timeout.
+    #[cfg(feature = "timeout")]
+    Timeout(timeout::Snapshot),
+}
+
+#[allow(unused_macros)] // with no layer's feature on there is nothing to observe
+macro_rules! observe {
+    ([$($param:ident),*] $policy:ty, $kind:literal, $variant:ident) => {
+        impl<$($param: Send + Sync + 'static),*> Observe for $policy {
+            fn name(&self) -> &'static str {
+                self.name()
+            }
+            fn kind(&self) -> &'static str {
+                $kind
+            }
+            fn snapshot(&self) -> PolicySnapshot {
+                PolicySnapshot::$variant(self.snapshot())
+            }
+        }
+    };
+}
+
+#[cfg(feature = "circuit-breaker")]
+observe!([] CircuitBreaker, "circuit_breaker", CircuitBreaker);
+#[cfg(feature = "circuit-breaker")]
+observe!([K] KeyedCircuitBreaker<K>, "keyed_circuit_breaker", KeyedCircuitBreaker);
+#[cfg(feature = "rate-limit")]
+observe!([K, C] RateLimiter<K, C>, "rate_limiter", RateLimiter);
+#[cfg(feature = "retry")]
+observe!([] Retry, "retry", Retry);
+#[cfg(feature = "timeout")]
+observe!([] Timeout, "timeout", Timeout);

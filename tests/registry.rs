@@ -1,0 +1,93 @@
+//! The registry: what is listed, how it is serialised, what reaches the metrics recorder.
+#![cfg(feature = "full")]
+#![allow(missing_docs)]
+
+use buttress::{
+    CircuitBreaker, Error, RateLimiter, Retry, Timeout,
+    registry::{PolicySnapshot, Registry},
+};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use std::{io, time::Duration};
+
+type Failed = Error<io::Error>;
+
+async fn fail(breaker: &CircuitBreaker) {
+    let failed = async || Err::<(), Failed>(Error::Service(io::Error::other("gone")));
+    let _ = breaker.run(failed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_policy_is_listed_in_order_and_serialises_flat() {
+    let registry = Registry::new();
+    let breaker = CircuitBreaker::new("orders");
+    let limiter = RateLimiter::new("api", 10, Duration::from_secs(60)).unwrap();
+    registry.add(&breaker);
+    registry.add(&limiter);
+    registry.add(&Retry::new("orders"));
+    registry.add(&Timeout::new("orders", Duration::from_secs(2)));
+    assert_eq!(limiter.run(async || Ok::<_, Failed>(1)).await.unwrap(), 1);
+
+    let json = serde_json::to_value(registry.snapshot()).unwrap();
+    let kinds: Vec<_> = json.as_array().unwrap().iter().map(|p| p["kind"].clone()).collect();
+    assert_eq!(kinds, ["circuit_breaker", "rate_limiter", "retry", "timeout"]);
+    assert_eq!(json[0]["name"], "orders");
+    assert_eq!(json[0]["state"], "Closed");
+    assert_eq!((&json[1]["allowed"], &json[1]["remaining"]), (&1.into(), &9.into()));
+}
+
+#[test]
+fn a_policy_of_the_same_kind_and_name_takes_the_place_of_the_earlier_one() {
+    let registry = Registry::new();
+    let limiter = |quota| RateLimiter::new("api", quota, Duration::from_secs(60)).unwrap();
+    registry.add(&limiter(10));
+    registry.add(&Retry::new("api"));
+    registry.add(&limiter(20));
+    let snapshots = registry.snapshot();
+    assert_eq!(snapshots.len(), 2);
+    assert!(matches!(&snapshots[0], PolicySnapshot::RateLimiter(l) if l.quota == 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn published_counters_are_absolute_and_exactly_one_state_is_set() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let page = recorder.handle();
+    let registry = Registry::new();
+    let breaker = CircuitBreaker::builder("orders").consecutive_failures(2).build().unwrap();
+    registry.add(&breaker);
+    let show = |registry: &Registry| {
+        metrics::with_local_recorder(&recorder, || registry.publish());
+        page.render()
+    };
+    let line = |state, value| {
+        format!("buttress_circuit_breaker_state{{policy=\"orders\",state=\"{state}\"}} {value}")
+    };
+
+    let text = show(&registry);
+    assert!(text.contains(&line("closed", 1)) && text.contains(&line("open", 0)), "{text}");
+
+    fail(&breaker).await;
+    fail(&breaker).await;
+    fail(&breaker).await;
+    for _ in 0..3 {
+        let text = show(&registry); // however often it is published
+        assert!(text.contains(&line("closed", 0)) && text.contains(&line("open", 1)), "{text}");
+        let failures = "calls_total{policy=\"orders\",outcome=\"failure\"} 2";
+        assert!(text.contains(failures), "{text}");
+        let rejected = "buttress_rejected_total{kind=\"circuit_breaker\",policy=\"orders\"} 1";
+        assert!(text.contains(rejected), "{text}");
+    }
+
+    tokio::time::advance(Duration::from_secs(60)).await;
+    breaker.run(async || Ok::<_, Failed>(())).await.unwrap();
+    let text = show(&registry);
+    assert!(text.contains(&line("closed", 1)) && text.contains(&line("open", 0)), "{text}");
+    assert!(text.contains(&line("half_open", 0)), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishing_periodically_never_spins_and_ends_with_its_future() {
+    let registry = Registry::new();
+    registry.add(&Retry::new("r"));
+    let publishing = registry.clone().publish_every(Duration::ZERO);
+    assert!(tokio::time::timeout(Duration::from_millis(50), publishing).await.is_err());
+}
