@@ -135,7 +135,7 @@ impl Budget {
         };
         let last = state.last_grant.load(Relaxed);
         // A clock may go back; a grant far in the future must not end the floor for good.
-        let due = now >= Time(last).after(every) || Time(last).since(now) > every;
+        let due = now.since(Time(last)) >= every || Time(last).since(now) > every;
         if !due || state.credit.load(Relaxed) < 0 {
             return false;
         }
@@ -211,7 +211,9 @@ impl Builder {
 
     fn make(self) -> Budget {
         let cap = u64::from(self.cap) * TOKEN;
-        let every = (self.floor > 0).then(|| Duration::from_secs(1) / self.floor);
+        let every = Duration::from_secs(1).checked_div(self.floor);
+        // More than one a nanosecond is no limit that time could tell.
+        let every = every.map(|every| every.max(Duration::from_nanos(1)));
         Budget(Arc::new(State {
             // Rounded, not cut off: 0.6 as a float is a little less than that.
             deposit: (self.ratio * TOKEN as f64).round() as u64,
@@ -221,5 +223,144 @@ impl Builder {
             credit: AtomicI32::new(0),
             last_grant: AtomicU64::new(NEVER),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn budget(ratio: f64, cap: u32, floor: u32) -> Budget {
+        let builder = Budget::builder().ratio(ratio).cap(cap).floor(floor);
+        builder.build().unwrap()
+    }
+
+    fn drain(budget: &Budget, now: Time) -> u32 {
+        let paid = std::iter::from_fn(|| budget.withdraw(now));
+        paid.take(10_000).count() as u32
+    }
+
+    #[test]
+    fn it_starts_full_and_every_ratio_is_exact() {
+        for (ratio, successes, retries) in
+            [(0.1, 100, 10), (0.6, 5, 3), (0.2, 500, 100), (3.0, 4, 12)]
+        {
+            let budget = budget(ratio, 200, 0);
+            assert_eq!(drain(&budget, Time(0)), 200);
+            for _ in 0..successes {
+                budget.success();
+            }
+            assert_eq!(drain(&budget, Time(0)), retries, "{ratio}");
+            assert_eq!(budget.balance(), 0.0);
+        }
+    }
+
+    #[test]
+    fn it_never_holds_more_than_the_cap_and_takes_back_what_was_not_used() {
+        let budget = budget(1000.0, 3, 0);
+        budget.success();
+        budget.give_back(Paid::Token);
+        assert_eq!(budget.balance(), 3.0);
+        let paid = budget.withdraw(Time(0)).unwrap();
+        assert_eq!(budget.balance(), 2.0);
+        budget.give_back(paid);
+        assert_eq!(budget.balance(), 3.0);
+    }
+
+    // case 27
+    #[test]
+    fn the_floor_lets_a_rare_caller_retry_once_a_second() {
+        let budget = budget(0.0, 0, 1);
+        let now = |tenths: u64| Time(5 * SECOND + tenths * SECOND / 10);
+        budget.success();
+        budget.failure();
+        assert_eq!(budget.withdraw(now(0)), Some(Paid::Floor));
+        budget.success();
+        assert_eq!(budget.withdraw(now(9)), None);
+        assert_eq!(budget.withdraw(now(10)), Some(Paid::Floor));
+    }
+
+    #[test]
+    fn the_floor_gives_a_dead_service_nothing_and_trusts_it_again_when_it_is_back() {
+        let budget = budget(0.0, 0, 1);
+        let mut granted = 0;
+        for second in 0..1_000 {
+            budget.failure();
+            granted += drain(&budget, Time(second * SECOND));
+        }
+        assert_eq!(granted, 0);
+        for _ in 0..10 {
+            budget.success();
+        }
+        assert_eq!(drain(&budget, Time(1_000 * SECOND)), 1);
+    }
+
+    #[test]
+    fn the_floor_survives_a_clock_that_jumps() {
+        let budget = budget(0.0, 0, 1);
+        let hours = 3_600 * SECOND;
+        assert_eq!(drain(&budget, Time(9 * hours)), 1, "forwards");
+        assert_eq!(drain(&budget, Time(hours)), 1, "backwards");
+        assert_eq!(drain(&budget, Time(hours)), 0);
+        assert_eq!(drain(&budget, Time(u64::MAX)), 1, "to the end");
+    }
+
+    #[test]
+    fn a_full_budget_of_a_healthy_service_is_only_read() {
+        let budget = Budget::new();
+        for _ in 0..CREDIT {
+            budget.success();
+        }
+        let before = budget.0.credit.load(Relaxed);
+        budget.success();
+        assert_eq!((before, budget.balance()), (CREDIT, 10.0));
+        assert_eq!(budget.0.credit.load(Relaxed), CREDIT);
+    }
+
+    #[test]
+    fn a_ratio_that_is_none_is_refused() {
+        for ratio in [-0.1, 1000.1, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let error = Budget::builder().ratio(ratio).build().unwrap_err();
+            assert_eq!(error.field(), "ratio");
+        }
+        for ratio in [0.0, -0.0, 1000.0, f64::MIN_POSITIVE] {
+            let extreme = Budget::builder().ratio(ratio).cap(u32::MAX).floor(u32::MAX);
+            assert!(extreme.build().is_ok_and(|b| b.withdraw(Time(0)).is_some()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn retries_never_exceed_what_was_paid_for(
+            tenths in 0_u32..20, cap in 0_u32..20, floor in 0_u32..3,
+            steps in prop::collection::vec((0_u8..4, 0_u64..SECOND), 1..400),
+        ) {
+            let ratio = f64::from(tenths) / 10.0;
+            let budget = budget(ratio, cap, floor);
+            let (mut now, mut successes, mut retries) = (0, 0_u32, 0_u32);
+            for (what, pause) in steps {
+                now += pause;
+                match what {
+                    0 => {
+                        budget.success();
+                        successes += 1;
+                    }
+                    1 => budget.failure(),
+                    2 => retries += u32::from(budget.withdraw(Time(now)).is_some()),
+                    _ => if let Some(paid) = budget.withdraw(Time(now)) {
+                        // A floor's retry counts even if it is not made.
+                        retries += u32::from(paid == Paid::Floor);
+                        budget.give_back(paid);
+                    }
+                }
+                let by_time = f64::from(floor) * (now as f64 / SECOND as f64) + f64::from(floor.min(1));
+                let most = ratio * f64::from(successes) + f64::from(cap) + by_time;
+                prop_assert!(f64::from(retries) <= most + 1e-9, "{retries} > {most}");
+                prop_assert!(budget.balance() <= f64::from(cap));
+            }
+        }
     }
 }
