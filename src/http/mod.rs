@@ -57,6 +57,7 @@ mod answer;
 mod classify;
 #[cfg(feature = "timeout")]
 mod deadline;
+#[cfg(feature = "rate-limit")]
 mod fields;
 #[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 mod keys;
@@ -73,6 +74,8 @@ mod time_left;
 
 pub use answer::Http;
 pub use classify::ServerErrorsAsFailures;
+#[cfg(feature = "rate-limit")]
+pub use fields::{QuotaFields, QuotaFieldsFuture, QuotaFieldsLayer};
 #[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 pub use keys::{ClientAddr, HeaderKey, PathKey, PeerAddr};
 #[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]

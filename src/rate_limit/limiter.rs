@@ -112,10 +112,25 @@ impl<K, C> RateLimiter<K, C> {
     where
         K: Key<Req>,
     {
+        self.status_of(self.count_of(req))
+    }
+
+    /// Which count this request belongs to: for whoever asks again when the request is gone.
+    pub(crate) fn count_of<Req>(&self, req: &Req) -> u64
+    where
+        K: Key<Req>,
+    {
+        match &self.0.state {
+            State::Global(_) => 0,
+            State::Keyed(_) => self.0.hash(req),
+        }
+    }
+
+    pub(crate) fn status_of(&self, count: u64) -> QuotaStatus {
         let (inner, now) = (&*self.0, Time::now().0);
         let level = match &inner.state {
             State::Global(state) => state.level(now),
-            State::Keyed(keyed) => keyed.level(inner.hash(req), now),
+            State::Keyed(keyed) => keyed.level(count, now),
         };
         level.status(inner.window)
     }
