@@ -12,14 +12,19 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use buttress::http::QuotaFieldsLayer;
 use tower::ServiceExt;
 
 /// The gateway in front of the backend at this URL.
 pub(crate) fn router(policies: &Policies, backend: Uri, metrics: Metrics) -> Router {
     let proxy = policies.proxy(backend);
     let data = async move |request: Request| proxy.oneshot(request).await.unwrap_or_else(instead);
+    let mut data = get(data);
+    if let Some(limiter) = &policies.limiter {
+        data = data.layer(QuotaFieldsLayer::new(limiter.clone()));
+    }
     Router::new()
-        .route("/api/v1/data", get(data))
+        .route("/api/v1/data", data)
         .route("/health", get(health))
         .route("/metrics", get(metrics::show))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "there is nothing here"))

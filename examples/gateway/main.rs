@@ -63,10 +63,7 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
 
     let policies = Policies::new(&config)?;
     let recorder = PrometheusBuilder::new().install_recorder()?;
-    let metrics = Metrics {
-        policies: policies.clone(),
-        recorder,
-    };
+    let metrics = Metrics::new(policies.clone(), recorder);
     let app = app::router(&policies, format!("{backend}/flaky-data").parse()?, metrics)
         .into_make_service_with_connect_info::<SocketAddr>();
 

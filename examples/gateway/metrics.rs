@@ -7,63 +7,77 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use buttress::{circuit_breaker, rate_limit, retry, timeout};
+use buttress::{
+    circuit_breaker::State as BreakerState,
+    registry::{PolicySnapshot, Registry},
+};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
-/// The policies, and the recorder that the `metrics` facade writes to.
+/// What is shown, and the recorder that the `metrics` facade writes to.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    pub(crate) policies: Policies,
-    pub(crate) recorder: PrometheusHandle,
+    policies: Policies,
+    registry: Registry,
+    recorder: PrometheusHandle,
 }
 
-/// The first four are the write-up's; behind them each policy tells its own.
+/// The first four are the write-up's; behind them every policy tells all it knows.
 #[derive(Serialize)]
 struct Report {
     circuit_breaker_state: &'static str,
     total_retries: u64,
     rate_limit_allowed: u64,
     rate_limit_blocked: u64,
-    circuit_breaker: circuit_breaker::Snapshot,
-    retry: retry::Snapshot,
-    timeout: timeout::Snapshot,
-    rate_limit: Option<rate_limit::Snapshot>,
+    policies: Vec<PolicySnapshot>,
 }
 
-impl Report {
-    fn of(policies: &Policies) -> Self {
-        let retry = policies.retry.snapshot();
-        let rate_limit = policies.limiter.as_ref().map(|limiter| limiter.snapshot());
+impl Metrics {
+    pub(crate) fn new(policies: Policies, recorder: PrometheusHandle) -> Self {
+        let registry = Registry::new();
+        if let Some(limiter) = &policies.limiter {
+            registry.add(limiter);
+        }
+        registry.add(&policies.breaker);
+        registry.add(&policies.retry);
+        registry.add(&policies.timeout);
         Self {
-            circuit_breaker_state: name(policies.breaker.state()),
-            total_retries: retry.retries,
-            rate_limit_allowed: rate_limit.as_ref().map_or(0, |limit| limit.allowed),
-            rate_limit_blocked: rate_limit.as_ref().map_or(0, |limit| limit.rejected),
-            circuit_breaker: policies.breaker.snapshot(),
-            retry,
-            timeout: policies.timeout.snapshot(),
-            rate_limit,
+            policies,
+            registry,
+            recorder,
         }
     }
-}
 
-fn name(state: circuit_breaker::State) -> &'static str {
-    match state {
-        circuit_breaker::State::Closed => "CLOSED",
-        circuit_breaker::State::Open => "OPEN",
-        circuit_breaker::State::HalfOpen => "HALF_OPEN",
+    fn report(&self) -> Report {
+        let limit = self
+            .policies
+            .limiter
+            .as_ref()
+            .map(|limiter| limiter.snapshot());
+        Report {
+            circuit_breaker_state: match self.policies.breaker.state() {
+                BreakerState::Closed => "CLOSED",
+                BreakerState::Open => "OPEN",
+                BreakerState::HalfOpen => "HALF_OPEN",
+            },
+            total_retries: self.policies.retry.snapshot().retries,
+            // Without a limit nothing is counted.
+            rate_limit_allowed: limit.as_ref().map_or(0, |limit| limit.allowed),
+            rate_limit_blocked: limit.as_ref().map_or(0, |limit| limit.rejected),
+            policies: self.registry.snapshot(),
+        }
     }
 }
 
 /// `GET /metrics`
 pub(crate) async fn show(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
-    let report = Report::of(&metrics.policies);
+    let report = metrics.report();
     if !wants_text(&headers) {
         return Json(report).into_response();
     }
-    // The names are those of the JSON.
+    metrics.registry.publish();
+    // The write-up's four again, under the names that they have in the JSON.
     counter!("total_retries").absolute(report.total_retries);
     counter!("rate_limit_allowed").absolute(report.rate_limit_allowed);
     counter!("rate_limit_blocked").absolute(report.rate_limit_blocked);

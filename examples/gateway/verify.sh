@@ -66,7 +66,7 @@ field() {
 burst() {
   (($1 == 0)) && { codes=; return; }
   codes=$(curl -s -Z --parallel-max 50 --max-time "$(sec "$LONGEST")" -o /dev/null \
-    -w '%{http_code} ' "$DATA?n=[1-$1]")
+    -w '%{http_code} ' "$DATA?n=[1-$1]" 2>/dev/null)
 }
 
 # count CODE: how many of codes are it.

@@ -10,7 +10,7 @@ use std::{
 
 /// The executable of an example of this package, built if it was not or is out of date:
 /// `cargo test --test NAME` does not build examples, plain `cargo test` does.
-pub fn executable(name: &'static str) -> PathBuf {
+pub(crate) fn executable(name: &'static str) -> PathBuf {
     static BUILT: Mutex<Option<HashMap<&'static str, PathBuf>>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let known = built.get_or_insert_default();

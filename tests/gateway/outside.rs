@@ -11,7 +11,7 @@ use tokio::{
 
 /// What it does with a request.
 #[derive(Clone)]
-pub enum Act {
+pub(crate) enum Act {
     /// Writes this, and closes the connection.
     Answer(String),
     /// Reads the request and never answers.
@@ -19,36 +19,36 @@ pub enum Act {
     /// Resets the connection.
     Reset,
     /// Writes a head, then each of these chunks after a pause, then does what comes last.
-    Stream(Vec<&'static str>, Duration, Box<Act>),
+    Stream(Vec<&'static str>, Duration, Box<Self>),
 }
 
 impl Act {
     /// A whole answer.
-    pub fn answer(status: &str, fields: &str, body: &str) -> Self {
+    pub(crate) fn answer(status: &str, fields: &str, body: &str) -> Self {
         let length = body.len();
         Self::Answer(format!(
             "HTTP/1.1 {status}\r\n{fields}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
         ))
     }
 
-    pub fn ok() -> Self {
+    pub(crate) fn ok() -> Self {
         Self::answer("200 OK", "content-type: text/plain\r\n", "well")
     }
 
-    pub fn unavailable() -> Self {
+    pub(crate) fn unavailable() -> Self {
         Self::answer("503 Service Unavailable", "", "down")
     }
 }
 
 /// The running backend.
-pub struct Outside {
-    pub url: String,
+pub(crate) struct Outside {
+    pub(crate) url: String,
     hits: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl Outside {
     /// Starts one; `act` is asked what to do with the nth request, from 1.
-    pub async fn start(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let hits = Arc::new(Mutex::new(Vec::new()));
@@ -73,12 +73,12 @@ impl Outside {
     }
 
     /// How many requests it has seen.
-    pub fn hits(&self) -> usize {
+    pub(crate) fn hits(&self) -> usize {
         self.hits.lock().unwrap().len()
     }
 
     /// The times between its requests.
-    pub fn gaps(&self) -> Vec<Duration> {
+    pub(crate) fn gaps(&self) -> Vec<Duration> {
         let hits = self.hits.lock().unwrap();
         hits.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }

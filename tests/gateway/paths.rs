@@ -40,13 +40,13 @@ async fn metrics_are_prometheus_text_for_scrapers_and_json_for_everyone_else() {
         assert!(kind.starts_with("text/plain"), "{accept}: {kind}");
         assert!(answer.body.contains("# TYPE "), "{answer:?}");
         let says = |line: &str| answer.body.lines().any(|l| l == line);
-        assert!(says("gateway_rate_limit_allowed_total 1"), "{answer:?}");
+        assert!(says("rate_limit_allowed 1"), "{answer:?}");
         assert!(
-            says(r#"gateway_circuit_breaker_state{state="CLOSED"} 1"#),
+            says(r#"circuit_breaker_state{state="CLOSED"} 1"#),
             "{answer:?}"
         );
         assert!(
-            says(r#"gateway_circuit_breaker_state{state="OPEN"} 0"#),
+            says(r#"circuit_breaker_state{state="OPEN"} 0"#),
             "{answer:?}"
         );
     }

@@ -25,7 +25,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// Every variable, so that those of whoever runs the tests do not reach the gateway.
-pub const VARIABLES: [&str; 19] = [
+pub(crate) const VARIABLES: [&str; 19] = [
     "GATEWAY_ADDR",
     "BACKEND_ADDR",
     "BACKEND_URL",
@@ -48,7 +48,7 @@ pub const VARIABLES: [&str; 19] = [
 ];
 
 /// A command for it, with these settings over the short ones.
-pub fn command(settings: &[(&str, &str)]) -> Command {
+pub(crate) fn command(settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(executable("gateway"));
     for name in VARIABLES {
         command.env_remove(name);
@@ -60,35 +60,35 @@ pub fn command(settings: &[(&str, &str)]) -> Command {
 }
 
 /// A running gateway; it is killed when dropped.
-pub struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     lines: Receiver<String>,
-    pub url: String,
+    pub(crate) url: String,
     /// The flaky backend's, if it started one.
-    pub backend: Option<String>,
-    pub client: Client,
+    pub(crate) backend: Option<String>,
+    pub(crate) client: Client,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 }
 
 impl Gateway {
-    pub fn start(settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
         let mut child = command(settings).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (line, lines) = channel();
@@ -117,7 +117,7 @@ impl Gateway {
     }
 
     /// The next line that says this.
-    pub fn line(&mut self, says: &str) -> String {
+    pub(crate) fn line(&mut self, says: &str) -> String {
         loop {
             match self.lines.recv_timeout(Duration::from_secs(20)) {
                 Ok(line) if line.contains(says) => return line,
@@ -137,14 +137,14 @@ impl Gateway {
     }
 
     /// Sends a signal, as `kill -NAME` does.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status();
         assert!(sent.unwrap().success());
     }
 
     /// Waits for its end.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut ended = None;
         eventually("the gateway ends", async || {
             ended = self.child.try_wait().unwrap();
@@ -154,20 +154,20 @@ impl Gateway {
         ended.unwrap()
     }
 
-    pub fn get(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("{}{path}", self.url))
     }
 
-    pub async fn data(&self) -> Answer {
+    pub(crate) async fn data(&self) -> Answer {
         read(self.get("/api/v1/data")).await
     }
 
     /// The metrics in JSON.
-    pub async fn metrics(&self) -> Value {
+    pub(crate) async fn metrics(&self) -> Value {
         read(self.get("/metrics")).await.json()
     }
 
-    pub async fn state(&self) -> String {
+    pub(crate) async fn state(&self) -> String {
         let metrics = self.metrics().await;
         metrics["circuit_breaker_state"]
             .as_str()
@@ -176,7 +176,7 @@ impl Gateway {
     }
 
     /// Changes the flaky backend's behaviour.
-    pub async fn behave(&self, change: &str) -> Answer {
+    pub(crate) async fn behave(&self, change: &str) -> Answer {
         let url = format!("{}/behaviour", self.backend.as_deref().unwrap());
         read(self.client.put(url).body(change.to_owned())).await
     }
@@ -189,12 +189,12 @@ impl Drop for Gateway {
     }
 }
 
-pub fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
 /// Sends a request and reads the answer.
-pub async fn read(request: RequestBuilder) -> Answer {
+pub(crate) async fn read(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     Answer {
         status: response.status(),
@@ -204,7 +204,7 @@ pub async fn read(request: RequestBuilder) -> Answer {
 }
 
 /// Polls until it is so.
-pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
     for _ in 0..2_000 {
         if so().await {
             return;
