@@ -31,7 +31,7 @@ impl From<Rejected> for E {
 
 /// A request for that behaviour. Making it allocates nothing.
 pub(crate) fn get(path: &'static str) -> Req {
-    let mut req = Request::new(Full::new(Bytes::from_static(b"request")));
+    let mut req = Request::new(Full::default());
     *req.uri_mut() = Uri::from_static(path);
     req
 }
@@ -80,7 +80,7 @@ impl Inner {
     }
 }
 
-impl Service<Req> for Inner {
+impl<B> Service<Request<B>> for Inner {
     type Response = Response<Full<Bytes>>;
     type Error = E;
     type Future = Call;
@@ -99,7 +99,7 @@ impl Service<Req> for Inner {
         mood
     }
 
-    fn call(&mut self, req: Req) -> Call {
+    fn call(&mut self, req: Request<B>) -> Call {
         assert!(
             std::mem::take(&mut self.ready),
             "called without being made ready"
@@ -107,14 +107,15 @@ impl Service<Req> for Inner {
         self.state.calls.fetch_add(1, SeqCst);
         assert_ne!(req.uri().path(), "/panic-in-call");
         self.state.running.fetch_add(1, SeqCst);
-        let pending = match req.uri().path() {
+        let uri = req.into_parts().0.uri;
+        let pending = match uri.path() {
             "/slow" => 2,
             "/hang" => usize::MAX,
             _ => 0,
         };
         let state = self.state.clone();
         Call {
-            req,
+            uri,
             pending,
             state,
         }
@@ -122,7 +123,7 @@ impl Service<Req> for Inner {
 }
 
 pub(crate) struct Call {
-    req: Req,
+    uri: Uri,
     pending: usize,
     state: Arc<State>,
 }
@@ -141,7 +142,7 @@ impl Future for Call {
             }
         }
         let mut response = Response::new(Full::new(Bytes::from_static(b"answer")));
-        match self.req.uri().path() {
+        match self.uri.path() {
             "/panic-in-poll" => panic!("in poll"),
             "/error" => return Poll::Ready(Err(E::Boom(7))),
             "/touch" => *response.status_mut() = http::StatusCode::IM_A_TEAPOT,

@@ -29,3 +29,38 @@ contract! {
     timeout::timeout;
     timeout::deadline;
 }
+#[cfg(feature = "circuit-breaker")]
+contract! {
+    circuit_breaker::breaker;
+    circuit_breaker::breaker_counting_calls;
+    circuit_breaker::breaker_half_open;
+    circuit_breaker::breaker_observing;
+    circuit_breaker::breaker_keyed;
+    circuit_breaker::breaker_http;
+    circuit_breaker::breaker_answering;
+}
+#[cfg(feature = "rate-limit")]
+contract! {
+    rate_limit::limiter;
+    rate_limit::limiter_exact;
+    rate_limit::limiter_gcra;
+    rate_limit::limiter_keyed;
+    rate_limit::limiter_keyed_gcra;
+    rate_limit::limiter_waiting;
+    rate_limit::limiter_keyed_waiting;
+    rate_limit::limiter_waiting_http;
+    rate_limit::limiter_http;
+    rate_limit::limiter_answering;
+}
+#[cfg(feature = "retry")]
+contract! {
+    retry::retry;
+    retry::retry_http;
+}
+#[cfg(feature = "full")]
+contract! {
+    together::limiter_and_breaker;
+    together::waiting_limiter_and_breaker;
+    together::all_four;
+    together::all_four_answering;
+}

@@ -15,10 +15,5 @@ pub(crate) fn timeout() -> Entry<impl Subject> {
 /// Of it there is nothing to share and nothing to read.
 pub(crate) fn deadline() -> Entry<impl Subject> {
     let layer = DeadlineLayer::within("deadline", LIMIT);
-    Entry::new(
-        (layer.clone(), layer),
-        ("/hang", 0),
-        Leaves::default(),
-        || 0,
-    )
+    Entry::new((layer, layer), ("/hang", 0), Leaves::default(), || 0)
 }
