@@ -8,10 +8,7 @@ use tower::{Layer, Service, ServiceBuilder};
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn rows() -> Vec<Row> {
-    match make() {
-        Ok(rows) => rows,
-        Err(error) => panic!("{error}"),
-    }
+    make().expect("valid policies")
 }
 
 fn make() -> Result<Vec<Row>, InvalidConfig> {
@@ -26,10 +23,10 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
         .build()?;
     let mut filled = keyed.layer().layer(Bare);
     for key in 0..KEYS {
-        let _ = filled.call(key);
+        drop(filled.call(key));
     }
     let denied = RateLimiter::new("denied", 1, Duration::from_secs(3600))?;
-    let _ = denied.layer().layer(Bare).call(0);
+    drop(denied.layer().layer(Bare).call(0));
     let retry = Retry::new("retry");
     let timeout = Timeout::new("timeout", 5 * SECOND);
     let both = GuardLayer::new((limiter.clone(), breaker.clone()));
