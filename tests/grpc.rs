@@ -11,5 +11,8 @@ mod bodies;
 mod client;
 #[path = "grpc/health.rs"]
 mod health;
+#[cfg(feature = "retry")]
+#[path = "grpc/retry.rs"]
+mod retry;
 #[path = "grpc/server.rs"]
 mod server;

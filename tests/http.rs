@@ -9,3 +9,7 @@ mod tally;
 mod client;
 #[path = "http/server.rs"]
 mod server;
+
+#[cfg(all(feature = "circuit-breaker", feature = "rate-limit"))]
+#[path = "http/limits.rs"]
+mod limits;

@@ -55,9 +55,13 @@
 //! `.classify(CodesAsFailures)`, which ends the call with the response's head.
 
 mod classify;
+#[cfg(feature = "retry")]
+mod retry;
 mod settle;
 mod status;
 
 pub use classify::CodesAsFailures;
+#[cfg(feature = "retry")]
+pub use retry::MakeBody;
 pub use settle::{Head, OnTrailers};
 pub use status::{Grpc, status};
