@@ -5,6 +5,9 @@
 #[path = "http/tally.rs"]
 mod tally;
 
+#[path = "http/body.rs"]
+mod body;
+
 #[path = "http/client.rs"]
 mod client;
 #[path = "http/server.rs"]
