@@ -1,47 +1,74 @@
 #![cfg(feature = "circuit-breaker")]
 #![allow(missing_docs)]
 
+#[path = "circuit_breaker/concurrency.rs"]
+mod concurrency;
+#[path = "circuit_breaker/configuration.rs"]
+mod configuration;
+#[path = "circuit_breaker/half_open.rs"]
+mod half_open;
+#[path = "circuit_breaker/keyed.rs"]
+mod keyed;
+#[path = "circuit_breaker/layer.rs"]
+mod layer;
+#[path = "circuit_breaker/manual.rs"]
+mod manual;
+#[path = "circuit_breaker/slow.rs"]
+mod slow;
+#[path = "circuit_breaker/trip.rs"]
+mod trip;
+
 use buttress::{
-    CircuitBreaker, Error, Kind,
-    circuit_breaker::{Builder, State},
+    CircuitBreaker, Guard, Kind, Now, Outcome, Policy, Rejected,
+    circuit_breaker::{Builder, Permit},
+    guard::{Admission, End},
 };
 use std::time::Duration;
-use tokio::time::advance;
-
-type Answer = Result<u32, Error<&'static str>>;
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLI: Duration = Duration::from_millis(1);
+const WELL: End = End::Done(Outcome::Success);
+const UNWELL: End = End::Done(Outcome::Failure);
+const IGNORED: End = End::Done(Outcome::Ignored);
 
+fn overloaded(retry_after: Option<Duration>) -> End {
+    End::Done(Outcome::Overloaded { retry_after })
+}
+
+/// Without jitter: 5 s open, one probe.
 fn plain() -> Builder {
     CircuitBreaker::builder("db").open_jitter(0.0)
 }
 
-async fn ok(breaker: &CircuitBreaker) -> Answer {
-    breaker.run(async || Ok(1)).await
-}
-
-async fn fail(breaker: &CircuitBreaker) -> Answer {
-    breaker.run(async || Err(Error::Service("boom"))).await
-}
-
-// case 4
-#[tokio::test(start_paused = true)]
-async fn it_opens_after_failures_in_a_row_and_probes_exactly_at_the_deadline() {
-    let breaker = plain().consecutive_failures(3).build().unwrap();
-    for _ in 0..3 {
-        assert_eq!(breaker.state(), State::Closed);
-        assert_eq!(fail(&breaker).await, Err(Error::Service("boom")));
+fn admit(breaker: &CircuitBreaker) -> Result<Permit, Rejected> {
+    match breaker.admit(&(), &Now::lazy()) {
+        Admission::Admitted(permit) => Ok(permit),
+        Admission::Refused(rejected) => Err(rejected),
+        Admission::Wait(wait) => match wait {},
     }
-    assert_eq!(breaker.state(), State::Open);
-    advance(5 * SECOND - Duration::from_millis(1)).await;
-    let Err(Error::Rejected(rejected)) = ok(&breaker).await else {
-        panic!("let in too early");
-    };
-    assert_eq!(rejected.kind(), Kind::CircuitOpen);
-    assert_eq!(rejected.policy(), "db");
-    assert_eq!(rejected.retry_after(), Some(Duration::from_millis(1)));
-    advance(Duration::from_millis(1)).await;
-    assert_eq!(breaker.state(), State::HalfOpen);
-    assert_eq!(ok(&breaker).await, Ok(1));
-    assert_eq!(breaker.state(), State::Closed);
+}
+
+fn end(breaker: &CircuitBreaker, permit: Permit, end: End) {
+    breaker.settle(permit, end, &Now::lazy());
+}
+
+/// A call that ends at once.
+fn call(breaker: &CircuitBreaker, how: End) {
+    end(breaker, admit(breaker).expect("refused"), how);
+}
+
+/// A call that has been polled.
+fn start(breaker: &CircuitBreaker) -> Permit {
+    let mut permit = admit(breaker).expect("refused");
+    breaker.suspended(&mut permit, &Now::lazy());
+    permit
+}
+
+fn refused(breaker: &CircuitBreaker) -> Option<Duration> {
+    let rejected = admit(breaker).expect_err("let in");
+    assert_eq!(
+        (rejected.kind(), rejected.policy()),
+        (Kind::CircuitOpen, breaker.name())
+    );
+    rejected.retry_after()
 }

@@ -230,13 +230,14 @@ impl Breaker {
     pub(super) fn settle(&self, permit: Permit, end: End, now: &Now) {
         let word = self.word();
         if end == End::Done(Outcome::Success)
-            && permit.began == 0
+            && permit.place == 0
             && epoch_of(word) == epoch_of(permit.word)
             && word & PHASE == CLOSED
             && let Window::Time(window) = &self.window
+            && !self.was_slow(&permit, now)
         {
-            // A call that ended at once and well. Earlier ones may have left the window with it, so
-            // that a rate is reached without a failure.
+            // Earlier calls may have left the window with this one, so that a rate is reached
+            // without a failure.
             let turned = window.add(false, &self.totals, now.get());
             if turned || self.row.0.load(Relaxed) != 0 {
                 self.look_again(word, now.get());
@@ -246,6 +247,11 @@ impl Breaker {
         self.settle_other(permit, end, now);
     }
 
+    #[inline]
+    fn was_slow(&self, permit: &Permit, now: &Now) -> bool {
+        permit.began != 0 && now.get().0.saturating_sub(permit.began) >= self.cfg.slow
+    }
+
     fn settle_other(&self, permit: Permit, end: End, now: &Now) {
         if let Some(in_flight) = &self.in_flight
             && matches!(permit.word & PHASE, CLOSED | RAMP)
@@ -253,8 +259,7 @@ impl Breaker {
         {
             in_flight.leave(shard as usize, epoch_of(permit.word), Time(permit.began));
         }
-        let slow =
-            || permit.began != 0 && now.get().0.saturating_sub(permit.began) >= self.cfg.slow;
+        let slow = || self.was_slow(&permit, now);
         let meaning = match end {
             End::Done(Outcome::Success) => Meaning::Well,
             End::Done(Outcome::Failure) | End::Panicked => Meaning::Unwell,
@@ -404,7 +409,7 @@ impl Breaker {
     pub(super) fn poll_refuses_all(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         // Parked first, so that a trip between a look and the parking is not missed.
         self.refuses_all(now) || {
-            self.wakers.park(cx.waker(), now.get());
+            self.wakers.park(cx.waker(), now);
             self.refuses_all(now)
         }
     }

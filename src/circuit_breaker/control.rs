@@ -90,6 +90,7 @@ impl Breaker {
             });
         }
         if news.to == State::Open {
+            // Whoever is parked behind a service that is not ready gets its rejection now.
             self.wakers.wake_all();
         }
     }
@@ -239,6 +240,8 @@ impl Breaker {
         let news = self.enter(&mut control, FORCED_OPEN, Time(0), Reason::Forced);
         drop(control);
         self.tell(news);
+        // Even if it was open: past its deadline it refused nobody.
+        self.wakers.wake_all();
     }
 
     // Any => Closed, for good or until the rules decide
@@ -253,7 +256,7 @@ impl Breaker {
     }
 
     pub(super) fn observe(&self, only: bool) {
-        let _control = self.lock();
+        let control = self.lock();
         let word = self.word();
         let word = if only {
             word | OBSERVING
@@ -261,6 +264,8 @@ impl Breaker {
             word & !OBSERVING
         };
         self.head.0.word.store(word, Release);
+        drop(control);
+        self.wakers.wake_all();
     }
 
     pub(super) fn state(&self, now: Time) -> State {

@@ -171,7 +171,6 @@ impl Shard {
             if worth < best.0 {
                 best = (worth, at);
             }
-            // Closed, and it was looked at before: nobody better is likely to come.
         }
         best.1
     }

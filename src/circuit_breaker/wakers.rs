@@ -1,6 +1,6 @@
 //! Tasks that wait for a service that is not ready, to be told when the breaker opens.
 
-use crate::clock::Time;
+use crate::clock::{Now, Time};
 use std::{
     collections::HashMap,
     mem,
@@ -25,7 +25,7 @@ struct Parked {
 
 impl Wakers {
     /// Remembers the task.
-    pub(super) fn park(&self, waker: &Waker, now: Time) {
+    pub(super) fn park(&self, waker: &Waker, now: &Now) {
         let id = (
             waker.data() as usize,
             std::ptr::from_ref(waker.vtable()) as usize,
@@ -38,6 +38,7 @@ impl Wakers {
         if parked.by_task.len() >= LIMIT {
             // With more tasks than places, waking at every arrival would keep all of them awake;
             // so the one that finds no place waits for its service alone.
+            let now = now.get();
             if now.since(parked.swept).as_nanos() < u128::from(SWEEP) {
                 return;
             }
@@ -82,7 +83,7 @@ mod tests {
     fn a_task_is_remembered_once_and_woken_once() {
         let (wakers, task) = (Wakers::default(), Arc::new(Task::default()));
         for _ in 0..3 {
-            wakers.park(&Waker::from(task.clone()), Time(0));
+            wakers.park(&Waker::from(task.clone()), &Now::at(Time(0)));
         }
         assert_eq!(wakers.lock().by_task.len(), 1);
         wakers.wake_all();
@@ -95,7 +96,7 @@ mod tests {
         let wakers = Wakers::default();
         let tasks: Vec<_> = (0..3 * LIMIT).map(|_| Arc::new(Task::default())).collect();
         for task in &tasks {
-            wakers.park(&Waker::from(task.clone()), Time(2 * SWEEP));
+            wakers.park(&Waker::from(task.clone()), &Now::at(Time(2 * SWEEP)));
         }
         let woken = tasks.iter().filter(|t| t.0.load(Relaxed) > 0).count();
         assert_eq!((woken, wakers.lock().by_task.len()), (LIMIT, LIMIT));

@@ -99,7 +99,7 @@ impl TimeWindow {
         if halve {
             let cell = &shard.slow[(n % BUCKETS) as usize];
             let _ = cell.fetch_update(Relaxed, Relaxed, |word| {
-                (tag_in(word) == tag_of(n)).then_some(word & !SLOW | (word & SLOW) / 2)
+                (tag_in(word) == tag_of(n)).then_some(word - (word & SLOW).div_ceil(2))
             });
         }
     }

@@ -1,0 +1,214 @@
+//! Probes.
+
+use super::*;
+use buttress::circuit_breaker::{Reason, State};
+use tokio::time::advance;
+
+/// Open, with its deadline just passed.
+async fn waited_out(builder: Builder) -> CircuitBreaker {
+    let breaker = builder.consecutive_failures(1).build().unwrap();
+    call(&breaker, UNWELL);
+    advance(5 * SECOND).await;
+    breaker
+}
+
+// case 5
+#[tokio::test(start_paused = true)]
+async fn exactly_as_many_probes_as_allowed_pass_at_once() {
+    let breaker = waited_out(plain().probes(3)).await;
+    let probes: Vec<_> = (0..3).map(|_| start(&breaker)).collect();
+    // Somebody may come back when a healthy probe would have ended...
+    assert_eq!(refused(&breaker), Some(250 * MILLI));
+    // ...and if it has not by then, when its lease ends.
+    advance(SECOND).await;
+    assert_eq!(refused(&breaker), Some(9 * SECOND));
+    for (n, probe) in probes.into_iter().enumerate() {
+        assert_eq!(breaker.state(), State::HalfOpen);
+        if n < 2 {
+            end(&breaker, probe, WELL);
+            assert!(
+                admit(&breaker).is_err(),
+                "three in all, not three at a time"
+            );
+        } else {
+            end(&breaker, probe, WELL);
+        }
+    }
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+// case 6
+#[tokio::test(start_paused = true)]
+async fn a_closed_breaker_starts_with_an_empty_window() {
+    let builder = plain().window(100 * SECOND);
+    let breaker = waited_out(builder).await;
+    call(&breaker, WELL);
+    let snapshot = breaker.snapshot();
+    assert_eq!(
+        (
+            snapshot.calls,
+            snapshot.failures,
+            snapshot.consecutive_failures
+        ),
+        (0, 0, 0)
+    );
+    assert_eq!((snapshot.successes_total, snapshot.failures_total), (1, 1));
+}
+
+// case 8
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_says_nothing_gives_its_place_to_the_next() {
+    let breaker = waited_out(plain()).await;
+    for how in [IGNORED, overloaded(None), End::NeverStarted, End::Cancelled] {
+        let probe = admit(&breaker).unwrap();
+        assert!(admit(&breaker).is_err());
+        end(&breaker, probe, how);
+        assert_eq!(breaker.state(), State::HalfOpen);
+    }
+    call(&breaker, WELL);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+// case 9
+#[tokio::test(start_paused = true)]
+async fn three_of_five_close_at_the_third_success_and_open_at_the_third_failure() {
+    for (first, state) in [(WELL, State::Closed), (UNWELL, State::Open)] {
+        let second = if first == WELL { UNWELL } else { WELL };
+        let breaker = waited_out(plain().probes(5).probe_success_ratio(0.6)).await;
+        for end in [first, second, first, second] {
+            call(&breaker, end);
+            assert_eq!(breaker.state(), State::HalfOpen);
+        }
+        call(&breaker, first);
+        assert_eq!(breaker.state(), state);
+    }
+}
+
+// case 10
+#[tokio::test(start_paused = true)]
+async fn results_from_before_the_trip_do_not_count_as_probes() {
+    let breaker = plain().probes(2).build().unwrap();
+    let late: Vec<_> = (0..4).map(|_| start(&breaker)).collect();
+    (0..5).for_each(|_| call(&breaker, UNWELL));
+    advance(5 * SECOND).await;
+    let probe = start(&breaker);
+    for (n, permit) in late.into_iter().enumerate() {
+        end(&breaker, permit, if n % 2 == 0 { WELL } else { UNWELL });
+        assert_eq!(breaker.state(), State::HalfOpen);
+    }
+    // No extra permit came of them either.
+    let second = start(&breaker);
+    assert!(admit(&breaker).is_err());
+    end(&breaker, probe, WELL);
+    end(&breaker, second, WELL);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+// case 11: a panic is a failure everywhere, so it fails its probe; a dropped one says nothing
+#[tokio::test(start_paused = true)]
+async fn a_dropped_probe_gives_its_place_back_and_a_panicking_one_fails() {
+    let breaker = waited_out(plain()).await;
+    for _ in 0..100 {
+        let probe = start(&breaker);
+        end(&breaker, probe, End::Cancelled);
+        assert_eq!(breaker.state(), State::HalfOpen);
+    }
+    call(&breaker, End::Panicked);
+    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.transitions().borrow().reason, Reason::ProbesFailed);
+}
+
+// case 12
+#[tokio::test(start_paused = true)]
+async fn a_hung_probe_is_replaced_after_its_lease_and_its_result_ignored() {
+    let breaker = waited_out(plain().probe_timeout(2 * SECOND)).await;
+    let hung = start(&breaker);
+    advance(2 * SECOND - MILLI).await;
+    assert_eq!(refused(&breaker), Some(MILLI));
+    advance(MILLI).await;
+    let next = start(&breaker);
+    end(&breaker, hung, UNWELL);
+    assert_eq!(breaker.state(), State::HalfOpen);
+    end(&breaker, next, WELL);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_dropped_after_the_slow_duration_has_failed() {
+    let breaker = waited_out(plain()).await;
+    let probe = start(&breaker);
+    advance(250 * MILLI).await;
+    end(&breaker, probe, End::Cancelled);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_probe_has_failed_if_slowness_is_a_rule() {
+    for (rule, state) in [(false, State::Closed), (true, State::Open)] {
+        let builder = if rule {
+            plain().slow_call_rate(0.5)
+        } else {
+            plain()
+        };
+        let breaker = waited_out(builder).await;
+        let probe = start(&breaker);
+        advance(250 * MILLI).await;
+        end(&breaker, probe, WELL);
+        assert_eq!(breaker.state(), state);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_spaced_wider_than_the_window_still_decide() {
+    let breaker = waited_out(plain().probes(3).window(SECOND)).await;
+    for _ in 0..3 {
+        assert_eq!(breaker.state(), State::HalfOpen);
+        call(&breaker, WELL);
+        advance(60 * SECOND).await;
+    }
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_closing_a_ramp_lets_in_a_growing_share_and_failures_halve_it() {
+    let breaker = waited_out(plain().ramp(10 * SECOND).seed(1).without_failure_rate()).await;
+    call(&breaker, WELL);
+    assert_eq!(breaker.state(), State::Closed);
+    let share = |breaker: &CircuitBreaker| {
+        let passed = (0..2_000).filter(|_| admit(breaker).is_ok()).count();
+        passed as f64 / 2_000.0
+    };
+    let near = |seen: f64, expected: f64| (seen - expected).abs() < 0.04;
+    assert!(near(share(&breaker), 0.1));
+    advance(7 * SECOND).await;
+    assert!(near(share(&breaker), 0.8), "{}", share(&breaker));
+    assert!((breaker.snapshot().admitted_share - 0.8).abs() < 1e-6);
+    while admit(&breaker)
+        .map(|permit| end(&breaker, permit, UNWELL))
+        .is_err()
+    {}
+    assert_eq!(
+        breaker.state(),
+        State::Closed,
+        "one failure would trip it otherwise"
+    );
+    assert!((breaker.snapshot().admitted_share - 0.4).abs() < 1e-6);
+    advance(6 * SECOND).await;
+    assert_eq!(share(&breaker), 1.0);
+    call(&breaker, UNWELL);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_fails_again_in_the_ramp_opens_the_breaker_at_the_least_share() {
+    let breaker = waited_out(plain().ramp(10 * SECOND).seed(1)).await;
+    call(&breaker, WELL);
+    let mut calls = 0;
+    while breaker.state() == State::Closed {
+        if let Ok(permit) = admit(&breaker) {
+            end(&breaker, permit, UNWELL);
+            calls += 1;
+        }
+    }
+    assert_eq!(calls, 1, "it was at a tenth already");
+}
