@@ -88,28 +88,30 @@ impl Log {
     }
 }
 
-/// `late` is how much longer than it must an admission may be counted. With several keys the clock
-/// does not go back: how late it has become is known to those only that have seen it.
+/// `late` is how much longer than it must an admission may be counted.
 fn check<G>(limiter: &G, quota: u32, late: u64, keys: u8, steps: &[Step])
 where
     G: Guard<Req, Wait = Never>,
 {
-    let (mut clock, mut reached) = (1_u64 << 40, 0);
+    let mut clock = 1_u64 << 40;
     let mut log = Log::default();
     let mut held = Vec::new();
     for step in steps {
-        clock = match step.gap {
-            Gap::Some(gap) => clock + gap,
-            Gap::Back(gap) if keys == 1 => clock - gap,
-            Gap::Back(_) => clock,
+        match step.gap {
+            Gap::Some(gap) => clock += gap,
             Gap::Edge(per, n, by) => {
                 let sub = WINDOW.div_ceil(per);
-                ((clock / sub + n) * sub).saturating_add_signed(by)
+                let edge = ((clock / sub + n) * sub).saturating_add_signed(by);
+                clock = clock.max(edge);
             }
-        };
-        // A call that can never be admitted tells the limiter nothing, not even the time.
-        if step.cost <= quota {
-            reached = reached.max(clock);
+            Gap::Back(gap) => {
+                let key = step.key % keys;
+                if log.within(key, clock, WINDOW) == u64::from(quota) {
+                    let before = Now::at(Time(clock - gap));
+                    let admission = limiter.admit(&(key, 1), &before);
+                    assert!(matches!(admission, Admission::Refused(_)), "{gap} back");
+                }
+            }
         }
         let now = Now::at(Time(clock));
         if let Some(i) = step.give_back
@@ -124,19 +126,14 @@ where
         for _ in 0..step.burst {
             match limiter.admit(&req, &now) {
                 Admission::Admitted(permit) => {
-                    log.0.push((reached, req));
-                    held.push((reached, req, permit));
-                    assert!(log.within(req.0, reached, WINDOW) <= u64::from(quota));
+                    log.0.push((clock, req));
+                    held.push((clock, req, permit));
+                    assert!(log.within(req.0, clock, WINDOW) <= u64::from(quota));
                 }
                 Admission::Refused(rejected) => {
-                    let counted = log.within(req.0, reached, WINDOW + late);
+                    let counted = log.within(req.0, clock, WINDOW + late);
                     let fits = counted + u64::from(req.1) <= u64::from(quota);
-                    // A clock that went back grants nothing, whatever it says.
-                    let late = clock < reached;
-                    assert!(
-                        late || !fits,
-                        "refused {req:?} with {counted} of {quota} used"
-                    );
+                    assert!(!fits, "refused {req:?} with {counted} of {quota} used");
                     let fits = req.1 <= quota;
                     assert_eq!(rejected.retry_after().is_some(), fits);
                     break;

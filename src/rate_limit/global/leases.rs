@@ -61,10 +61,13 @@ impl Leases {
 
     #[cold]
     fn refill(&self, pocket: &AtomicU64, cost: u32, now: u64) -> Result<u64, Option<u64>> {
+        let cost = u64::from(cost);
         let mut hub = self.hub();
+        if cost > hub.quota() {
+            return Err(None);
+        }
         // A thread with an older time draws in the hub's sub-window: its own is closed.
         let tag = hub.advance(self.tag(now));
-        let cost = u64::from(cost);
         reclaim(&mut hub, pocket);
         if hub.free() < cost {
             self.sweep(&mut hub);
@@ -79,7 +82,7 @@ impl Leases {
             if hub.free() > 0 {
                 self.reopen();
             }
-            return Err((cost <= hub.quota()).then(|| hub.room_at(cost)));
+            return Err(Some(hub.room_at(cost)));
         }
         self.reopen();
         // A share of what is left, so that few draws are needed while there is much, and little

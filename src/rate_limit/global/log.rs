@@ -55,10 +55,11 @@ impl Log {
 
     /// The moment at which the admission counts, or when it would be admitted, or never.
     pub(super) fn take(&mut self, cost: u32, now: u64) -> Result<u64, Option<u64>> {
-        let (now, cost) = (self.advance(now), u64::from(cost));
+        let cost = u64::from(cost);
         if cost > self.quota {
             return Err(None);
         }
+        let now = self.advance(now);
         if self.used + cost > self.quota {
             return Err(Some(self.room_at(cost)));
         }
