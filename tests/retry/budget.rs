@@ -1,0 +1,103 @@
+//! Who pays for them.
+
+use crate::support::*;
+use buttress::retry::{Budget, Retry};
+use futures::FutureExt;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
+use tokio_test::{assert_pending, task};
+use tower::{Layer, ServiceExt, service_fn};
+
+// case 22
+#[tokio::test(start_paused = true)]
+async fn a_call_dropped_while_it_waits_makes_no_further_call_and_gives_its_retry_back() {
+    let budget = Budget::builder().cap(2).floor(0).build().unwrap();
+    let retry = Retry::builder("api")
+        .budget(budget.clone())
+        .backoff(exact(1_000 * MS));
+    let retry = retry.build().unwrap();
+    let script = Script::new([BUSY]);
+    let mut call = task::spawn(retry.layer().layer(script.service()).oneshot(0));
+    assert_pending!(call.poll());
+    assert_eq!(
+        budget.balance(),
+        1.0,
+        "a caller that waits has been counted"
+    );
+    drop(call);
+    tokio::time::sleep(5_000 * MS).await;
+    assert_eq!((script.calls().len(), budget.balance()), (1, 2.0));
+    assert_eq!(retry.snapshot().retries, 0);
+
+    let run = retry.run(async || script.answer());
+    assert!(run.now_or_never().is_none());
+    assert_eq!((script.calls().len(), budget.balance()), (2, 2.0));
+}
+
+// case 26
+#[test]
+fn an_empty_budget_returns_the_real_error_without_a_wait() {
+    let budget = Budget::builder().cap(0).floor(0).build().unwrap();
+    let retry = Retry::builder("api").budget(budget).build().unwrap();
+    let script = Script::new([BUSY]);
+    let call = retry.layer().layer(script.service()).oneshot(0);
+    assert_eq!(call.now_or_never(), Some(BUSY));
+    assert_eq!(
+        retry.run(async || script.answer()).now_or_never(),
+        Some(BUSY)
+    );
+    let seen = retry.snapshot();
+    assert_eq!(
+        (script.calls().len(), seen.retries, seen.budget_exhausted),
+        (2, 0, 2)
+    );
+}
+
+// case 27
+#[tokio::test(start_paused = true)]
+async fn of_a_thousand_that_fail_at_once_no_more_come_back_than_were_paid_for() {
+    let budget = Budget::builder()
+        .ratio(0.2)
+        .cap(200)
+        .floor(0)
+        .build()
+        .unwrap();
+    let retry = Retry::builder("api")
+        .budget(budget.clone())
+        .backoff(exact(100 * MS));
+    let retry = retry.build().unwrap();
+    let calls = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&calls);
+    let layered = retry.layer().layer(service_fn(move |_: ()| {
+        count.fetch_add(1, SeqCst);
+        async { BUSY }
+    }));
+    let all = (0..1_000).map(|_| layered.clone().oneshot(()));
+    let answers = futures::future::join_all(all).await;
+    assert!(answers.iter().all(|answer| *answer == BUSY));
+    assert_eq!((calls.load(SeqCst), budget.balance()), (1_200, 0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_of_one_handle_share_its_budget_and_so_do_handles_of_one_budget() {
+    let budget = Budget::builder().cap(3).floor(0).build().unwrap();
+    let one = Retry::builder("one")
+        .budget(budget.clone())
+        .build()
+        .unwrap();
+    let two = Retry::builder("two")
+        .budget(budget.clone())
+        .build()
+        .unwrap();
+    for retry in [&one, &one.clone(), &two] {
+        let script = Script::new([BUSY]);
+        let _ = retry.layer().layer(script.service()).oneshot(0).await;
+    }
+    assert_eq!((one.snapshot().retries, two.snapshot().retries), (3, 0));
+    assert_eq!(
+        (two.snapshot().budget_exhausted, budget.balance()),
+        (1, 0.0)
+    );
+}

@@ -1,0 +1,129 @@
+//! What deadlines and timeouts do to them.
+
+use crate::support::*;
+use buttress::{
+    Error, Kind,
+    retry::{Backoff, Budget, Retry},
+};
+use proptest::prelude::*;
+use std::{
+    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    time::Duration,
+};
+use tokio::time::Instant;
+use tokio_test::assert_ready_ok;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_test::{assert_request_eq, mock};
+
+// case 23
+#[tokio::test(start_paused = true)]
+async fn no_attempt_is_waited_for_that_would_start_after_the_deadline() {
+    use buttress::timeout::Deadline;
+    let retry = Retry::builder("api")
+        .attempts(9)
+        .backoff(exact(600 * MS))
+        .build()
+        .unwrap();
+    let script = Script::new([BUSY]);
+    let start = Instant::now();
+    let call = retry.layer().layer(script.service()).oneshot(0);
+    let answer = Deadline::within(1_000 * MS).scope(call).await;
+    assert_eq!((answer, script.waits()), (BUSY, vec![600]));
+    assert_eq!(
+        start.elapsed(),
+        600 * MS,
+        "it did not wait for what it would not do"
+    );
+    // The second retry was not paid for.
+    assert_eq!(
+        (retry.snapshot().balance, retry.snapshot().gave_up),
+        (9.0, 1)
+    );
+
+    let answer = Deadline::within(Duration::ZERO).scope(retry.run(async || script.answer()));
+    assert_eq!(answer.await, BUSY);
+    assert_eq!(script.calls().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_get_ready_is_waited_for_until_the_deadline() {
+    use buttress::timeout::Deadline;
+    let retry = Retry::builder("api")
+        .backoff(exact(10 * MS))
+        .build()
+        .unwrap();
+    let (mut service, mut handle) = mock::spawn_with(|inner: mock::Mock<u32, &'static str>| {
+        retry
+            .layer()
+            .layer(inner.map_err(|_| Error::Service("busy")))
+    });
+    handle.allow(1);
+    assert_ready_ok!(service.poll_ready());
+    let start = Instant::now();
+    let scoped = Deadline::within(100 * MS).scope(async { service.call(7).await });
+    let fail = async { assert_request_eq!(handle, 7).send_error("busy") };
+    let (answer, ()) = futures::join!(scoped, fail);
+    let Err(Error::Rejected(rejected)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(rejected.kind(), Kind::DeadlineExceeded);
+    assert!(rejected.reached_service());
+    assert!((100..103).contains(&start.elapsed().as_millis()));
+    assert_eq!(retry.snapshot().balance, 10.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn the_attempts_together_never_pass_the_deadline(
+        deadline in 1_u64..3_000, attempt in 0_u64..900, initial in 0_u64..900, seed: u64,
+    ) {
+        use buttress::timeout::DeadlineLayer;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let ms = Duration::from_millis;
+            let budget = Budget::builder().cap(100).build().unwrap();
+            let backoff = Backoff::exponential(ms(initial)).max(ms(5_000));
+            let retry = Retry::builder("api").attempts(50).seed(seed);
+            let retry = retry.backoff(backoff).budget(budget).build().unwrap();
+            let start = Instant::now();
+            let service = service_fn(move |()| async move {
+                assert!(start.elapsed() < ms(deadline), "started when nobody waited");
+                tokio::time::sleep(ms(attempt)).await;
+                BUSY
+            });
+            let stack = DeadlineLayer::within("all", ms(deadline)).layer(retry.layer().layer(service));
+            let answer = stack.oneshot(()).await;
+            assert!(answer.is_err());
+            // A millisecond is what tokio's timers are good for.
+            assert!(start.elapsed() <= ms(deadline + 1), "{:?}", start.elapsed());
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_times_out_is_retried() {
+    use buttress::timeout::Timeout;
+    let retry = Retry::builder("api")
+        .backoff(exact(10 * MS))
+        .build()
+        .unwrap();
+    let timeout = Timeout::new("attempt", 100 * MS);
+    let calls = AtomicU32::new(0);
+    let hang_once = async || match calls.fetch_add(1, SeqCst) {
+        0 => std::future::pending().await,
+        _ => Ok("done"),
+    };
+    let start = Instant::now();
+    let answer: Answer = retry.run(async || timeout.run(hang_once).await).await;
+    assert_eq!((answer, calls.load(SeqCst)), (Ok("done"), 2));
+    assert!((110..115).contains(&start.elapsed().as_millis()));
+
+    // The last attempt's timeout is the answer.
+    let hang = async || std::future::pending::<Answer>().await;
+    let answer = retry.run(async || timeout.run(hang).await).await;
+    assert!(matches!(answer, Err(Error::Rejected(r)) if r.kind() == Kind::TimedOut));
+    assert_eq!(timeout.snapshot().timed_out, 4);
+}
