@@ -12,6 +12,12 @@
 //! | [`Vegas`] | latency above the least seen | service times hardly vary |
 //! | [`Gradient2`] | latency above its own long average | you come from Netflix's library |
 
+mod adaptive;
+mod fixed;
+
+pub use adaptive::Adaptive;
+pub use fixed::Fixed;
+
 use crate::clock::Time;
 use std::{fmt::Debug, time::Duration};
 

@@ -1,0 +1,300 @@
+//! The default: latency by Little's law, checked by searches.
+
+mod search;
+
+use super::{Close, Limit, Window};
+use crate::{clock::Time, error::InvalidConfig};
+use search::{Answer, Search, Step};
+use std::time::Duration;
+
+/// Finds how many calls the service works on at once, and allows a quarter and a square root more.
+///
+/// Below that number latency does not depend on the limit; above it, calls wait inside the service
+/// and their latency grows in proportion. The mean latency of a window comes from Little's law
+/// (calls in flight by completions per second), which no call biases by ending early or late. It is
+/// compared with a base latency, that of a call that does not wait; and because a base goes stale
+/// (the service gets slower, or was never seen without a queue), it is found anew every few seconds
+/// under load by lowering the limit to less than half for some dozens of calls: if latency falls in
+/// proportion, there was a queue in the service, and the search goes on from there.
+///
+/// It grows only when calls wait for a permit, starts from 1 by doubling, and halves when calls
+/// are lost to timeouts. The rules and the scenarios they hold in are described in ARCHITECTURE.md.
+#[derive(Clone, Debug)]
+pub struct Adaptive {
+    initial: usize,
+    min: usize,
+    max: usize,
+    /// The limit, before it is rounded down.
+    n: f64,
+    /// The latency of a call that does not wait, in seconds; 0 while unknown.
+    base: f64,
+    /// The variance of latencies by the square of their mean: how many calls a mean needs.
+    cv2: f64,
+    /// Latency by limit, averaged over windows.
+    per_permit: f64,
+    starting: bool,
+    /// Whether calls have waited for a permit before.
+    bound: bool,
+    /// Windows in a row in which latency was out of proportion.
+    suspicions: u32,
+    search: Option<Search>,
+    last_search: Time,
+    last_took: Duration,
+}
+
+/// The fixed point is this times the parallelism, plus a square root.
+const HEADROOM: f64 = 1.25;
+/// The least time between searches: they cost half a percent of the work, and without them the
+/// limit drifts.
+const EVERY: Duration = Duration::from_secs(5);
+const MAX_EVERY: Duration = Duration::from_secs(20);
+/// The least time between searches that were suspected to be needed.
+const SOONEST: Duration = Duration::from_millis(500);
+
+impl Adaptive {
+    /// A limit that starts at 1, the only number that is not too high for some service: it doubles
+    /// about every hundredth of a second, as long as calls wait for it.
+    pub const fn new() -> Self {
+        Self {
+            initial: 1,
+            min: 1,
+            max: 10_000,
+            n: 1.0,
+            base: 0.0,
+            cv2: 1.0,
+            per_permit: 0.0,
+            starting: true,
+            bound: false,
+            suspicions: 0,
+            search: None,
+            last_search: Time(0),
+            last_took: Duration::ZERO,
+        }
+    }
+
+    /// The same, starting elsewhere; more than 20 is taken for 20. From 200 in front of a single
+    /// worker it was measured to take up to 40 seconds to come down.
+    ///
+    /// # Errors
+    /// If it is 0.
+    pub fn starting_at(self, initial: usize) -> Result<Self, InvalidConfig> {
+        InvalidConfig::check(initial > 0, KIND, "initial", initial, "at least 1")?;
+        let initial = initial.min(20);
+        let n = initial as f64;
+        Ok(Self { initial, n, ..self }.clamped())
+    }
+
+    /// The same, within these bounds: 1 and 10,000 unless told otherwise. A minimum above 1 keeps
+    /// that many calls in flight even in front of a service that hangs.
+    ///
+    /// # Errors
+    /// If the minimum is 0 or above the maximum.
+    pub fn within(self, min: usize, max: usize) -> Result<Self, InvalidConfig> {
+        InvalidConfig::check(min > 0, KIND, "min", min, "at least 1")?;
+        InvalidConfig::check(min <= max, KIND, "max", max, "at least the minimum")?;
+        Ok(Self { min, max, ..self }.clamped())
+    }
+
+    fn clamped(mut self) -> Self {
+        self.initial = self.initial.clamp(self.min, self.max);
+        self.n = self.initial as f64;
+        self
+    }
+
+    fn limit(&self) -> usize {
+        // A float that is too large or not a number becomes the nearest bound.
+        (self.n as usize).clamp(self.min, self.max)
+    }
+
+    fn ends(&self) -> u64 {
+        (self.cv2 / 0.01).clamp(50.0, 500.0) as u64
+    }
+
+    /// Calls are lost, or refused by the service: no latency can be told from those that are left.
+    fn lost(window: &Window) -> bool {
+        (window.lost + window.overloaded) as f64 > 0.1 * window.ends() as f64
+    }
+
+    /// Latency by Little's law, in seconds.
+    fn latency(window: &Window) -> f64 {
+        window.in_flight_integral / window.completions.max(1) as f64
+    }
+
+    fn learn_variation(&mut self, window: &Window) {
+        let Some(mean) = window.mean_latency().filter(|mean| *mean > 0.0) else {
+            return;
+        };
+        let mean_square = window.latency_squares / window.completions as f64;
+        let cv2 = (mean_square / (mean * mean) - 1.0).clamp(0.0, 100.0);
+        self.cv2 += 0.2 * (cv2 - self.cv2);
+    }
+
+    fn steady(&mut self, window: &Window, now: Time) {
+        let r = Self::latency(window);
+        let (sat, lost) = (window.saturated_share, Self::lost(window));
+        let n0 = window.limit as f64;
+        let per_permit = r / n0;
+        self.per_permit = match self.per_permit {
+            0.0 => per_permit,
+            before => before + 0.3 * (per_permit - before),
+        };
+        // A queue out of proportion even to a limit that is as high as it may be.
+        let rho = HEADROOM / (1.0 - 1.0 / n0.sqrt()).max(0.4);
+        self.suspicions = match r > 1.6 * rho * self.base && sat > 0.8 {
+            true => self.suspicions + 1,
+            false => 0,
+        };
+        if lost || (r > 8.0 * self.base && sat < 0.8) {
+            // Terrible although there were permits to spare: timeouts give them back while the
+            // service works on.
+            self.n = (self.n.min(window.peak_in_flight as f64) / 2.0).max(1.0);
+        } else if window.used {
+            let g = (HEADROOM * self.base / r).clamp(0.5, 1.25);
+            self.n = 0.5 * self.n + 0.5 * (g * self.n + self.n.sqrt());
+        } else if window.mean_in_flight() < self.n / 2.0 {
+            self.base += 0.3 * (r - self.base);
+        }
+        let since = now.since(self.last_search);
+        let pause = EVERY.max(MAX_EVERY.min(self.last_took.saturating_mul(40)));
+        if self.suspicions >= 2 && since >= SOONEST {
+            self.look(n0, r, now);
+        } else if sat > 0.5 && since > pause {
+            self.look(n0, n0 * self.per_permit, now);
+        }
+    }
+
+    fn start_up(&mut self, window: &Window, now: Time) {
+        let r = Self::latency(window);
+        let (sat, n0) = (window.saturated_share, window.limit as f64);
+        if Self::lost(window) {
+            self.n = (self.n.min(window.peak_in_flight as f64) / 2.0).max(1.0);
+            return;
+        }
+        if !window.used {
+            if window.mean_in_flight() < self.n / 2.0 {
+                self.base = match self.base {
+                    0.0 => r,
+                    base => base + 0.3 * (r - base),
+                };
+            }
+            return;
+        }
+        let high_start = !self.bound && self.initial >= 20;
+        self.bound = true;
+        self.base = if self.base == 0.0 {
+            r
+        } else {
+            self.base.min(r)
+        };
+        if sat >= 0.8 && (high_start || r > 1.5 * self.base) {
+            self.look(n0, r, now);
+        } else {
+            self.n *= 2.0;
+        }
+    }
+
+    fn look(&mut self, n0: f64, r0: f64, now: Time) {
+        self.suspicions = 0;
+        self.n = self.n.clamp(1.0, self.max as f64);
+        self.search = Some(Search::new(n0, r0, self.n, self.min as f64, now));
+    }
+
+    fn found(&mut self, answer: Answer, began: Time, now: Time) {
+        self.search = None;
+        self.last_search = now;
+        self.last_took = now.since(began);
+        self.per_permit = 0.0;
+        match answer {
+            // Starting => Steady, unless there was no queue at all
+            Answer::Base { base, n, flat } => {
+                (self.base, self.n) = (base, n);
+                self.starting &= flat;
+            }
+            Answer::LoadLeft {
+                r1,
+                n1,
+                r0,
+                n,
+                lost,
+            } => {
+                if !lost {
+                    self.base += match self.base {
+                        0.0 => r1,
+                        base => 0.3 * (r1 - base),
+                    };
+                }
+                self.n = if lost || r0 > 2.0 * self.base { n1 } else { n };
+            }
+            // Steady => Starting: even one call at a time is too much, so nothing is known
+            Answer::Hopeless => {
+                (self.n, self.base) = (1.0, 0.0);
+                self.starting = true;
+                self.bound = false;
+            }
+        }
+    }
+}
+
+const KIND: &str = "adaptive limit";
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Limit for Adaptive {
+    fn initial(&self) -> usize {
+        self.initial
+    }
+
+    fn close(&self) -> Close {
+        let mut close = Close::after(self.ends());
+        if let Some(search) = &self.search {
+            search.close(&mut close, self.cv2);
+        } else if self.starting {
+            close.ends = close.ends.min(30);
+            close.min = Duration::from_millis(10);
+        }
+        if self.base > 0.0 {
+            close.short = seconds(2.0 * self.base);
+            close.long = seconds(8.0 * self.base);
+        }
+        close
+    }
+
+    fn on_window(&mut self, window: &Window, now: Time) -> usize {
+        if let Some(search) = &mut self.search {
+            let began = search.began();
+            match search.on_window(window, Self::latency(window), Self::lost(window)) {
+                Step::GoOn => {}
+                Step::Found(answer) => self.found(answer, began, now),
+            }
+        } else {
+            if window.completions > 1 {
+                self.learn_variation(window);
+            }
+            if window.ends() == 0 {
+                // Nothing ended: nothing to learn from.
+            } else if self.starting {
+                self.start_up(window, now);
+            } else {
+                self.steady(window, now);
+            }
+            self.n = self.n.clamp(self.min as f64, self.max as f64);
+        }
+        match &self.search {
+            Some(search) => search.limit().clamp(self.min, self.max),
+            None => self.limit(),
+        }
+    }
+
+    fn base_latency(&self) -> Option<Duration> {
+        (self.base > 0.0).then(|| seconds(self.base))
+    }
+}
+
+/// No panic for what is not a duration.
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX)
+}

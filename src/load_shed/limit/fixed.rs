@@ -1,0 +1,25 @@
+use super::{Close, Limit, Window};
+use crate::clock::Time;
+
+/// A limit that stays what it is: for a service whose parallelism is known (its workers, its
+/// connections). Then the queue in front of it is ours, and so is its delay.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fixed(pub usize);
+
+impl Limit for Fixed {
+    fn initial(&self) -> usize {
+        self.0
+    }
+
+    fn close(&self) -> Close {
+        Close::after(u64::MAX)
+    }
+
+    fn on_window(&mut self, _: &Window, _: Time) -> usize {
+        self.0
+    }
+
+    fn is_fixed(&self) -> bool {
+        true
+    }
+}
