@@ -1,5 +1,46 @@
 //! Tower layers that keep a service answering when what it depends on is slow, failing,
 //! overloaded or gone.
+//!
+//! A policy is made once, as a handle. Every layer made from it, every service that layer builds
+//! and every clone of either share its state.
+//!
+//! | kind | question | policies |
+//! |---|---|---|
+//! | guard | may this call start, and what does its end teach? | [`circuit_breaker`], [`rate_limit`] |
+//! | attempt | how long, how often? | [`timeout`] and deadline, [`retry`] |
+//!
+//! [`http`] and [`grpc`] are where they meet the outside: what a rejection looks like, what a
+//! status means, who the client is. [`registry`] shows what they are doing. Every policy is a
+//! feature of its own; nothing is on by default.
+//!
+//! ```
+//! # #[cfg(all(feature = "circuit-breaker", feature = "timeout"))] {
+//! use buttress::{CircuitBreaker, Error, Timeout};
+//! use std::{io, time::Duration};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let breaker = CircuitBreaker::new("stock");
+//! let timeout = Timeout::new("stock", Duration::from_millis(500));
+//!
+//! let ask = async || Ok::<_, Error<io::Error>>(7);
+//! match breaker.run(async || timeout.run(ask).await).await {
+//!     Ok(stock) => assert_eq!(stock, 7),
+//!     Err(Error::Rejected(rejected)) => println!("not asked, or given up: {rejected}"),
+//!     Err(Error::Service(error)) => println!("failed: {error}"),
+//! }
+//! # }
+//! # }
+//! ```
+//!
+//! **Errors.** A layer never changes the error type: it asks that `S::Error` can be made from a
+//! [`Rejected`] ([`FromRejected`]). A foreign error type is wrapped once, at the bottom of the
+//! stack, in [`Error`]. At a server's edge `http::RespondLayer` answers instead.
+//!
+//! **Outcomes.** One [`Classify`] serves a whole stack. An overloaded dependency is told apart from
+//! a failing one everywhere: a breaker must not count it, a retry must wait for it.
+//!
+//! **Time.** Everything follows tokio's clock, so `tokio::time::pause` drives it in your tests too.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod classify;
@@ -45,3 +86,8 @@ pub use rate_limit::RateLimiter;
 pub use retry::Retry;
 #[cfg(feature = "timeout")]
 pub use timeout::Timeout;
+
+/// The README's examples are tests too.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
