@@ -1,7 +1,12 @@
 #![cfg(feature = "timeout")]
 #![allow(missing_docs)]
 // Test helpers may fail like the tests that call them, and ask a clock how long something took.
-#![allow(clippy::async_yields_async, clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
+#![allow(
+    clippy::async_yields_async,
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 use buttress::{
     Error, Kind, Rejected, Time, context,

@@ -180,3 +180,19 @@ fn terms_that_could_not_work_are_refused() {
     let extreme = extreme.backoff(Backoff::exponential(Duration::MAX)).build();
     assert_eq!(extreme.unwrap().name(), "api");
 }
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_fail_together_do_not_come_back_together_by_default() {
+    let calls: Vec<_> = (0..9).map(|_| Script::new([BUSY, Ok("done")])).collect();
+    let retry = Retry::new("api");
+    let all = calls
+        .iter()
+        .map(|script| retry.layer().layer(script.service()).oneshot(0));
+    futures::future::join_all(all).await;
+    let mut waits: Vec<_> = calls.iter().flat_map(Script::waits).collect();
+    waits.sort_unstable();
+    assert!(
+        waits.first() < waits.last() && waits.last() <= Some(&100),
+        "{waits:?}"
+    );
+}

@@ -101,3 +101,24 @@ async fn layers_of_one_handle_share_its_budget_and_so_do_handles_of_one_budget()
         (1, 0.0)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_fails_half_the_time_gets_a_tenth_more_calls_and_not_half() {
+    let budget = Budget::builder().floor(0).build().unwrap();
+    let retry = Retry::builder("api").budget(budget).build().unwrap();
+    let answers: Vec<_> = (0..20_000)
+        .map(|n| if n % 2 == 0 { BUSY } else { Ok("done") })
+        .collect();
+    let script = Script::new(answers);
+    let service = retry.layer().layer(script.service());
+    let mut successes = 0;
+    for _ in 0..4_000 {
+        successes += u32::from(service.clone().oneshot(0).await.is_ok());
+    }
+    let most = 10 + successes / 10;
+    let retries = script.calls().len() as u32 - 4_000;
+    assert!(
+        (most - 2..=most).contains(&retries),
+        "{retries} for {successes}"
+    );
+}
