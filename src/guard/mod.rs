@@ -57,6 +57,8 @@ pub use run::run;
 pub use service::{GuardLayer, Guarded, GuardedFuture};
 pub use settle::{OnResponse, Settle};
 pub use tuple::{AtOnce, PairWait};
+#[cfg(feature = "retry")]
+pub(crate) use wait::poll_until;
 pub use wait::{WaitLayer, Waiting, WaitingFuture};
 
 use crate::{

@@ -285,7 +285,7 @@ where
 }
 
 /// Polls the carrier's one timer, made when it is first needed.
-pub(super) fn poll_until(
+pub(crate) fn poll_until(
     mut timer: Pin<&mut Option<Sleep>>,
     until: Time,
     cx: &mut Context<'_>,

@@ -9,6 +9,7 @@ use crate::{
     classify::Classify,
     clock::{Now, Time},
     error::{FromRejected, Kind, Mark, Rejected, refuse},
+    guard::poll_until,
     shared::Shared,
 };
 use pin_project_lite::pin_project;
@@ -20,7 +21,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::Sleep;
 use tower_service::Service;
 
 pin_project! {
@@ -203,20 +204,6 @@ impl<R, C> Plan<R, C> {
     #[cold]
     fn too_late(&self) -> Rejected {
         Rejected::new(Kind::DeadlineExceeded, self.retry.name()).having_reached_service()
-    }
-}
-
-/// Polls the call's one timer.
-fn poll_until(mut timer: Pin<&mut Option<Sleep>>, until: Time, cx: &mut Context<'_>) -> Poll<()> {
-    let until = until.to_instant();
-    match timer.as_mut().as_pin_mut() {
-        Some(sleep) if sleep.deadline() == until => {}
-        Some(sleep) => sleep.reset(until),
-        None => timer.set(Some(sleep_until(until))),
-    }
-    match timer.as_pin_mut() {
-        Some(sleep) => sleep.poll(cx),
-        None => Poll::Ready(()),
     }
 }
 
