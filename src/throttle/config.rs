@@ -1,0 +1,156 @@
+use super::{
+    Core, NOTHING, Throttle,
+    counts::{Counts, Recent},
+};
+use crate::{
+    error::{InvalidConfig, Name},
+    rng::Dice,
+    shared::lanes,
+};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+/// The terms of a [`Throttle`].
+#[derive(Debug)]
+pub struct Builder {
+    name: Name,
+    terms: Terms,
+    seed: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) window: Duration,
+    multiplier: f64,
+    minimum_calls: u32,
+    max_rejection: f64,
+}
+
+impl Terms {
+    /// The share of calls to hold back.
+    pub(super) fn probability(&self, recent: Recent) -> f64 {
+        let (calls, accepted) = (recent.calls as f64, recent.accepted as f64);
+        let surplus = calls - self.multiplier * accepted - f64::from(self.minimum_calls);
+        (surplus / (calls + 1.0)).clamp(0.0, self.max_rejection)
+    }
+}
+
+impl Builder {
+    pub(super) fn new(name: Name) -> Self {
+        Self {
+            name,
+            terms: Terms {
+                window: Duration::from_secs(1),
+                multiplier: 2.0,
+                minimum_calls: 2,
+                max_rejection: 0.8,
+            },
+            seed: None,
+        }
+    }
+
+    /// For how long calls are remembered, in steps of a tenth: 1 s by default. How many calls get
+    /// through can at most double per window, so after an outage it takes a few of them to be back:
+    /// 4 s were measured, and 79 to 112 s with a window of 10 s. From 10 ms to an hour.
+    #[must_use]
+    pub fn window(mut self, window: Duration) -> Self {
+        self.terms.window = window;
+        self
+    }
+
+    /// How many calls to send for each one that is accepted: 2 by default, so that refusals cost
+    /// the service no more than one for each accepted call, and it is noticed when the service can
+    /// do more. With 1.1 one call in eleven is wasted, and recovery is slower. From 1 to 1000.
+    #[must_use]
+    pub fn multiplier(mut self, multiplier: f64) -> Self {
+        self.terms.multiplier = multiplier;
+        self
+    }
+
+    /// How many calls of a window may be refused without any consequence: 2 by default. Without
+    /// them, a client with few calls holds back the next one after a single refusal, even when the
+    /// service is half idle.
+    #[must_use]
+    pub fn minimum_calls(mut self, calls: u32) -> Self {
+        self.terms.minimum_calls = calls;
+        self
+    }
+
+    /// The largest share of calls that is held back: 0.8 by default. The rest finds out when the
+    /// service has room again. 0 never holds anything back; below 1, with which it would never
+    /// recover.
+    #[must_use]
+    pub fn max_rejection(mut self, share: f64) -> Self {
+        self.terms.max_rejection = share;
+        self
+    }
+
+    /// Makes its choices repeatable: random by default.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The throttle.
+    ///
+    /// # Errors
+    /// If a setting is not what its setter says.
+    pub fn build(self) -> Result<Throttle, InvalidConfig> {
+        let Terms {
+            window,
+            multiplier,
+            max_rejection,
+            ..
+        } = self.terms;
+        let check = |valid, field, given: &dyn std::fmt::Debug, accepts| {
+            InvalidConfig::check(valid, "throttle", field, given, accepts)
+        };
+        let windows = Duration::from_millis(10)..=Duration::from_secs(3600);
+        check(windows.contains(&window), "window", &window, "10ms to 1h")?;
+        let valid = (1.0..=1000.0).contains(&multiplier);
+        check(valid, "multiplier", &multiplier, "from 1 to 1000")?;
+        let valid = (0.0..=MOST).contains(&max_rejection);
+        check(valid, "max_rejection", &max_rejection, "from 0 to 0.999")?;
+        Ok(self.make())
+    }
+
+    pub(super) fn make(self) -> Throttle {
+        Throttle(Arc::new(Core {
+            name: self.name.as_str(),
+            counts: Counts::new(self.terms.window, lanes()),
+            terms: self.terms,
+            pressure: AtomicU64::new(0),
+            cached: AtomicU64::new(NOTHING),
+            dice: Dice::new(self.seed),
+        }))
+    }
+}
+
+/// One call in a thousand, so that the way back is found in a time that can be waited for.
+const MOST: f64 = 0.999;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probability(calls: u64, accepted: u64) -> f64 {
+        let recent = Recent { calls, accepted };
+        Builder::new(Name::from("t")).terms.probability(recent)
+    }
+
+    // case 43
+    #[test]
+    fn nothing_is_held_back_below_the_minimum_and_never_more_than_the_cap() {
+        for few in 0..=2 {
+            assert_eq!(probability(few, 0), 0.0, "{few}");
+        }
+        assert_eq!(probability(3, 0), 0.25);
+        assert_eq!(probability(u64::MAX, 0), 0.8);
+        // Twice the accepted, and two.
+        assert_eq!(probability(202, 100), 0.0);
+        assert_eq!(probability(203, 100), 1.0 / 204.0);
+    }
+}

@@ -1,0 +1,244 @@
+//! Client-side throttling: does not send what the service would refuse anyway.
+//!
+//! It decides, call by call and at random, how many of the calls to a service that says it is full
+//! are still worth sending. A service that refuses spends work on each refusal; a client that
+//! believes its refusals saves it that work, and a round trip for itself. After "Client-Side
+//! Throttling" in Google's SRE book, chapter 21: of the calls of the last
+//! [window](Builder::window), those held back included, it refuses the share
+//!
+//! ```text
+//! (calls - multiplier * accepted - minimum_calls) / (calls + 1)
+//! ```
+//!
+//! but never more than [`max_rejection`](Builder::max_rejection), so that enough get through to see
+//! when the service has room again.
+//!
+//! ```
+//! use buttress::{Error, Throttle};
+//! use std::{io, time::Duration};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), buttress::InvalidConfig> {
+//! let throttle = Throttle::builder("search").window(Duration::from_secs(1)).build()?;
+//! match throttle.run(async || Ok::<_, Error<io::Error>>("found")).await {
+//!     Ok(answer) => println!("{answer}"),
+//!     Err(Error::Rejected(rejected)) => println!("not sent: {rejected}"),
+//!     Err(Error::Service(error)) => println!("failed: {error}"),
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # What counts
+//! Only [`Overloaded`](crate::Outcome::Overloaded) says that the service refused a call; so the
+//! classifier has to tell it from a failure (`.layer().http()`, `.grpc()` and rejections by this
+//! crate's own layers below do). A [`Failure`](crate::Outcome::Failure) counts as accepted: the
+//! service took the call and did badly, and fewer calls do not make a broken service well. That is
+//! the circuit breaker's business. A call that was cancelled, that panicked, or that another guard
+//! refused after this one says nothing and is not counted at all; nor is one while it runs.
+//!
+//! # Trade-offs
+//! With two clients of the same service, both are throttled by the share of their own calls that is
+//! refused, so it is fair only if the service is. Put it inside of a retry (each attempt is a call)
+//! and outside of a circuit breaker only if an open breaker is to count as a refusal. The window is
+//! short on purpose: with the book's two minutes, full service came back minutes after an outage,
+//! with one second after four.
+
+mod config;
+mod counts;
+
+pub use config::Builder;
+
+use crate::{
+    classify::Outcome,
+    clock::{Now, Time},
+    error::{FromRejected, InvalidConfig, Kind, Name, Rejected},
+    guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
+    rng::Dice,
+};
+use config::Terms;
+use counts::Counts;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::Context,
+};
+
+/// Holds back calls to a service that has been refusing them. Clones, and all layers made from
+/// them, share one state. See the [module](self) for the decision it takes.
+#[derive(Clone, Debug)]
+pub struct Throttle(Arc<Core>);
+
+#[derive(Debug)]
+struct Core {
+    name: &'static str,
+    terms: Terms,
+    counts: Counts,
+    /// Until when the probability may be above 0, as a time; 0 while nothing was refused lately.
+    /// Written at most once in a tenth of the window.
+    pressure: AtomicU64,
+    /// The probability of this hundredth of a window: `number of the hundredth:32 | f32:32`.
+    cached: AtomicU64,
+    dice: Dice,
+}
+
+const NOTHING: u64 = u64::MAX;
+
+impl Throttle {
+    /// The defaults of [`Builder`].
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self::builder(name).make()
+    }
+
+    /// A throttle of other terms.
+    pub fn builder(name: impl Into<Name>) -> Builder {
+        Builder::new(name.into())
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// This throttle as a tower layer that takes every `Err` for a failure: tell it what a refusal
+    /// looks like with [`GuardLayer::classify`].
+    pub fn layer(&self) -> GuardLayer<Self> {
+        GuardLayer::new(self.clone())
+    }
+
+    /// Runs `op` unless it is held back.
+    ///
+    /// # Errors
+    /// A [`Rejected`] of [`Kind::Throttled`] as `E`, or what `op` returned.
+    pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        E: FromRejected,
+    {
+        guard::run(self, &(), op).await
+    }
+
+    /// Its present state.
+    pub fn snapshot(&self) -> Snapshot {
+        let (core, now) = (&*self.0, Time::now());
+        let recent = core.counts.recent(now);
+        let (overloaded, rejected) = core.counts.totals();
+        Snapshot {
+            name: core.name,
+            calls: recent.calls,
+            accepted: recent.accepted,
+            probability: core.terms.probability(recent),
+            overloaded,
+            rejected,
+        }
+    }
+}
+
+impl Core {
+    /// Only while something was refused lately.
+    #[cold]
+    fn refuses(&self, now: Time) -> bool {
+        let until = self.pressure.load(Relaxed);
+        // A clock may go back; a time beyond the next window must not keep up the pressure.
+        if now >= Time(until) || Time(until).since(now) > self.counts.lasts() {
+            // Lost to whoever has just set another time, as it should be.
+            let _ = self.pressure.compare_exchange(until, 0, Relaxed, Relaxed);
+            return false;
+        }
+        let p = self.probability(now);
+        // Not even the dice are shared while nothing is refused.
+        if p <= 0.0 || self.dice.unit() >= p {
+            return false;
+        }
+        self.counts.held_back(now);
+        self.press(now);
+        true
+    }
+
+    /// To add up all threads' counts for each call would cost more than the call.
+    fn probability(&self, now: Time) -> f64 {
+        let word = self.cached.load(Relaxed);
+        match word != NOTHING && word >> 32 == self.counts.hundredth(now).into() {
+            true => f32::from_bits(word as u32).into(),
+            false => self.look(now),
+        }
+    }
+
+    fn look(&self, now: Time) -> f64 {
+        let p = self.terms.probability(self.counts.recent(now));
+        let word = u64::from(self.counts.hundredth(now)) << 32 | u64::from((p as f32).to_bits());
+        self.cached.store(word, Relaxed);
+        p
+    }
+
+    #[cold]
+    fn overloaded(&self, now: Time) {
+        self.counts.overloaded(now);
+        self.press(now);
+        // A burst must not be over before its first refusals are noticed.
+        self.look(now);
+    }
+
+    fn press(&self, now: Time) {
+        let until = self.counts.gone_after(now).0;
+        if self.pressure.load(Relaxed) != until {
+            self.pressure.store(until, Relaxed);
+        }
+    }
+}
+
+impl Policy for Throttle {
+    type Permit = ();
+    type Wait = Never;
+
+    #[inline]
+    fn settle(&self, (): (), end: End, now: &Now) {
+        match end {
+            End::Done(Outcome::Success | Outcome::Failure | Outcome::Ignored) => {
+                self.0.counts.accepted(now.get());
+            }
+            End::Done(Outcome::Overloaded { .. }) => self.0.overloaded(now.get()),
+            End::Cancelled | End::Panicked | End::NeverStarted => {}
+        }
+    }
+
+    fn abandon(&self, wait: Never, _: &Now) {
+        match wait {}
+    }
+}
+
+impl<Req> Guard<Req> for Throttle {
+    #[inline]
+    fn admit(&self, _: &Req, now: &Now) -> Admission<(), Never> {
+        let core = &*self.0;
+        if core.pressure.load(Relaxed) != 0 && core.refuses(now.get()) {
+            // By then, everything that it is held back for has left the window.
+            let rejected = Rejected::new(Kind::Throttled, core.name);
+            return Admission::Refused(rejected.with_retry_after(core.terms.window));
+        }
+        Admission::Admitted(())
+    }
+
+    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<()> {
+        match *wait {}
+    }
+}
+
+/// A [`Throttle`] at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "registry", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Its name.
+    pub name: &'static str,
+    /// Calls in the window, those held back included.
+    pub calls: u64,
+    /// The calls of the window that the service accepted.
+    pub accepted: u64,
+    /// The share of calls that is held back now.
+    pub probability: f64,
+    /// Calls that the service refused, since it was made.
+    pub overloaded: u64,
+    /// Calls held back, since it was made.
+    pub rejected: u64,
+}
