@@ -10,7 +10,8 @@
 //! - there are at most [`attempts`](Builder::attempts);
 //! - [`Backoff`] says how long to wait. A service that says when it wants to be called again is
 //!   never called earlier, and one that wants to be left alone for too long is not called again;
-//! - no attempt is waited for that would start after the [deadline](crate::context) of the call;
+//! - no attempt is waited for that would start after the [deadline](crate::context) of the call. An
+//!   attempt that runs is not cut off at it; a `DeadlineLayer` outside does that, and sets it;
 //! - the [`Budget`] pays. An empty one means that the service cannot bear more.
 //!
 //! Whenever the answer is no, the caller gets the real result of the last attempt, at once.
