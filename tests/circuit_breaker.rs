@@ -1,5 +1,7 @@
 #![cfg(feature = "circuit-breaker")]
 #![allow(missing_docs)]
+// Helpers may fail like the tests that call them.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 #[path = "circuit_breaker/concurrency.rs"]
 mod concurrency;

@@ -217,10 +217,10 @@ impl Breaker {
         if let Some(in_flight) = &self.in_flight
             && matches!(permit.word & PHASE, CLOSED | RAMP)
             && permit.place == 0
-            && let Some(entered) = in_flight.enter(epoch_of(permit.word), Time(permit.began))
+            && let Some(shard) = in_flight.enter(epoch_of(permit.word), Time(permit.began))
         {
-            permit.place = entered.shard as u64 + 1;
-            if entered.first {
+            permit.place = shard as u64 + 1;
+            if self.first_look(permit.word, now.get()) {
                 self.judge(permit.word, now.get());
             }
         }
@@ -238,13 +238,20 @@ impl Breaker {
         {
             // Earlier calls may have left the window with this one, so that a rate is reached
             // without a failure.
-            let turned = window.add(false, &self.totals, now.get());
+            let turned =
+                window.add(false, &self.totals, now.get()) | self.first_look(word, now.get());
             if turned || self.row.0.load(Relaxed) != 0 {
                 self.look_again(word, now.get());
             }
             return;
         }
         self.settle_other(permit, end, now);
+    }
+
+    #[inline]
+    fn first_look(&self, word: u64, now: Time) -> bool {
+        let in_flight = self.in_flight.as_ref();
+        in_flight.is_some_and(|calls| calls.first_look(epoch_of(word), now))
     }
 
     #[inline]
@@ -312,6 +319,7 @@ impl Breaker {
                 false
             }
         };
+        let turned = turned | self.first_look(word, now);
         if !failed {
             if turned || slow || self.row.0.load(Relaxed) != 0 {
                 self.look_again(word, now);

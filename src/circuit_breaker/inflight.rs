@@ -15,7 +15,7 @@ use crate::{
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// More than the nine eighths after which everybody in a cell is overdue.
-const CELLS: u64 = 15;
+const CELLS: u64 = 14;
 const COUNT: u64 = (1 << 20) - 1;
 const EPOCH: u64 = (1 << 12) - 1;
 const LATE: u64 = (1 << 52) - 1;
@@ -27,6 +27,8 @@ struct Shard {
     /// `epoch:12 | count:52`, the count signed: a call may leave before the one that moves its cell
     /// has brought it here.
     late: AtomicU64,
+    /// The epoch and the eighth in which the rates were last looked at from here.
+    looked: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -34,14 +36,6 @@ pub(super) struct InFlight {
     /// Nanoseconds of an eighth of the slow duration.
     eighth: u64,
     shards: Box<[Padded<Shard>]>,
-}
-
-/// Where a running call is counted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Entered {
-    pub(super) shard: usize,
-    /// It is the first one of its eighth: a moment to look at the overdue.
-    pub(super) first: bool,
 }
 
 impl InFlight {
@@ -53,10 +47,10 @@ impl InFlight {
         }
     }
 
-    /// Counts a call that began then; `None` if its cell is full.
-    pub(super) fn enter(&self, epoch: u64, began: Time) -> Option<Entered> {
+    /// Counts a call that began then, and tells in which shard; `None` if its cell is full.
+    pub(super) fn enter(&self, epoch: u64, began: Time) -> Option<usize> {
         let shard = slot() & (self.shards.len() - 1);
-        let Shard { cells, late } = &self.shards.get(shard)?.0;
+        let Shard { cells, late, .. } = &self.shards.get(shard)?.0;
         let eighth = began.0 / self.eighth;
         let (tag, cell) = (tag(epoch, eighth), &cells[(eighth % CELLS) as usize]);
         let mut word = cell.load(Relaxed);
@@ -67,29 +61,38 @@ impl InFlight {
                 // It began so long ago that its cell is somebody else's already.
                 other if is_later(other, tag) => {
                     adjust(late, epoch, 1);
-                    return Some(Entered {
-                        shard,
-                        first: false,
-                    });
+                    return Some(shard);
                 }
                 _ => tag << 20 | 1,
             };
             match cell.compare_exchange_weak(word, next, Relaxed, Relaxed) {
                 Ok(_) => {
-                    let first = word >> 20 != tag;
-                    if first && word >> 52 == epoch & EPOCH {
+                    if word >> 20 != tag && word >> 52 == epoch & EPOCH {
                         adjust(late, epoch, (word & COUNT) as i64);
                     }
-                    return Some(Entered { shard, first });
+                    return Some(shard);
                 }
                 Err(seen) => word = seen,
             }
         }
     }
 
+    /// Is this the first time in this eighth that this thread slot asks? Who is overdue changes from
+    /// one eighth to the next, so this is when the rates have to be looked at.
+    #[inline]
+    pub(super) fn first_look(&self, epoch: u64, now: Time) -> bool {
+        let looked = &self.shards[slot() & (self.shards.len() - 1)].0.looked;
+        let tag = tag(epoch, now.0 / self.eighth);
+        let first = looked.load(Relaxed) != tag;
+        if first {
+            looked.store(tag, Relaxed);
+        }
+        first
+    }
+
     /// The call has ended.
     pub(super) fn leave(&self, shard: usize, epoch: u64, began: Time) {
-        let Some(Padded(Shard { cells, late })) = self.shards.get(shard) else {
+        let Some(Padded(Shard { cells, late, .. })) = self.shards.get(shard) else {
             return;
         };
         let eighth = began.0 / self.eighth;
@@ -193,8 +196,7 @@ mod tests {
         for n in 0..40 {
             calls.enter(4, Time(n * 100)).unwrap();
         }
-        let first = calls.enter(5, Time(4_000)).unwrap();
-        assert!(first.first);
+        calls.enter(5, Time(4_000)).unwrap();
         assert_eq!(calls.overdue(5, Time(1 << 30)), 1);
         for n in 0..40 {
             calls.leave(0, 4, Time(n * 100));
@@ -205,12 +207,25 @@ mod tests {
     }
 
     #[test]
+    fn every_eighth_of_every_epoch_is_looked_at_once() {
+        let calls = InFlight::new(800, 1);
+        for (epoch, now, first) in [
+            (1, 50, true),
+            (1, 99, false),
+            (1, 100, true),
+            (2, 100, true),
+        ] {
+            assert_eq!(calls.first_look(epoch, Time(now)), first);
+        }
+    }
+
+    #[test]
     fn a_call_that_is_told_of_late_counts_as_overdue() {
         let calls = InFlight::new(800, 1);
         calls.enter(0, Time(9_000)).unwrap();
-        assert!(!calls.enter(0, Time(9_000 - 1_500)).unwrap().first);
+        calls.enter(0, Time(9_000 - 1_400)).unwrap();
         assert_eq!(calls.overdue(0, Time(9_000)), 1);
-        calls.leave(0, 0, Time(9_000 - 1_500));
+        calls.leave(0, 0, Time(9_000 - 1_400));
         assert_eq!(calls.running(0), 1);
     }
 
@@ -224,7 +239,7 @@ mod tests {
                     let mut held = std::collections::VecDeque::new();
                     for n in 0..20_000_u64 {
                         let began = Time(n * 3 + t);
-                        held.push_back((began, calls.enter(7, began).unwrap().shard));
+                        held.push_back((began, calls.enter(7, began).unwrap()));
                         if held.len() > (n % 90) as usize {
                             let (began, shard) = held.pop_front().unwrap();
                             calls.leave(shard, 7, began);

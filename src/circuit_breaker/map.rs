@@ -221,3 +221,22 @@ impl Gone {
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::circuit_breaker::totals::Counters;
+
+    // What the docs of `KeyedCircuitBreaker` say of memory.
+    #[test]
+    fn a_key_takes_no_more_than_the_docs_say() {
+        let breaker = (16 + size_of::<Breaker>()).next_multiple_of(128);
+        let shard = size_of::<Padded<Counters>>() + crate::circuit_breaker::window::SHARD_BYTES;
+        // The index is at least half full, a byte of control with every slot.
+        let place = 2 * size_of::<Place>() + 2 * (size_of::<(u64, usize)>() + 1);
+        assert!(
+            breaker + shard + place <= 1_250,
+            "{breaker} {shard} {place}"
+        );
+    }
+}

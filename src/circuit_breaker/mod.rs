@@ -52,7 +52,7 @@
 //!
 //! **State.** [`CircuitBreaker::state`] tells what the next call would find: half-open from the
 //! deadline on. The transition itself, and its event, happen with that call. The rates are looked
-//! at whenever a call ends.
+//! at whenever a call ends, and now and then while calls are running.
 //!
 //! **Trade-offs.**
 //! - A breaker turns a partial failure into a complete one. In front of a sharded store of which

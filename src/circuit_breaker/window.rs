@@ -43,6 +43,9 @@ struct Shard {
     last: AtomicU64,
 }
 
+#[cfg(test)]
+pub(super) const SHARD_BYTES: usize = size_of::<Padded<Shard>>();
+
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     /// Nanoseconds of a tenth.
