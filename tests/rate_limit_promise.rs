@@ -166,7 +166,7 @@ fn late(per_window: u64) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     // case 32, 38
     #[test]
@@ -208,7 +208,7 @@ fn bursts_on_both_sides_of_an_edge_never_exceed_the_quota() {
         (100, true),
         (70_000, true),
     ] {
-        for offset in (0..WINDOW).step_by(WINDOW as usize / 130) {
+        for offset in (0..WINDOW).step_by(WINDOW as usize / 67) {
             let limiter: &dyn Fn(&[Step]) = &|steps| match is_keyed {
                 true => check(&keyed(quota), quota, 2 * WINDOW, 1, steps),
                 false => check(&global(quota), quota, 2 * WINDOW, 1, steps),
@@ -240,16 +240,16 @@ fn admitted<G: Guard<Req, Wait = Never>>(limiter: &G, now: u64) -> bool {
 /// Poisson arrivals at `load` times the quota: the share of the quota that is used.
 fn used<G: Guard<Req, Wait = Never>>(limiter: &G, quota: u32, load: f64) -> f64 {
     let (mut seed, mut now, mut count) = (0x9e37_79b9_7f4a_7c15_u64, 0.0, 0_u32);
-    const WINDOWS: f64 = 400.0;
+    let windows = (100_000.0 / f64::from(quota)).clamp(12.0, 400.0).round();
     let mean = WINDOW as f64 / (f64::from(quota) * load);
-    while now < WINDOWS * WINDOW as f64 {
+    while now < windows * WINDOW as f64 {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
         now -= mean * (((seed >> 11) as f64 + 0.5) / (1_u64 << 53) as f64).ln();
         count += u32::from(admitted(limiter, (1 << 40) + now as u64));
     }
-    f64::from(count) / (WINDOWS * f64::from(quota))
+    f64::from(count) / (windows * f64::from(quota))
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn random_arrivals_at_one_and_a_half_times_the_quota_get_nearly_all_of_it() {
     ];
     for (name, least, used) in measured {
         println!("{name}: {used:.3}");
-        assert!((least..=1.01).contains(&used), "{name}: {used}");
+        assert!((least..=1.0 + 1.0 / 12.0).contains(&used), "{name}: {used}");
     }
 }
 
@@ -280,7 +280,7 @@ fn whoever_waits_as_told_is_admitted_and_the_exact_logs_tell_no_more_than_that()
         (1_500, false, false),
         (5, true, true),
         (40, true, false),
-        (70_000, true, false),
+        (66_000, true, false),
     ] {
         let window = Duration::from_secs(1);
         for start in (0..1_000).step_by(37) {
@@ -300,6 +300,7 @@ fn whoever_waits_as_told_is_admitted_and_the_exact_logs_tell_no_more_than_that()
                     at += 1 + start % 90;
                 }
                 // Whatever is left over.
+                while limiter(quota.div_ceil(100), at).is_ok() {}
                 while limiter(1, at).is_ok() {}
                 let wait = limiter(cost, at).unwrap_err().as_millis() as u64;
                 if exact {
