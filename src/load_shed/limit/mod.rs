@@ -13,10 +13,16 @@
 //! | [`Gradient2`] | latency above its own long average | you come from Netflix's library |
 
 mod adaptive;
+mod aimd;
 mod fixed;
+mod gradient;
+mod vegas;
 
 pub use adaptive::Adaptive;
+pub use aimd::Aimd;
 pub use fixed::Fixed;
+pub use gradient::Gradient2;
+pub use vegas::Vegas;
 
 use crate::clock::Time;
 use std::{fmt::Debug, time::Duration};

@@ -17,8 +17,8 @@ use std::time::Duration;
 /// under load by lowering the limit to less than half for some dozens of calls: if latency falls in
 /// proportion, there was a queue in the service, and the search goes on from there.
 ///
-/// It grows only when calls wait for a permit, starts from 1 by doubling, and halves when calls
-/// are lost to timeouts. The rules and the scenarios they hold in are described in ARCHITECTURE.md.
+/// It grows only when calls wait for a permit, at first by doubling, and halves when calls are lost
+/// to timeouts. The rules and the scenarios they hold in are described in ARCHITECTURE.md.
 #[derive(Clone, Debug)]
 pub struct Adaptive {
     initial: usize,
@@ -35,6 +35,8 @@ pub struct Adaptive {
     starting: bool,
     /// Whether calls have waited for a permit before.
     bound: bool,
+    /// Completions behind `base`, while starting.
+    seen: f64,
     /// Windows in a row in which latency was out of proportion.
     suspicions: u32,
     search: Option<Search>,
@@ -51,20 +53,24 @@ const MAX_EVERY: Duration = Duration::from_secs(20);
 /// The least time between searches that were suspected to be needed.
 const SOONEST: Duration = Duration::from_millis(500);
 
+const MOST_AT_FIRST: usize = 20;
+
 impl Adaptive {
-    /// A limit that starts at 1, the only number that is not too high for some service: it doubles
-    /// about every hundredth of a second, as long as calls wait for it.
+    /// A limit that starts at 20, which few services cannot bear for the moment it takes to look,
+    /// and with which a service that is not overloaded sheds nothing from its first call on. In
+    /// front of a single worker the first calls of an overload were measured to take up to 0.4 s.
     pub const fn new() -> Self {
         Self {
-            initial: 1,
+            initial: MOST_AT_FIRST,
             min: 1,
             max: 10_000,
-            n: 1.0,
+            n: MOST_AT_FIRST as f64,
             base: 0.0,
             cv2: 1.0,
             per_permit: 0.0,
             starting: true,
             bound: false,
+            seen: 0.0,
             suspicions: 0,
             search: None,
             last_search: Time(0),
@@ -72,16 +78,17 @@ impl Adaptive {
         }
     }
 
-    /// The same, starting elsewhere; more than 20 is taken for 20. From 200 in front of a single
-    /// worker it was measured to take up to 40 seconds to come down.
+    /// The same, starting at another limit up to 20; more is taken for 20, because from 200 in
+    /// front of a single worker it was measured to take up to 40 seconds to come down. From 1, the
+    /// only number that is too high for no service, it doubles while calls wait for it; a service
+    /// that gets five calls at once sheds about a hundred until that has been done.
     ///
     /// # Errors
     /// If it is 0.
     pub fn starting_at(self, initial: usize) -> Result<Self, InvalidConfig> {
         InvalidConfig::check(initial > 0, KIND, "initial", initial, "at least 1")?;
-        let initial = initial.min(20);
-        let n = initial as f64;
-        Ok(Self { initial, n, ..self }.clamped())
+        let initial = initial.min(MOST_AT_FIRST);
+        Ok(Self { initial, ..self }.clamped())
     }
 
     /// The same, within these bounds: 1 and 10,000 unless told otherwise. A minimum above 1 keeps
@@ -170,25 +177,26 @@ impl Adaptive {
             self.n = (self.n.min(window.peak_in_flight as f64) / 2.0).max(1.0);
             return;
         }
+        let high_start = window.used && !self.bound && self.initial >= MOST_AT_FIRST;
+        self.bound |= window.used;
+        let slow = self.base > 0.0 && r > 1.5 * self.base;
+        if !slow && (window.used || window.mean_in_flight() < self.n / 2.0) {
+            // All windows so far, until they are many. The least of them would be far too low: few
+            // calls make a window here.
+            self.seen += window.completions as f64;
+            self.base += (r - self.base) * (window.completions as f64 / self.seen).max(0.2);
+        }
         if !window.used {
-            if window.mean_in_flight() < self.n / 2.0 {
-                self.base = match self.base {
-                    0.0 => r,
-                    base => base + 0.3 * (r - base),
-                };
-            }
             return;
         }
-        let high_start = !self.bound && self.initial >= 20;
-        self.bound = true;
-        self.base = if self.base == 0.0 {
-            r
-        } else {
-            self.base.min(r)
-        };
-        if sat >= 0.8 && (high_start || r > 1.5 * self.base) {
+        if sat >= 0.8 && (high_start || (slow && self.suspicions > 0)) {
             self.look(n0, r, now);
+        } else if slow {
+            // To be looked at again in a longer window. Going on doubling would stay ahead of the
+            // queue that may be filling in the service.
+            self.suspicions = 1;
         } else {
+            self.suspicions = 0;
             self.n *= 2.0;
         }
     }
@@ -227,7 +235,7 @@ impl Adaptive {
             }
             // Steady => Starting: even one call at a time is too much, so nothing is known
             Answer::Hopeless => {
-                (self.n, self.base) = (1.0, 0.0);
+                (self.n, self.base, self.seen) = (1.0, 0.0, 0.0);
                 self.starting = true;
                 self.bound = false;
             }
@@ -253,7 +261,10 @@ impl Limit for Adaptive {
         if let Some(search) = &self.search {
             search.close(&mut close, self.cv2);
         } else if self.starting {
-            close.ends = close.ends.min(30);
+            close.ends = close.ends.min(match self.suspicions {
+                0 => 30,
+                _ => 100,
+            });
             close.min = Duration::from_millis(10);
         }
         if self.base > 0.0 {

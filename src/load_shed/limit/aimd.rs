@@ -1,0 +1,98 @@
+use super::{Close, Limit, Window};
+use crate::{clock::Time, error::InvalidConfig};
+use std::time::Duration;
+
+/// Adds one while calls wait for a permit, and takes off a tenth when the service refuses calls or
+/// loses them.
+///
+/// For services that say when they are full, as other instances of this layer do. It sees no
+/// queue: in front of a service that answers everything late it grows until calls time out, and
+/// with the timeouts of your callers far above the service's latency that is too late. After
+/// `AIMDLimit` in Netflix's concurrency-limits, with a decision per window and not per call: eight
+/// refusals of one round trip are one event and not eight.
+#[derive(Clone, Debug)]
+pub struct Aimd {
+    limit: f64,
+    max: f64,
+    backoff: f64,
+    timeout: Option<Duration>,
+}
+
+const KIND: &str = "AIMD limit";
+
+impl Aimd {
+    /// A limit that starts at 20 and goes up to 1000.
+    pub const fn new() -> Self {
+        Self {
+            limit: 20.0,
+            max: 1000.0,
+            backoff: 0.9,
+            timeout: None,
+        }
+    }
+
+    /// Starts at `initial` and goes up to `max`.
+    ///
+    /// # Errors
+    /// If the initial limit is 0 or above the maximum.
+    pub fn up_to(self, initial: usize, max: usize) -> Result<Self, InvalidConfig> {
+        InvalidConfig::check(initial > 0, KIND, "initial", initial, "at least 1")?;
+        InvalidConfig::check(
+            initial <= max,
+            KIND,
+            "max",
+            max,
+            "at least the initial limit",
+        )?;
+        let (limit, max) = (initial as f64, max as f64);
+        Ok(Self { limit, max, ..self })
+    }
+
+    /// What the limit is multiplied by when the service has had enough: 0.9 by default.
+    ///
+    /// # Errors
+    /// If it is not from 0.1 to 0.99.
+    pub fn backoff(self, backoff: f64) -> Result<Self, InvalidConfig> {
+        let valid = (0.1..=0.99).contains(&backoff);
+        InvalidConfig::check(valid, KIND, "backoff", backoff, "from 0.1 to 0.99")?;
+        Ok(Self { backoff, ..self })
+    }
+
+    /// The mean latency above which the service has had enough, too: by default there is none.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self {
+            timeout: Some(timeout),
+            ..self
+        }
+    }
+}
+
+impl Default for Aimd {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Limit for Aimd {
+    fn initial(&self) -> usize {
+        self.limit as usize
+    }
+
+    fn close(&self) -> Close {
+        let mut close = Close::after(10);
+        close.few = 1;
+        close
+    }
+
+    fn on_window(&mut self, window: &Window, _: Time) -> usize {
+        let slow = (window.mean_latency().zip(self.timeout))
+            .is_some_and(|(latency, timeout)| latency > timeout.as_secs_f64());
+        if window.overloaded + window.lost > 0 || slow {
+            self.limit = (self.limit * self.backoff).max(1.0);
+        } else if window.used {
+            self.limit = (self.limit + 1.0).min(self.max);
+        }
+        self.limit as usize
+    }
+}
