@@ -1,6 +1,6 @@
 //! Four layers on an axum `Router`: no `HandleErrorLayer`, no boxed errors.
 //!
-//! `cargo run --example axum_layers --features full` calls itself and ends; with an address behind
+//! `cargo run --example axum_layers` calls itself and ends; with an address behind
 //! it (`-- 127.0.0.1:3000`) it serves there.
 
 use axum::{Router, http::StatusCode, routing::get};

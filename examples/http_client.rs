@@ -1,6 +1,6 @@
 //! A reqwest client behind a circuit breaker, a retry and a timeout.
 //!
-//! `cargo run --example http_client --features full`
+//! `cargo run --example http_client`
 
 use axum::{Router, http::StatusCode, routing::get};
 use buttress::{CircuitBreaker, Error, Retry, Timeout};

@@ -1,6 +1,6 @@
 //! Database queries behind a circuit breaker and a timeout: closures, no tower.
 //!
-//! `cargo run --example postgres_call --features full` boots a Postgres for itself, or uses the one
+//! `cargo run --example postgres_call` boots a Postgres for itself, or uses the one
 //! at `DATABASE_URL`.
 
 #[path = "common/postgres.rs"]

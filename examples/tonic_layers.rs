@@ -1,6 +1,6 @@
 //! A tonic server and a tonic client behind layers: rejections are statuses on both sides.
 //!
-//! `cargo run --example tonic_layers --features full`
+//! `cargo run --example tonic_layers`
 
 use buttress::grpc::{self, Grpc};
 use buttress::http::RespondLayer;

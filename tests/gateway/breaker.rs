@@ -117,11 +117,11 @@ async fn after_the_recovery_timeout_one_probe_decides() {
     mood.store(SLOW, SeqCst);
     let asked = backend.hits();
     tokio::time::sleep(Duration::from_millis(1050)).await;
-    let (probe, other) = tokio::join!(gateway.data(), async {
-        eventually("half-open", async || gateway.state().await == "HALF_OPEN").await;
-        gateway.data().await
-    });
-    assert_eq!((probe.status.as_u16(), other.status.as_u16()), (200, 503));
+    assert_eq!(gateway.state().await, "HALF_OPEN");
+    let (one, other) = tokio::join!(gateway.data(), gateway.data());
+    let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503]);
     assert_eq!(backend.hits(), asked + 1);
     assert_eq!(gateway.state().await, "CLOSED");
     assert_eq!(gateway.data().await.status, 200);
@@ -143,4 +143,47 @@ async fn clients_that_hang_up_do_not_open_it() {
         eventually("the backend is asked", async || backend.hits() == n).await;
     }
     assert_eq!(gateway.state().await, "CLOSED");
+}
+
+#[tokio::test]
+async fn a_503_with_retry_after_is_a_failed_request_and_does_not_change_the_recovery_timeout() {
+    let full = "retry-after: 61\r\n";
+    let backend =
+        Outside::start(move |_| Act::answer("503 Service Unavailable", full, "later")).await;
+    let gateway = Gateway::start(&[("BACKEND_URL", &backend.url), ("FAILURE_THRESHOLD", "1")]);
+    let answer = gateway.data().await;
+    // More than a minute is too long to keep a client for: it is told instead.
+    assert_eq!((answer.status.as_u16(), backend.hits()), (503, 1));
+    assert_eq!(answer.header("retry-after"), "61");
+    let answer = gateway.data().await;
+    assert_eq!((answer.status.as_u16(), backend.hits()), (503, 1));
+    assert_eq!(answer.header("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn a_probe_whose_client_hangs_up_makes_room_for_another() {
+    let backend = Outside::start(|n| match n {
+        1 => Act::unavailable(),
+        2 => Act::Hang,
+        _ => Act::ok(),
+    })
+    .await;
+    let gateway = Gateway::start(&[
+        ("BACKEND_URL", &backend.url),
+        ("MAX_RETRIES", "0"),
+        ("FAILURE_THRESHOLD", "1"),
+        ("REQUEST_TIMEOUT_SECONDS", "60"),
+        ("RECOVERY_TIMEOUT_SECONDS", "0.2"),
+    ]);
+    assert_eq!(gateway.data().await.status, 503);
+    eventually("half-open", async || gateway.state().await == "HALF_OPEN").await;
+    let impatient = gateway
+        .get("/api/v1/data")
+        .timeout(Duration::from_millis(300));
+    assert!(impatient.send().await.is_err());
+    eventually("another probe", async || gateway.data().await.status == 200).await;
+    assert_eq!(
+        (gateway.state().await.as_str(), backend.hits()),
+        ("CLOSED", 3)
+    );
 }

@@ -45,7 +45,7 @@ async fn without_jitter_the_waits_are_exactly_half_a_second_one_and_two() {
     assert_eq!(gateway.data().await.status, 503);
     let gaps = backend.gaps();
     for (gap, wait) in gaps.iter().zip([500, 1000, 2000]) {
-        assert!(*gap >= wait * MS && *gap < (wait + 250) * MS, "{gaps:?}");
+        assert!(*gap >= wait * MS && *gap < (wait + 400) * MS, "{gaps:?}");
     }
     assert_eq!(gaps.len(), 3);
 }
@@ -58,11 +58,12 @@ async fn full_jitter_never_waits_longer_than_the_backoff() {
         ("BACKOFF_JITTER", "full"),
         ("INITIAL_BACKOFF_SECONDS", "0.2"),
     ]);
-    let begun = Instant::now();
     assert_eq!(gateway.data().await.status, 503);
-    assert!(begun.elapsed() < 1650 * MS, "{:?}", backend.gaps());
+    let gaps = backend.gaps();
+    let within = |(gap, wait): (&Duration, u32)| *gap < (wait + 150) * MS;
+    assert!(gaps.iter().zip([200, 400, 800]).all(within), "{gaps:?}");
     let exact = |(gap, wait): (&Duration, u32)| gap.abs_diff(wait * MS) < 5 * MS;
-    assert!(!backend.gaps().iter().zip([200, 400, 800]).all(exact));
+    assert!(!gaps.iter().zip([200, 400, 800]).all(exact));
 }
 
 #[tokio::test]

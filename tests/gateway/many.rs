@@ -51,7 +51,7 @@ async fn a_thousand_connections_share_one_breaker_and_one_probe() {
         1..=5 => Act::unavailable(),
         _ => {
             let end = Act::Answer("0\r\n\r\n".to_owned());
-            Act::Stream(vec!["well"], Duration::from_millis(900), Box::new(end))
+            Act::Stream(vec!["well"], Duration::from_secs(2), Box::new(end))
         }
     })
     .await;
@@ -60,7 +60,7 @@ async fn a_thousand_connections_share_one_breaker_and_one_probe() {
         ("MAX_RETRIES", "0"),
         ("RATE_LIMIT_REQUESTS_PER_WINDOW", "100000"),
         ("REQUEST_TIMEOUT_SECONDS", "5"),
-        ("RECOVERY_TIMEOUT_SECONDS", "4"),
+        ("RECOVERY_TIMEOUT_SECONDS", "6"),
     ]);
     for _ in 0..5 {
         gateway.data().await;
@@ -69,7 +69,7 @@ async fn a_thousand_connections_share_one_breaker_and_one_probe() {
     assert_eq!(statuses, HashMap::from([(503, CONNECTIONS)]));
     assert_eq!(backend.hits(), 5);
 
-    tokio::time::sleep(Duration::from_millis(4100)).await;
+    tokio::time::sleep(Duration::from_millis(6100)).await;
     let statuses = ask_all(&gateway).await;
     assert_eq!(statuses, HashMap::from([(200, 1), (503, CONNECTIONS - 1)]));
     assert_eq!(backend.hits(), 6);
