@@ -158,7 +158,7 @@ impl Core {
     /// To add up all threads' counts for each call would cost more than the call.
     fn probability(&self, now: Time) -> f64 {
         let word = self.cached.load(Relaxed);
-        match word != NOTHING && word >> 32 == self.counts.hundredth(now).into() {
+        match word != NOTHING && word >> 32 == u64::from(self.counts.hundredth(now)) {
             true => f32::from_bits(word as u32).into(),
             false => self.look(now),
         }
