@@ -62,12 +62,16 @@ pub mod circuit_breaker;
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "load-shed")]
+pub mod load_shed;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 #[cfg(feature = "registry")]
 pub mod registry;
 #[cfg(feature = "retry")]
 pub mod retry;
+#[cfg(feature = "throttle")]
+pub mod throttle;
 #[cfg(feature = "timeout")]
 pub mod timeout;
 
@@ -80,10 +84,14 @@ pub use key::{Global, Key};
 
 #[cfg(feature = "circuit-breaker")]
 pub use circuit_breaker::CircuitBreaker;
+#[cfg(feature = "load-shed")]
+pub use load_shed::LoadShed;
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::RateLimiter;
 #[cfg(feature = "retry")]
 pub use retry::Retry;
+#[cfg(feature = "throttle")]
+pub use throttle::Throttle;
 #[cfg(feature = "timeout")]
 pub use timeout::Timeout;
 

@@ -46,6 +46,7 @@
 //! ```
 
 mod held;
+mod reserve;
 mod run;
 mod service;
 mod settle;
@@ -53,6 +54,7 @@ mod tuple;
 mod wait;
 
 pub use held::{Held, Owner, SharedCore};
+pub use reserve::{Reserve, ReserveLayer, Reserving};
 pub use run::run;
 pub use service::{GuardLayer, Guarded, GuardedFuture};
 pub use settle::{OnResponse, Settle};

@@ -1,0 +1,217 @@
+//! The layer and service for policies that hold callers back: backpressure.
+//!
+//! Apart from the other two because the permit is there before the request is: it is reserved in
+//! `poll_ready`, and nothing of the request can have a say in it.
+
+use super::{
+    End, GuardedFuture, Held, OnResponse, Owner, Policy, Settle,
+    held::{Core, SharedCore},
+};
+use crate::{
+    clock::Now,
+    error::{FromRejected, Kind, Rejected},
+    shared::Shared,
+};
+use std::{
+    fmt,
+    task::{Context, Poll, ready},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// A policy that lets a service have its permit before it has a request.
+pub trait Reserve: Policy {
+    /// A permit, or a place in the line for one, kept in `wait` until it is there.
+    ///
+    /// Called again when the task is woken. If the service goes away first, the place is
+    /// [abandoned](Policy::abandon), or the permit [settled](Policy::settle) as
+    /// [`End::NeverStarted`].
+    fn poll_reserve(
+        &self,
+        wait: &mut Option<Self::Wait>,
+        cx: &mut Context<'_>,
+        now: &Now,
+    ) -> Poll<Self::Permit>;
+}
+
+/// A policy that holds callers back in `poll_ready`, as a tower layer.
+pub struct ReserveLayer<G, P = OnResponse> {
+    core: SharedCore<G, P>,
+}
+
+impl<G: Send + Sync + 'static> ReserveLayer<G> {
+    /// A layer that takes every `Err` for a failure and ends the call with the response.
+    pub fn new(guard: G) -> Self {
+        Self::settling(guard, OnResponse::default())
+    }
+}
+
+impl<G: Send + Sync + 'static, P: Send + Sync + 'static> ReserveLayer<G, P> {
+    /// A layer that settles its calls by this strategy.
+    pub fn settling(guard: G, settle: P) -> Self {
+        Self {
+            core: SharedCore(Shared::new(Core { guard, settle })),
+        }
+    }
+}
+
+impl<G: Clone + Send + Sync + 'static, P> ReserveLayer<G, P> {
+    /// The same policy, learning from this classifier.
+    pub fn classify<C: Send + Sync + 'static>(
+        self,
+        classifier: C,
+    ) -> ReserveLayer<G, OnResponse<C>> {
+        self.settle(OnResponse(classifier))
+    }
+
+    /// The same policy, settling its calls by this strategy.
+    pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> ReserveLayer<G, P2> {
+        ReserveLayer::settling(self.core.0.guard.clone(), settle)
+    }
+}
+
+impl<S, G: Policy, P> Layer<S> for ReserveLayer<G, P> {
+    type Service = Reserving<S, G, P>;
+
+    #[inline]
+    fn layer(&self, inner: S) -> Self::Service {
+        Reserving {
+            inner,
+            reserved: Reserved::new(self.core.clone()),
+        }
+    }
+}
+
+impl<G, P> Clone for ReserveLayer<G, P> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<G: fmt::Debug, P> fmt::Debug for ReserveLayer<G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReserveLayer")
+            .field(&self.core.0.guard)
+            .finish()
+    }
+}
+
+/// A service behind a policy that holds its callers back.
+pub struct Reserving<S, G: Policy, P = OnResponse> {
+    inner: S,
+    reserved: Reserved<SharedCore<G, P>>,
+}
+
+impl<S: Clone, G: Policy, P> Clone for Reserving<S, G, P> {
+    #[inline]
+    fn clone(&self) -> Self {
+        // Readiness, and with it the permit, is the clone's own to wait for.
+        Self {
+            inner: self.inner.clone(),
+            reserved: Reserved::new(self.reserved.owner.clone()),
+        }
+    }
+}
+
+impl<S: fmt::Debug, G: Policy + fmt::Debug, P> fmt::Debug for Reserving<S, G, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserving")
+            .field("inner", &self.inner)
+            .field("guard", self.reserved.owner.guard())
+            .finish()
+    }
+}
+
+impl<S, Req, G, P> Service<Req> for Reserving<S, G, P>
+where
+    S: Service<Req>,
+    S::Error: FromRejected,
+    G: Reserve,
+    P: Settle<S::Response, S::Error>,
+{
+    type Response = P::Response<G>;
+    type Error = S::Error;
+    type Future = GuardedFuture<S::Future, G, P>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // The inner service first: a permit in the hands of someone who cannot use it yet is one
+        // that nobody can use.
+        match ready!(self.inner.poll_ready(cx)) {
+            Ok(()) => self.reserved.poll(cx).map(Ok),
+            Err(error) => {
+                self.reserved.give_back();
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+
+    #[inline]
+    fn call(&mut self, req: Req) -> Self::Future {
+        let Some(mut held) = self.reserved.take() else {
+            // A caller that did not ask. The inner service cannot be trusted to be ready either.
+            return GuardedFuture::refused(Rejected::new(Kind::NotReady, "unready service"));
+        };
+        GuardedFuture::running(held.during(|_| self.inner.call(req)), held)
+    }
+}
+
+/// A permit reserved, or a place in the line for one. Dropped, either is given back.
+struct Reserved<O: Owner> {
+    owner: O,
+    wait: Option<<O::Guard as Policy>::Wait>,
+    permit: Option<<O::Guard as Policy>::Permit>,
+}
+
+impl<O: Owner> Reserved<O> {
+    fn new(owner: O) -> Self {
+        Self {
+            owner,
+            wait: None,
+            permit: None,
+        }
+    }
+
+    #[inline]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>
+    where
+        O::Guard: Reserve,
+    {
+        if self.permit.is_none() {
+            let now = Now::lazy();
+            let permit = ready!(self.owner.guard().poll_reserve(&mut self.wait, cx, &now));
+            self.permit = Some(permit);
+        }
+        Poll::Ready(())
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Held<O>>
+    where
+        O: Clone,
+    {
+        let permit = self.permit.take()?;
+        Some(Held::new(self.owner.clone(), permit))
+    }
+
+    fn give_back(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.owner
+                .guard()
+                .settle(permit, End::NeverStarted, &Now::lazy());
+        }
+        if let Some(wait) = self.wait.take() {
+            self.owner.guard().abandon(wait, &Now::lazy());
+        }
+    }
+}
+
+impl<O: Owner> Drop for Reserved<O> {
+    #[inline]
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}

@@ -1,0 +1,317 @@
+//! Feeds the rule of a limit that changes: what is seen of calls, and when a window is over.
+
+use super::{
+    gate::Gate,
+    limit::{Close, Limit, Progress, Window},
+    permit::{Permit, Track},
+    samples::{Done, ONE_IN, Samples, between},
+    stripes::MAX_LIMIT,
+};
+use crate::{
+    classify::Outcome,
+    clock::{Now, Time, nanos},
+    guard::End,
+    shared::Padded,
+};
+use std::{
+    sync::{
+        Mutex, TryLockError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// How soon a window is looked at again that was not over yet.
+const SOON: u64 = 500_000;
+/// How long a call took that was not suspended, if that is all that is known.
+const AT_ONCE: u64 = 1_000;
+
+#[derive(Debug)]
+pub(super) struct Control {
+    samples: Samples,
+    peak: Padded<AtomicUsize>,
+    times: Padded<Times>,
+    open: Mutex<Open>,
+}
+
+/// Written once per window (`due` a few times), read at every end. In nanoseconds.
+#[derive(Debug, Default)]
+struct Times {
+    /// When the window began, and from when on it may be over.
+    began: AtomicU64,
+    due: AtomicU64,
+    /// See [`Close`].
+    short: AtomicU64,
+    long: AtomicU64,
+}
+
+/// The window that has not closed.
+#[derive(Debug)]
+struct Open {
+    rule: Box<dyn Limit>,
+    close: Close,
+    began: Option<Began>,
+    done: Done,
+}
+
+/// What was so when it began.
+#[derive(Clone, Copy, Debug)]
+struct Began {
+    at: Time,
+    limit: usize,
+    integral: u64,
+    arrived: u64,
+    blocked: u64,
+}
+
+impl Control {
+    pub(super) fn new(rule: Box<dyn Limit>, shards: usize) -> Self {
+        let close = rule.close();
+        Self {
+            samples: Samples::new(shards),
+            peak: Padded::default(),
+            times: Padded::default(),
+            open: Mutex::new(Open {
+                rule,
+                close,
+                began: None,
+                done: Done::default(),
+            }),
+        }
+    }
+
+    /// Which calls are timed from the start: of those that end at once only some, so that they need
+    /// not read the clock.
+    #[inline]
+    pub(super) fn admitted(count: u32, now: &Now) -> Permit {
+        match count % ONE_IN {
+            0 => Permit::timed(now.get(), ONE_IN),
+            _ => Permit::UNTIMED,
+        }
+    }
+
+    /// The same for a call that may begin long after its permit was reserved.
+    #[inline]
+    pub(super) fn reserved(count: u32) -> Permit {
+        let track = match count % ONE_IN {
+            0 => Track::Reserved,
+            _ => Track::Untimed,
+        };
+        Permit {
+            track,
+            ..Permit::UNTIMED
+        }
+    }
+
+    /// The call runs on: it is in flight.
+    pub(super) fn suspended(&self, permit: &mut Permit, slot: usize, now: &Now, gate: &Gate) {
+        if let Track::Untimed | Track::Reserved = permit.track {
+            permit.start = now.get();
+        }
+        permit.track = Track::InFlight;
+        let look = self.samples.of(slot).begin(permit.start);
+        if look {
+            self.peak(gate.in_flight());
+        }
+    }
+
+    fn peak(&self, in_flight: usize) {
+        if self.peak.0.load(Relaxed) < in_flight {
+            self.peak.0.fetch_max(in_flight, Relaxed);
+        }
+    }
+
+    /// The call has ended. True if the window may be over.
+    #[inline]
+    pub(super) fn ended(&self, permit: &Permit, end: End, slot: usize, now: &Now) -> bool {
+        match permit.track {
+            Track::Untimed => {
+                // Refusals are rare and tell the most: each counts, timed or not.
+                if let End::Done(Outcome::Overloaded { .. }) = end {
+                    self.samples.of(slot).done().overloaded += 1;
+                }
+                false
+            }
+            Track::Timed(_) | Track::InFlight => self.ended_at(permit, end, slot, now.get()),
+            Track::Reserved => {
+                // It ended at once, after a time that nobody took.
+                let start = Time(now.get().0.saturating_sub(AT_ONCE));
+                self.ended_at(&Permit::timed(start, ONE_IN), end, slot, now.get())
+            }
+        }
+    }
+
+    fn ended_at(&self, permit: &Permit, end: End, slot: usize, now: Time) -> bool {
+        let times = &self.times.0;
+        let took = now.0.saturating_sub(permit.start.0);
+        let seconds = took as f64 * 1e-9;
+        let left_out = match end {
+            End::NeverStarted => true,
+            End::Cancelled | End::Panicked => took < times.short.load(Relaxed),
+            End::Done(_) => false,
+        };
+        let mut shard = self.samples.of(slot);
+        let weight = match permit.track {
+            Track::Timed(weight) => {
+                if !left_out {
+                    shard.done().aside += f64::from(weight) * seconds;
+                }
+                weight
+            }
+            Track::InFlight | Track::Untimed | Track::Reserved => {
+                // As if it had ended before the window began: then its time is not in it.
+                let began = Time(times.began.load(Relaxed)).max(permit.start);
+                shard.end(if left_out { began } else { now });
+                1
+            }
+        };
+        let done = shard.done();
+        match end {
+            _ if left_out => {}
+            End::Done(Outcome::Overloaded { .. }) => done.overloaded += 1,
+            End::Done(Outcome::Failure) if took > times.long.load(Relaxed) => done.lost += 1,
+            End::Done(_) => done.complete(weight, seconds),
+            End::Cancelled | End::Panicked | End::NeverStarted => done.lost += 1,
+        }
+        drop(shard);
+        self.is_due(now)
+    }
+
+    /// Whether the window may be over.
+    #[inline]
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        let times = &self.times.0;
+        // A clock that was set back would otherwise keep a window open until it has caught up.
+        now.0 >= times.due.load(Relaxed) || now.0 < times.began.load(Relaxed)
+    }
+
+    /// Closes the window if it is over. `rejected` is how many calls have found no permit and did
+    /// not wait.
+    #[cold]
+    pub(super) fn look(&self, gate: &Gate, rejected: impl FnOnce() -> u64, slot: usize, now: Time) {
+        let mut open = match self.open.try_lock() {
+            Ok(open) => open,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Someone else is looking.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if self.close(&mut open, gate, rejected, now) {
+            drop(open);
+            gate.attend(slot, now);
+        }
+    }
+
+    /// True if the limit was changed.
+    fn close(
+        &self,
+        open: &mut Open,
+        gate: &Gate,
+        rejected: impl FnOnce() -> u64,
+        now: Time,
+    ) -> bool {
+        let (done, integral) = self.samples.fold(now);
+        open.done.add(done);
+        let tally = gate.tally();
+        let rejected = rejected();
+        let next = Began {
+            at: now,
+            limit: tally.limit,
+            integral,
+            blocked: tally.joined + rejected,
+            arrived: (tally.admitted + tally.joined + rejected).saturating_sub(tally.granted),
+        };
+        self.peak(tally.in_flight);
+        let began = match open.began {
+            Some(began) if began.at <= now => began,
+            _ => {
+                self.begin(open, next, tally.in_flight);
+                return false;
+            }
+        };
+        let blocked = next.blocked.saturating_sub(began.blocked);
+        let peak = match blocked {
+            0 => self.peak.0.load(Relaxed),
+            _ => self.peak.0.load(Relaxed).max(began.limit),
+        };
+        let so_far = Progress {
+            elapsed: now.since(began.at),
+            ends: open.done.ends(),
+            in_flight: tally.in_flight,
+            peak_in_flight: peak,
+            limit: tally.limit,
+        };
+        if !open.close.is_over(&so_far) {
+            let due = due_again(&open.close, &so_far, now);
+            self.times.0.due.store(due.0, Relaxed);
+            return false;
+        }
+        let window = window(&open.done, began, next, peak, tally.in_flight);
+        let limit = open.rule.on_window(&window, now).clamp(1, MAX_LIMIT);
+        open.close = open.rule.close();
+        let next = Began { limit, ..next };
+        self.begin(open, next, tally.in_flight);
+        if limit != tally.limit {
+            gate.set_limit(limit);
+        }
+        limit != tally.limit
+    }
+
+    fn begin(&self, open: &mut Open, began: Began, in_flight: usize) {
+        open.began = Some(began);
+        open.done = Done::default();
+        self.peak.0.store(in_flight, Relaxed);
+        let (times, close) = (&self.times.0, &open.close);
+        times.short.store(nanos(close.short), Relaxed);
+        times.long.store(nanos(close.long), Relaxed);
+        times.began.store(began.at.0, Relaxed);
+        let min = match close.drained {
+            Some(_) => Duration::ZERO,
+            None => close.min.min(close.max),
+        };
+        times.due.store(began.at.after(min).0, Relaxed);
+    }
+}
+
+/// When to look again: half-way to when it seems to be over, so that a few looks are enough and
+/// none is late by much.
+fn due_again(close: &Close, so_far: &Progress, now: Time) -> Time {
+    if close.drained.is_some() {
+        return now;
+    }
+    let elapsed = nanos(so_far.elapsed);
+    let turnover = so_far.limit.min(so_far.peak_in_flight) as u64;
+    let target = close.ends.max(turnover).max(1);
+    let missing = target.saturating_sub(so_far.ends) as f64 / so_far.ends.max(1) as f64;
+    let by_ends = (elapsed as f64 * missing) as u64 / 2;
+    let by_min = nanos(close.min).saturating_sub(elapsed);
+    let by_max = nanos(close.max).saturating_sub(elapsed);
+    let wait = match by_max {
+        0 => SOON,
+        by_max => by_ends.max(by_min).min(by_max).max(SOON),
+    };
+    Time(now.0.saturating_add(wait))
+}
+
+fn window(done: &Done, began: Began, ended: Began, peak: usize, in_flight: usize) -> Window {
+    let blocked = ended.blocked.saturating_sub(began.blocked);
+    let arrived = ended.arrived.saturating_sub(began.arrived);
+    let integral = between(began.integral, ended.integral) + done.aside;
+    Window {
+        ended: ended.at,
+        completions: done.completions,
+        overloaded: done.overloaded,
+        lost: done.lost,
+        in_flight_integral: integral.max(0.0),
+        latency_sum: done.sum,
+        latency_squares: done.squares,
+        latency_min: done.min,
+        peak_in_flight: peak,
+        // Arrivals at random see averages over time.
+        saturated_share: match arrived {
+            0 => f64::from(u8::from(in_flight >= began.limit)),
+            _ => (blocked as f64 / arrived as f64).min(1.0),
+        },
+        used: blocked > 0,
+        ..Window::starting(began.at, began.limit)
+    }
+}

@@ -1,0 +1,156 @@
+//! What all manners of one handle share.
+
+use super::{Permit, Snapshot, control::Control, gate::Gate, queue::Why};
+use crate::{
+    Kind, Now, Rejected, Time, context,
+    guard::End,
+    shared::{Padded, slot},
+};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// Every so many rejections the clock is read: if nothing ends, they alone can close a window.
+const LOOK_EVERY: u64 = 64;
+
+pub(super) struct Inner<P> {
+    pub(super) name: &'static str,
+    /// The rejection of a call for which there was no permit.
+    pub(super) full: Rejected,
+    pub(super) gate: Gate,
+    /// `None`: the limit is fixed.
+    pub(super) control: Option<Control>,
+    /// Calls rejected on arrival, per thread slot.
+    pub(super) rejected: Box<[Padded<AtomicU64>]>,
+    /// Calls whose deadline had passed when they came, or when they were let in.
+    pub(super) late: AtomicU64,
+    pub(super) priority: P,
+}
+
+impl<P> Inner<P> {
+    /// A permit, if one is free.
+    #[inline]
+    pub(super) fn enter(&self, now: &Now) -> Option<Permit> {
+        let count = self.gate.enter(slot(), || now.get())?;
+        Some(match self.control {
+            None => Permit::UNTIMED,
+            Some(_) => Control::admitted(count, now),
+        })
+    }
+
+    /// The permit of a call that had to wait for it.
+    pub(super) fn waited(&self, now: &Now) -> Permit {
+        match self.control {
+            None => Permit::UNTIMED,
+            Some(_) => Permit::timed(now.get(), 1),
+        }
+    }
+
+    /// The permit of a call that is not there yet.
+    #[inline]
+    pub(super) fn reserved(&self, count: u32) -> Permit {
+        match self.control {
+            None => Permit::UNTIMED,
+            Some(_) => Control::reserved(count),
+        }
+    }
+
+    #[inline]
+    pub(super) fn suspended(&self, permit: &mut Permit, now: &Now) {
+        if let Some(control) = &self.control {
+            control.suspended(permit, slot(), now, &self.gate);
+        }
+    }
+
+    #[inline]
+    pub(super) fn settle(&self, permit: &Permit, end: End, now: &Now) {
+        let slot = slot();
+        let control = self.control.as_ref();
+        let due = control.filter(|control| control.ended(permit, end, slot, now));
+        self.gate.exit(slot, || now.get());
+        if let Some(control) = due {
+            control.look(&self.gate, || self.rejected(), slot, now.get());
+        }
+    }
+
+    /// The rejection of a call whose deadline, if it has one, has passed.
+    #[inline]
+    pub(super) fn too_late(&self, now: &Now) -> Result<Option<Time>, Rejected> {
+        match context::current().deadline {
+            Some(deadline) if deadline <= now.get() => Err(self.late()),
+            deadline => Ok(deadline),
+        }
+    }
+
+    #[cold]
+    pub(super) fn late(&self) -> Rejected {
+        self.late.fetch_add(1, Relaxed);
+        self.out(Why::Late)
+    }
+
+    /// The rejection of a call that finds no permit, and no place in the queue.
+    pub(super) fn refuse(&self, now: &Now) -> Rejected {
+        let slot = slot();
+        let rejected = &self.rejected[slot & (self.rejected.len() - 1)].0;
+        let count = rejected.fetch_add(1, Relaxed);
+        if count % LOOK_EVERY == 0 {
+            self.look(slot, now);
+        }
+        self.full
+    }
+
+    /// A call has found no permit: the window may be over though nothing ends.
+    #[cold]
+    pub(super) fn look(&self, slot: usize, now: &Now) {
+        if let Some(control) = &self.control
+            && control.is_due(now.get())
+        {
+            control.look(&self.gate, || self.rejected(), slot, now.get());
+        }
+    }
+
+    /// The rejection of a call that was waiting.
+    pub(super) fn out(&self, why: Why) -> Rejected {
+        match why {
+            Why::Late => Rejected::new(Kind::DeadlineExceeded, self.name),
+            Why::Waited | Why::Evicted => self.full,
+        }
+    }
+
+    fn rejected(&self) -> u64 {
+        self.rejected.iter().map(|n| n.0.load(Relaxed)).sum()
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let tally = self.gate.tally();
+        Snapshot {
+            name: self.name,
+            limit: tally.limit,
+            in_flight: tally.in_flight,
+            queued: tally.queued,
+            admitted: tally.admitted,
+            rejected: self.rejected() + tally.lost.evicted,
+            expired: tally.lost.waited,
+            deadline_exceeded: self.late.load(Relaxed) + tally.lost.late,
+        }
+    }
+}
+
+impl<P> fmt::Debug for Inner<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Snapshot {
+            name,
+            limit,
+            in_flight,
+            queued,
+            ..
+        } = self.snapshot();
+        f.debug_struct("LoadShed")
+            .field("name", &name)
+            .field("limit", &limit)
+            .field("in_flight", &in_flight)
+            .field("queued", &queued)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,344 @@
+//! Who waits for a permit, who is next, and who has waited too long.
+//!
+//! The discipline is the one of "Fail at Scale" (Maurer, ACM Queue 2015): a request may wait for
+//! `patience` while the queue is well, and only for `hurry` when the queue has not been empty for
+//! `interval`, and then the newest goes first, since the oldest are about to be given up. Each class
+//! has a queue of its own, and a higher class always goes first.
+//!
+//! The detector must be "has not been empty", not CoDel's minimum delay: serving the newest first
+//! makes the minimum delay nothing, which would switch the overload off and serve stale heads.
+
+mod list;
+
+use super::Time;
+use list::{Key, List, Slab};
+use std::task::Waker;
+
+/// How many classes of requests there are; 0 goes first.
+pub(super) const CLASSES: usize = 4;
+/// The last lane: services that reserve permits before they have a request.
+const RESERVE: usize = CLASSES;
+
+/// How long may be waited, and by how many. Times in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Discipline {
+    pub(super) capacity: usize,
+    pub(super) patience: u64,
+    pub(super) hurry: u64,
+    pub(super) interval: u64,
+}
+
+/// A place in the line.
+#[derive(Debug)]
+pub(super) struct Ticket(Key);
+
+/// What has become of a place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    /// It is its turn, and the permit is its.
+    Granted,
+    Out(Why),
+    /// Not before this time is it out.
+    Waiting(Time),
+}
+
+/// Why a place was lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Why {
+    /// It waited for as long as it may.
+    Waited,
+    /// Its caller's deadline has passed.
+    Late,
+    /// The queue was full, and a newer or more important request took the place.
+    Evicted,
+}
+
+/// How many places were lost, and why.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Lost {
+    pub(super) waited: u64,
+    pub(super) late: u64,
+    pub(super) evicted: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Line {
+    discipline: Discipline,
+    waiters: Slab<Waiter>,
+    lanes: [Lane; CLASSES + 1],
+    queued: usize,
+    /// Whether the next permit goes to a reservation if a request waits, too.
+    reserve_next: bool,
+    lost: Lost,
+}
+
+#[derive(Debug)]
+struct Lane {
+    list: List,
+    /// When it was empty last, while it is not.
+    since: Time,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    lane: usize,
+    expires: Time,
+    late: bool,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Waiting(Option<Waker>),
+    Granted,
+    Out(Why),
+}
+
+impl Line {
+    pub(super) fn new(discipline: Discipline) -> Self {
+        let lane = |_| Lane {
+            list: List::new(),
+            since: Time(0),
+        };
+        Self {
+            discipline,
+            waiters: Slab::new(),
+            lanes: std::array::from_fn(lane),
+            queued: 0,
+            reserve_next: false,
+            lost: Lost::default(),
+        }
+    }
+
+    /// How many requests wait.
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    pub(super) fn lost(&self) -> Lost {
+        self.lost
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.list.is_empty())
+    }
+
+    /// A request joins, unless the queue is full of others that go before it. Who had to give way
+    /// to it is to be woken.
+    pub(super) fn join(
+        &mut self,
+        class: usize,
+        deadline: Option<Time>,
+        now: Time,
+    ) -> Option<(Ticket, Option<Waker>)> {
+        let class = class.min(CLASSES - 1);
+        if self.queued >= self.discipline.capacity {
+            self.expire(now);
+        }
+        let mut evicted = None;
+        if self.queued >= self.discipline.capacity {
+            let victim = (class..CLASSES).rev().find_map(|of| {
+                let oldest = self.lanes.get(of)?.list.oldest(&self.waiters)?;
+                (of > class || self.standing(of, now)).then_some(oldest)
+            });
+            evicted = self.put_out(victim?, Why::Evicted);
+        }
+        let bound = match self.standing(class, now) {
+            true => self.discipline.hurry,
+            false => self.discipline.patience,
+        };
+        let bound = Time(now.0.saturating_add(bound));
+        let late = deadline.is_some_and(|deadline| deadline <= bound);
+        let expires = deadline.map_or(bound, |deadline| deadline.min(bound));
+        self.queued += 1;
+        let key = self.push(
+            Waiter {
+                lane: class,
+                expires,
+                late,
+                place: Place::Waiting(None),
+            },
+            now,
+        );
+        Some((Ticket(key), evicted))
+    }
+
+    /// A service wants a permit for a request that it does not have yet. It waits in order, for as
+    /// long as it takes.
+    pub(super) fn reserve(&mut self, now: Time) -> Ticket {
+        Ticket(self.push(
+            Waiter {
+                lane: RESERVE,
+                expires: Time(u64::MAX),
+                late: false,
+                place: Place::Waiting(None),
+            },
+            now,
+        ))
+    }
+
+    fn push(&mut self, waiter: Waiter, now: Time) -> Key {
+        let lane = waiter.lane;
+        let key = self.waiters.insert(waiter);
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            if lane.list.is_empty() {
+                lane.since = now;
+            }
+            lane.list.push(&mut self.waiters, key);
+        }
+        key
+    }
+
+    /// Whether this class has had someone waiting for longer than the interval.
+    fn standing(&self, class: usize, now: Time) -> bool {
+        let overdue = |lane: &Lane| {
+            !lane.list.is_empty() && now.0.saturating_sub(lane.since.0) > self.discipline.interval
+        };
+        self.lanes.get(class).is_some_and(overdue)
+    }
+
+    /// Who gets the next permit. Those who have waited too long are put out on the way; they have
+    /// timers of their own that will tell them.
+    pub(super) fn next(&mut self, now: Time) -> Option<Next> {
+        let reserved = self.lanes.get(RESERVE)?.list.oldest(&self.waiters);
+        let queued = (0..CLASSES).find_map(|class| self.next_of(class, now));
+        match (queued, reserved) {
+            (Some(_), Some(reserved)) if self.reserve_next => Some(Next(reserved)),
+            (queued, reserved) => queued.or(reserved).map(Next),
+        }
+    }
+
+    fn next_of(&mut self, class: usize, now: Time) -> Option<Key> {
+        let newest_first = self.standing(class, now);
+        loop {
+            let list = &self.lanes.get(class)?.list;
+            let key = match newest_first {
+                true => list.newest(&self.waiters)?,
+                false => list.oldest(&self.waiters)?,
+            };
+            let waiter = self.waiters.get_mut(key)?;
+            if now < waiter.expires {
+                return Some(key);
+            }
+            let why = waiter.too_late();
+            self.put_out(key, why);
+        }
+    }
+
+    /// Puts out the oldest that have waited too long.
+    fn expire(&mut self, now: Time) {
+        for class in 0..CLASSES {
+            while let Some(oldest) = self
+                .lanes
+                .get(class)
+                .and_then(|lane| lane.list.oldest(&self.waiters))
+                && let Some(waiter) = self.waiters.get_mut(oldest)
+                && waiter.expires <= now
+            {
+                let why = waiter.too_late();
+                self.put_out(oldest, why);
+            }
+        }
+    }
+
+    /// The permit goes to this one, who is to be woken.
+    pub(super) fn grant(&mut self, next: Next) -> Option<Waker> {
+        let waker = self.unlink(next.0, Place::Granted);
+        let reserved = self
+            .waiters
+            .get_mut(next.0)
+            .is_some_and(|w| w.lane == RESERVE);
+        self.reserve_next = !reserved;
+        waker
+    }
+
+    fn put_out(&mut self, key: Key, why: Why) -> Option<Waker> {
+        match why {
+            Why::Waited => self.lost.waited += 1,
+            Why::Late => self.lost.late += 1,
+            Why::Evicted => self.lost.evicted += 1,
+        }
+        self.unlink(key, Place::Out(why))
+    }
+
+    /// Takes someone who waits out of the line, and leaves word of why.
+    fn unlink(&mut self, key: Key, place: Place) -> Option<Waker> {
+        let waiter = self.waiters.get_mut(key)?;
+        let Place::Waiting(waker) = std::mem::replace(&mut waiter.place, place) else {
+            return None;
+        };
+        let lane = waiter.lane;
+        if lane != RESERVE {
+            self.queued = self.queued.saturating_sub(1);
+        }
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.list.unlink(&mut self.waiters, key);
+        }
+        waker
+    }
+
+    /// What has become of this place. When it has been granted or lost, this tells so once. The
+    /// waker that comes back is to be dropped where nothing is locked.
+    pub(super) fn poll(
+        &mut self,
+        ticket: &Ticket,
+        waker: &Waker,
+        now: Time,
+    ) -> (Turn, Option<Waker>) {
+        let key = ticket.0;
+        // A place that is no more was lost long ago.
+        let gone = (Turn::Out(Why::Waited), None);
+        let Some(waiter) = self.waiters.get_mut(key) else {
+            return gone;
+        };
+        let (expires, why) = (waiter.expires, waiter.too_late());
+        match &mut waiter.place {
+            Place::Waiting(_) if expires <= now => {
+                let old = self.put_out(key, why);
+                self.waiters.remove(key);
+                (Turn::Out(why), old)
+            }
+            Place::Waiting(Some(known)) if known.will_wake(waker) => (Turn::Waiting(expires), None),
+            Place::Waiting(known) => (Turn::Waiting(expires), known.replace(waker.clone())),
+            Place::Granted => {
+                self.waiters.remove(key);
+                (Turn::Granted, None)
+            }
+            &mut Place::Out(why) => {
+                self.waiters.remove(key);
+                (Turn::Out(why), None)
+            }
+        }
+    }
+
+    /// Gives the place up: says whether it had been granted, so that its permit must be given back.
+    pub(super) fn leave(&mut self, ticket: &Ticket) -> (bool, Option<Waker>) {
+        let waker = self.unlink_waiting(ticket.0);
+        let left = self.waiters.remove(ticket.0);
+        let granted = left.is_some_and(|waiter| matches!(waiter.place, Place::Granted));
+        (granted, waker)
+    }
+
+    fn unlink_waiting(&mut self, key: Key) -> Option<Waker> {
+        match self.waiters.get_mut(key)?.place {
+            Place::Waiting(_) => self.unlink(key, Place::Out(Why::Waited)),
+            Place::Granted | Place::Out(_) => None,
+        }
+    }
+}
+
+impl Waiter {
+    fn too_late(&self) -> Why {
+        match self.late {
+            true => Why::Late,
+            false => Why::Waited,
+        }
+    }
+}
+
+/// Who gets the next permit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Next(Key);
+
+#[cfg(test)]
+mod tests;
