@@ -1,5 +1,5 @@
 #![cfg(feature = "rate-limit")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 use buttress::{
     Error, Kind, Now, Outcome, RateLimiter, Rejected, Time,
@@ -33,8 +33,11 @@ fn at<Req>(
     }
 }
 
+/// A call of this cost at this time.
+type Form = Box<dyn Fn(u32, u64) -> Result<Taken, Rejected>>;
+
 /// A global and a keyed limiter of each form of counting.
-fn forms(quota: u32) -> [Box<dyn Fn(u32, u64) -> Result<Taken, Rejected>>; 4] {
+fn forms(quota: u32) -> [Form; 4] {
     let build = |algorithm| {
         let builder = RateLimiter::builder("form", quota, SECOND).algorithm(algorithm);
         let builder = builder.cost(|cost: &u32| *cost);

@@ -1,7 +1,7 @@
 //! No window, wherever it starts, admits more than the quota: checked against an independent exact
 //! log, over random schedules and over bursts at the edges of windows and sub-windows.
 #![cfg(feature = "rate-limit")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 use buttress::{
     Now, RateLimiter, Time,
@@ -82,7 +82,7 @@ impl Log {
     fn worst(&self, window: u64) -> u64 {
         let ending = |(at, req): &(u64, Req)| {
             let before = self.0.iter().filter(|(before, _)| before <= at);
-            Log(before.copied().collect()).within(req.0, *at, window)
+            Self(before.copied().collect()).within(req.0, *at, window)
         };
         self.0.iter().map(ending).max().unwrap_or(0)
     }

@@ -8,8 +8,8 @@
 
 use crate::rate_limit::forecast::{Span, Window};
 
-/// Sub-windows per window. With calls arriving at random at 1.5 times the quota, 64 let 97 % of it
-/// be used; 16 would let 93 %.
+/// Sub-windows per window. When 100 calls per window are allowed and 150 arrive, at random, some 60
+/// sub-windows let 97 % of the quota be used, ten let 91 %, and the exact log 98 %.
 const SUB_WINDOWS: u64 = 64;
 
 #[derive(Debug)]

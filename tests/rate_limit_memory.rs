@@ -1,0 +1,52 @@
+//! What a key costs in memory, everything included: in a test of its own, because it counts bytes.
+#![cfg(feature = "rate-limit")]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
+
+use allocation_counter::measure;
+use buttress::{
+    Now, RateLimiter, Time,
+    guard::{Admission, Guard},
+    rate_limit::Algorithm,
+};
+use std::time::Duration;
+
+const KEYS: u64 = 1_000_000;
+
+#[test]
+fn a_million_keys_stay_within_what_the_docs_say_and_known_keys_allocate_nothing() {
+    let gcra = Algorithm::Gcra { burst: 5 };
+    for (name, quota, algorithm, most) in [
+        ("gcra", 5, gcra, 32),
+        ("log of 16", 16, Algorithm::SlidingWindow, 160),
+        ("counters", 100, Algorithm::SlidingWindow, 160),
+    ] {
+        let builder = RateLimiter::builder("memory", quota, Duration::from_secs(60));
+        let builder = builder.algorithm(algorithm).keyed(|key: &u128| *key);
+        let limiter = builder.build().unwrap();
+        let now = Now::at(Time(1 << 40));
+        let admitted = |key: u64| {
+            let key = u128::from(key) << 64 | 7;
+            matches!(limiter.admit(&key, &now), Admission::Admitted(_))
+        };
+        let bytes = measure(|| {
+            for key in 0..KEYS {
+                assert!(admitted(key));
+            }
+        });
+        let bytes = bytes.bytes_current;
+        assert_eq!(limiter.snapshot().keys, Some(KEYS as usize));
+        println!("{name}: {:.1} bytes a key", bytes as f64 / KEYS as f64);
+        assert!(bytes as u64 <= most * KEYS, "{name}: {bytes}");
+
+        let later = measure(|| {
+            for key in (0..KEYS).step_by(97) {
+                assert_eq!(admitted(key), quota > 1);
+            }
+            // A flood beyond the cap takes nothing more.
+            for key in KEYS..KEYS + 100_000 {
+                admitted(key);
+            }
+        });
+        assert_eq!(later.count_total, 0, "{name}");
+    }
+}
