@@ -56,12 +56,15 @@ pub(super) struct Course {
     paid: Option<Withdrawal>,
 }
 
+/// A retry that is paid for; `None` once it is spent.
 #[derive(Debug)]
-struct Withdrawal(Budget, Paid);
+struct Withdrawal(Budget, Option<Paid>);
 
 impl Drop for Withdrawal {
     fn drop(&mut self) {
-        self.0.give_back(self.1);
+        if let Some(paid) = self.1 {
+            self.0.give_back(paid);
+        }
     }
 }
 
@@ -111,7 +114,7 @@ impl Course {
             core.budget_exhausted.fetch_add(1, Relaxed);
             return None;
         };
-        self.paid = Some(Withdrawal(core.budget.clone(), paid));
+        self.paid = Some(Withdrawal(core.budget.clone(), Some(paid)));
         self.attempt += 1;
         Some(wait)
     }
@@ -126,8 +129,8 @@ impl Course {
 
     /// The attempt that was waited for starts now, and its retry is spent.
     pub(super) fn start(&mut self, core: &Core) {
-        if let Some(paid) = self.paid.take() {
-            std::mem::forget(paid);
+        if let Some(mut paid) = self.paid.take() {
+            paid.1 = None;
             core.retries.fetch_add(1, Relaxed);
         }
     }
