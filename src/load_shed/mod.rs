@@ -7,6 +7,7 @@ mod inner;
 pub mod limit;
 mod manners;
 mod permit;
+pub mod priority;
 mod queue;
 mod samples;
 mod stripes;
@@ -17,19 +18,11 @@ mod tests;
 pub use config::LoadShedBuilder;
 pub use manners::{Backpressure, Place, Queued};
 pub use permit::Permit;
+pub use priority::{Class, Equal, Prioritize, Priority};
 
 use crate::{Name, Time};
 use inner::Inner;
 use std::{fmt, sync::Arc};
-
-/// How important a request is.
-pub trait Prioritize<Req> {}
-
-/// All requests are equally important.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Equal;
-
-impl<Req> Prioritize<Req> for Equal {}
 
 /// A limit on the calls in flight. Clones share it, and so do the layers of all its manners.
 pub struct LoadShed<P = Equal>(Arc<Inner<P>>);
