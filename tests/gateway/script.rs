@@ -6,7 +6,7 @@ use tokio::process::Command;
 
 const SETTINGS: &[(&str, &str)] = &[
     ("INITIAL_BACKOFF_SECONDS", "0.1"),
-    ("REQUEST_TIMEOUT_SECONDS", "0.5"),
+    ("REQUEST_TIMEOUT_SECONDS", "1"),
     ("RATE_LIMIT_REQUESTS_PER_WINDOW", "40"),
     ("RATE_LIMIT_WINDOW_SECONDS", "4"),
     ("FLAKY_FAILURE_RATE", "0.3"),
