@@ -28,10 +28,16 @@ pub(crate) struct Measured {
     /// The same, in clock reads of the same round.
     pub(crate) clocks: f64,
     pub(crate) allocs: f64,
+    /// There were hardly any rounds that nobody disturbed, so this is the median of all.
+    pub(crate) disturbed: bool,
     /// How many calls of a million had to sleep.
     pub(crate) slept: f64,
     pub(crate) wrong: u64,
 }
+
+/// Clean rounds that a median is good with, and so few that there is none.
+const ENOUGH: usize = 30;
+const FEW: usize = 5;
 
 /// The calls of one thread between two moments.
 #[derive(Clone, Copy)]
@@ -117,15 +123,22 @@ impl Bench<'_> {
     fn run(&mut self, rows: &[Row], threads: usize, plan: Plan) -> Vec<Measured> {
         let chunks: Vec<u32> = self.jobs.iter_mut().map(chunk).collect();
         let mut series: Vec<Series> = rows.iter().map(|_| Series::default()).collect();
-        for _ in 0..plan.rounds {
+        for round in 0.. {
+            let mut measured = 0;
             for (row, series) in series.iter_mut().enumerate() {
-                if series.time < plan.row_time {
+                // On a busy machine it takes more rounds until enough of them are clean.
+                let wanted = round < plan.rounds || series.clean.len() < ENOUGH;
+                if wanted && series.time < plan.row_time {
+                    measured += 1;
                     let began = Instant::now();
                     let clock = self.batches(0, chunks[0], plan.batch / 3);
                     let own = self.batches(row, chunks[row], plan.batch);
                     series.time += began.elapsed();
                     series.add(&clock, &own, plan.batch);
                 }
+            }
+            if measured == 0 {
+                break;
             }
         }
         let all = rows.iter().zip(series).zip(chunks).enumerate();
@@ -253,8 +266,9 @@ impl Series {
     }
 
     fn sum_up(mut self, name: &'static str, threads: usize, allocs: f64) -> Measured {
+        let clean = self.clean.len();
         // A row that sleeps has no clean round.
-        if self.clean.len() < 3 {
+        if clean < FEW {
             self.clean.append(&mut self.disturbed);
         }
         let (ns, clocks): (Vec<_>, Vec<_>) = self.clean.into_iter().unzip();
@@ -264,6 +278,7 @@ impl Series {
             ns: median(ns),
             clocks: median(clocks),
             allocs,
+            disturbed: clean < FEW,
             slept: self.slept as f64 * 1e6 / self.calls.max(1) as f64,
             wrong: self.wrong,
         }

@@ -51,6 +51,7 @@ pub(crate) fn table(all: &[Measured]) -> String {
     );
     for m in all {
         let note = match (m.wrong, m.slept) {
+            (0, 0.0) if m.disturbed => "DISTURBED by other work on this machine".to_owned(),
             (0, 0.0) => String::new(),
             (0, slept) => format!("sleeps, {slept:.1} of a million calls"),
             (wrong, _) => format!("{wrong} WRONG ANSWERS"),
@@ -84,7 +85,11 @@ pub(crate) fn targets(all: &[Measured]) -> String {
                     None => continue,
                 },
             };
-            let met = if is <= most { "met" } else { "MISSED" };
+            let met = match is <= most {
+                true if row.disturbed => "met, but DISTURBED",
+                true => "met",
+                false => "MISSED",
+            };
             let _ = writeln!(
                 out,
                 "{name:<34} {threads:>7} {is:>7.2} <= {most:<5.2} {unit:<22} {met}"
