@@ -88,7 +88,7 @@ impl Limit for Aimd {
     fn on_window(&mut self, window: &Window, _: Time) -> usize {
         let slow = (window.mean_latency().zip(self.timeout))
             .is_some_and(|(latency, timeout)| latency > timeout.as_secs_f64());
-        if window.overloaded + window.lost > 0 || slow {
+        if window.unanswered() > 0.0 || slow {
             self.limit = (self.limit * self.backoff).max(1.0);
         } else if window.used {
             self.limit = (self.limit + 1.0).min(self.max);

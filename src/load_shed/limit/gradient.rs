@@ -86,7 +86,7 @@ impl Limit for Gradient2 {
     }
 
     fn on_window(&mut self, window: &Window, _: Time) -> usize {
-        let Some(short) = window.mean_latency().filter(|latency| *latency > 0.0) else {
+        let Some(short) = window.mean_latency() else {
             return self.limit as usize;
         };
         self.windows = self.windows.saturating_add(1);

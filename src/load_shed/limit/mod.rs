@@ -242,8 +242,17 @@ impl Window {
         }
     }
 
-    /// The mean latency of the completions themselves, in seconds.
+    /// The mean latency of the completions themselves, in seconds, if there is one above zero.
     pub fn mean_latency(&self) -> Option<f64> {
-        (self.completions > 0).then(|| self.latency_sum / self.completions as f64)
+        let mean = self.latency_sum / self.completions as f64;
+        (mean.is_finite() && mean > 0.0).then_some(mean)
+    }
+
+    /// The part of the calls that ended without an answer: lost, or refused by the service.
+    pub fn unanswered(&self) -> f64 {
+        match self.ends() {
+            0 => 0.0,
+            ends => self.overloaded.saturating_add(self.lost) as f64 / ends as f64,
+        }
     }
 }

@@ -71,11 +71,11 @@ impl Limit for Vegas {
 
     fn on_window(&mut self, window: &Window, _: Time) -> usize {
         let step = self.limit.log10().floor().max(1.0);
-        if window.overloaded + window.lost > window.ends() / 10 {
+        if window.unanswered() > 0.1 {
             self.limit = (self.limit - step).max(1.0);
             return self.limit as usize;
         }
-        let Some(latency) = window.mean_latency().filter(|latency| *latency > 0.0) else {
+        let Some(latency) = window.mean_latency() else {
             return self.limit as usize;
         };
         self.remaining = self.remaining.saturating_sub(window.completions);

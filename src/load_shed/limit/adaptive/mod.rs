@@ -119,7 +119,7 @@ impl Adaptive {
 
     /// Calls are lost, or refused by the service: no latency can be told from those that are left.
     fn lost(window: &Window) -> bool {
-        (window.lost + window.overloaded) as f64 > 0.1 * window.ends() as f64
+        window.unanswered() > 0.1
     }
 
     /// Latency by Little's law, in seconds.
@@ -128,7 +128,7 @@ impl Adaptive {
     }
 
     fn learn_variation(&mut self, window: &Window) {
-        let Some(mean) = window.mean_latency().filter(|mean| *mean > 0.0) else {
+        let Some(mean) = window.mean_latency() else {
             return;
         };
         let mean_square = window.latency_squares / window.completions as f64;
@@ -210,7 +210,12 @@ impl Adaptive {
     fn found(&mut self, answer: Answer, began: Time, now: Time) {
         self.search = None;
         self.last_search = now;
-        self.last_took = now.since(began);
+        // The next one is to be a forty times longer search away; but the first one, which compares
+        // with less, is checked soon.
+        self.last_took = match self.starting {
+            true => Duration::ZERO,
+            false => now.since(began),
+        };
         self.per_permit = 0.0;
         match answer {
             // Starting => Steady, unless there was no queue at all
@@ -285,8 +290,8 @@ impl Limit for Adaptive {
             if window.completions > 1 {
                 self.learn_variation(window);
             }
-            if window.ends() == 0 {
-                // Nothing ended: nothing to learn from.
+            if window.ends() == 0 || !is_latency(Self::latency(window)) {
+                // Nothing ended, or nobody knows when: nothing to learn from.
             } else if self.starting {
                 self.start_up(window, now);
             } else {
@@ -303,6 +308,11 @@ impl Limit for Adaptive {
     fn base_latency(&self) -> Option<Duration> {
         (self.base > 0.0).then(|| seconds(self.base))
     }
+}
+
+/// Whether it can be divided by, and compared with.
+fn is_latency(r: f64) -> bool {
+    r.is_finite() && r > 0.0
 }
 
 /// No panic for what is not a duration.

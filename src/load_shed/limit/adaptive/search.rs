@@ -1,7 +1,7 @@
 //! One look for the latency of a call that does not wait: less than half the limit for some dozens
 //! of calls.
 
-use super::{Close, HEADROOM, Window};
+use super::{Close, HEADROOM, Window, is_latency};
 use crate::clock::Time;
 use std::time::Duration;
 
@@ -83,6 +83,7 @@ impl Search {
             return Step::GoOn;
         }
         let (n0, n1, r0) = (self.n0, self.n1, self.r0);
+        let lost = lost || !is_latency(r1);
         if window.saturated_share < 0.5 {
             let n = self.cap;
             return Step::Found(Answer::LoadLeft {
@@ -104,7 +105,7 @@ impl Search {
             *self = Self {
                 cap: HEADROOM * n1 + n1.sqrt(),
                 n0: n1,
-                r0: r1,
+                r0: if is_latency(r1) { r1 } else { r0 },
                 n1: lower(n1, self.min),
                 drained: false,
                 went_on: true,
