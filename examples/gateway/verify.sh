@@ -196,8 +196,9 @@ for ((sent = 0; sent <= QUOTA; sent += 50)); do
 done
 ask "$DATA"
 after=$(field retry-after)
+# The limiter counts in sub-windows, and the wait ends with one: up to a thirtieth of a window late.
 check 'over the limit it is 429 with Retry-After' \
-  '[[ $status == 429 && $after =~ ^[0-9]+$ ]] && ((after > 0 && (after - 1) * 1000 < WINDOW))'
+  '[[ $status == 429 && $after =~ ^[0-9]+$ ]] && ((after > 0 && (after - 1) * 1000 < WINDOW * 31 / 30))'
 check 'and with the RateLimit and RateLimit-Policy fields' \
   '[[ $(field ratelimit) == *r=0* && $(field ratelimit-policy) == *q=$QUOTA* ]]'
 check "the window has let $QUOTA requests in, and /metrics counts them" \
