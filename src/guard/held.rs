@@ -38,7 +38,7 @@ impl<G: Policy, P> Held<SharedCore<G, P>> {
     /// The layer's strategy, while the call has not ended.
     #[inline]
     pub fn strategy(&self) -> Option<&P> {
-        self.0.as_ref().map(|(owner, _)| &owner.0.settle)
+        self.call.as_ref().map(|(owner, _)| &owner.0.settle)
     }
 
     /// Asks the strategy how the call ended, and ends it so. If it panics, so did the call.
@@ -71,26 +71,45 @@ impl<G: Policy, P> Owner for SharedCore<G, P> {
     }
 }
 
-/// An admitted call. However it ends, its permit is settled exactly once; dropped, it was cancelled.
-pub struct Held<O: Owner>(Option<(O, <O::Guard as Policy>::Permit)>);
+/// An admitted call. However it ends, its permit is settled exactly once; dropped, it was cancelled,
+/// or never started if the service had not been called yet.
+pub struct Held<O: Owner> {
+    call: Option<(O, <O::Guard as Policy>::Permit)>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// The service has not been called yet.
+    Admitted,
+    Called,
+    /// The guard has been told that the call takes its time.
+    Suspended,
+}
 
 impl<O: Owner> Held<O> {
     #[inline]
     pub(crate) fn new(owner: O, permit: <O::Guard as Policy>::Permit) -> Self {
-        Self(Some((owner, permit)))
+        Self {
+            call: Some((owner, permit)),
+            stage: Stage::Admitted,
+        }
     }
 
     /// Moves the permit out, to be settled elsewhere: at the end of a body, say.
     #[inline]
     #[must_use]
     pub fn take(&mut self) -> Self {
-        Self(self.0.take())
+        Self {
+            call: self.call.take(),
+            stage: self.stage,
+        }
     }
 
     /// The call ended.
     #[inline]
     pub fn end(&mut self, end: End) {
-        if let Some((owner, permit)) = self.0.take() {
+        if let Some((owner, permit)) = self.call.take() {
             owner.guard().settle(permit, end, &Now::lazy());
         }
     }
@@ -109,12 +128,22 @@ impl<O: Owner> Held<O> {
         });
     }
 
-    /// The call did not end at its first poll.
+    /// A poll of the call, or of its response's body, did not end it. The guard is told once.
     #[inline]
     pub(crate) fn suspended(&mut self) {
-        if let Some((owner, permit)) = &mut self.0 {
+        if self.stage != Stage::Suspended
+            && let Some((owner, permit)) = &mut self.call
+        {
+            self.stage = Stage::Suspended;
             owner.guard().suspended(permit, &Now::lazy());
         }
+    }
+
+    /// Calls the service. From now on, a call that is dropped has been cancelled.
+    #[inline]
+    pub(crate) fn start<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        self.stage = Stage::Called;
+        self.during(|_| call())
     }
 
     /// Runs code of the application; if it unwinds, the call ended in a panic.
@@ -139,12 +168,15 @@ impl<O: Owner> Held<O> {
 impl<O: Owner> Drop for Held<O> {
     #[inline]
     fn drop(&mut self) {
-        self.end(End::Cancelled);
+        self.end(match self.stage {
+            Stage::Admitted => End::NeverStarted,
+            Stage::Called | Stage::Suspended => End::Cancelled,
+        });
     }
 }
 
 impl<O: Owner> fmt::Debug for Held<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Held").field(&self.0.is_some()).finish()
+        f.debug_tuple("Held").field(&self.call.is_some()).finish()
     }
 }

@@ -155,7 +155,7 @@ where
             // A caller that did not ask. The inner service cannot be trusted to be ready either.
             return GuardedFuture::refused(Rejected::new(Kind::NotReady, "unready service"));
         };
-        GuardedFuture::running(held.during(|_| self.inner.call(req)), held)
+        GuardedFuture::running(held.start(|| self.inner.call(req)), held)
     }
 }
 

@@ -33,13 +33,11 @@ where
         Admission::Refused(rejected) => return Err(refuse(rejected)),
         Admission::Wait(wait) => wait_for(guard, req, wait).await?,
     };
-    let mut op = pin!(op());
-    let mut suspended = false;
+    let mut op = pin!(held.start(|| op()));
     poll_fn(|cx| {
         let mark = Mark::set();
         let result = held.during(|_| op.as_mut().poll(cx));
-        if result.is_pending() && !suspended {
-            suspended = true;
+        if result.is_pending() {
             held.suspended();
         }
         let result = ready!(result);

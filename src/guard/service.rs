@@ -152,7 +152,7 @@ where
                 if !self.ready {
                     return GuardedFuture::not_ready(held);
                 }
-                GuardedFuture::running(held.during(|_| self.inner.call(req)), held)
+                GuardedFuture::running(held.start(|| self.inner.call(req)), held)
             }
             Admission::Refused(rejected) => GuardedFuture::refused(rejected),
             Admission::Wait(wait) => wait.never(),
@@ -172,7 +172,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F, G: Policy, P> {
         // Fields drop in order: the call before its permit.
-        Running { #[pin] call: F, held: Held<SharedCore<G, P>>, suspended: bool },
+        Running { #[pin] call: F, held: Held<SharedCore<G, P>> },
         Refused { rejected: Rejected },
     }
 }
@@ -181,11 +181,7 @@ impl<F, G: Policy, P> GuardedFuture<F, G, P> {
     #[inline]
     pub(super) fn running(call: F, held: Held<SharedCore<G, P>>) -> Self {
         Self {
-            state: State::Running {
-                call,
-                held,
-                suspended: false,
-            },
+            state: State::Running { call, held },
         }
     }
 
@@ -217,15 +213,10 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Running {
-                call,
-                held,
-                suspended,
-            } => {
+            StateProj::Running { call, held } => {
                 let mark = Mark::set();
                 let result = held.during(|_| call.poll(cx));
-                if result.is_pending() && !*suspended {
-                    *suspended = true;
+                if result.is_pending() {
                     held.suspended();
                 }
                 let result = ready!(result);

@@ -136,7 +136,7 @@ where
         let state = match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
                 let mut held = Held::new(self.core.clone(), permit);
-                let call = held.during(|_| self.inner.call(req));
+                let call = held.start(|| self.inner.call(req));
                 State::Called {
                     call: GuardedFuture::running(call, held),
                 }
@@ -275,7 +275,7 @@ where
                     let Some(req) = req.take() else {
                         return Poll::Pending;
                     };
-                    let call = held.during(|_| inner.call(req));
+                    let call = held.start(|| inner.call(req));
                     let call = GuardedFuture::running(call, held.take());
                     state.set(State::Called { call });
                 }

@@ -158,11 +158,15 @@ impl<B: Body, G: Policy, P: BodyEnd> Body for HeldBody<B, G, P> {
             return this.body.poll_frame(cx);
         };
         let mark = Mark::set();
-        let (frame, end) = ready!(call.held.during(|_| {
+        let polled = call.held.during(|_| {
             let frame = ready!(this.body.as_mut().poll_frame(cx));
             let end = frame.is_none() || this.body.is_end_stream();
             Poll::Ready((frame, end))
-        }));
+        });
+        if polled.is_pending() {
+            call.held.suspended();
+        }
+        let (frame, end) = ready!(polled);
         match &frame {
             Some(Err(_)) => match mark.refusal() {
                 Some(rejected) => call.held.end_rejected(&rejected),

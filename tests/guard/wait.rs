@@ -120,10 +120,11 @@ fn a_waiting_call_dropped_at_any_moment_ends_once() {
         drop(call);
         let expected = match polls {
             0..=2 => vec![("gate", Wait), ("gate", Abandon)],
+            // Admitted, but the service was not reached: what it took is given back.
             3 => vec![
                 ("gate", Wait),
                 ("gate", Admit),
-                ("gate", Settle(End::Cancelled)),
+                ("gate", Settle(End::NeverStarted)),
             ],
             _ => {
                 let success = End::Done(Outcome::Success);

@@ -145,3 +145,28 @@ async fn nothing_is_allocated_when_nothing_is_rejected() {
 fn noop() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_takes_its_time_makes_its_call_slow() {
+    let breaker = buttress::CircuitBreaker::new("pages");
+    let (send, frames) = tokio::sync::mpsc::unbounded_channel();
+    let frames = tokio_stream::wrappers::UnboundedReceiverStream::new(frames);
+    let mut body = Some(StreamBody::new(frames));
+    let page = tower::service_fn(move |()| {
+        // The head is there at once.
+        let body = body.take().unwrap();
+        async { Ok::<_, Error<Infallible>>(Response::new(body)) }
+    });
+    let page = breaker.layer().http().layer(page);
+    let body = page.oneshot(()).await.unwrap().into_body();
+
+    let reader = tokio::spawn(body.collect());
+    tokio::task::yield_now().await;
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    send.send(Ok::<_, Infallible>(Frame::data(Bytes::from("late"))))
+        .unwrap();
+    drop(send);
+    assert_eq!(reader.await.unwrap().unwrap().to_bytes(), "late");
+    let seen = breaker.snapshot();
+    assert_eq!((seen.successes_total, seen.slow_total), (1, 1));
+}
