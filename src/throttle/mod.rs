@@ -51,7 +51,7 @@ pub use config::Builder;
 use crate::{
     classify::Outcome,
     clock::{Now, Time},
-    error::{FromRejected, InvalidConfig, Kind, Name, Rejected},
+    error::{FromRejected, Kind, Name, Rejected},
     guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
     rng::Dice,
 };

@@ -4,7 +4,7 @@
 //! `LIMIT_SEEDS=20 cargo test --release --features load-shed --test limits -- --ignored --nocapture`
 
 use super::{
-    scenarios::{Course, Table},
+    scenarios::{Course, Table, phase, served},
     sim::Service::{self, Bimodal, Lognormal},
 };
 use buttress::load_shed::limit::Adaptive;
@@ -52,25 +52,27 @@ fn every_scenario_holds_with_many_seeds() {
     for (initial, by_arrivals) in [(1, false), (20, false), (20, true)] {
         let table = everything(initial, 101..=100 + seeds, by_arrivals);
         table.print(&format!("from {initial}, by arrivals {by_arrivals}"));
-        hold(&table, initial);
+        hold(&table, initial, 0.0);
+        assert!(table.min("200 workers 2x goodput") >= 0.97);
+        assert!(table.min("200 workers 10x goodput") >= 0.97);
+        assert!(table.min("workers change") >= 0.93);
+        assert!(table.min("slow goodput") >= 0.92);
+        assert!(table.mean("no throttle 10x goodput") >= 0.89);
+        assert!(table.max("soak p99 drift") <= 0.10);
+        assert!(table.max("soak limit drift") <= 0.15);
     }
 }
 
 /// The gates that the benchmark sets for an unknown parallelism.
-fn hold(table: &Table, initial: usize) {
+fn hold(table: &Table, initial: usize, slack: f64) {
     for load in ["2x", "10x"] {
-        let goodput = |name: &str| table.mean(&format!("{name} {load} goodput"));
+        let goodput = |name: &str| table.mean(&format!("{name} {load} goodput")) + slack;
         assert!(goodput("CV 1") >= 0.95, "{load}: {}", goodput("CV 1"));
         assert!(goodput("CV 2") >= 0.94, "{load}: {}", goodput("CV 2"));
         assert!(goodput("CV 0.3") >= 0.95, "{load}: {}", goodput("CV 0.3"));
         assert!(goodput("bimodal") >= 0.94, "{load}: {}", goodput("bimodal"));
         let worst = table.min(&format!("bimodal {load} goodput"));
         assert!(worst >= 0.90, "{load}: {worst}");
-        assert!(
-            goodput("200 workers") >= 0.97,
-            "{load}: {}",
-            goodput("200 workers")
-        );
         assert!(table.max(&format!("CV 1 {load} p99")) <= 90.0);
         assert!(table.mean(&format!("1 worker {load} p99")) <= 200.0);
     }
@@ -88,22 +90,43 @@ fn hold(table: &Table, initial: usize) {
     }
 }
 
-#[test]
-fn it_holds_its_goodput_and_latency_without_knowing_the_parallelism() {
-    for initial in [1, 20] {
-        let (mut table, new) = (Table::default(), &starting_at(initial));
-        for seed in 1..=2 {
-            let course = Course {
-                new,
-                seed,
-                by_arrivals: true,
-            };
-            for (name, service, workers) in STEPS {
-                course.steps(name, service, workers, &mut table);
-            }
-        }
-        hold(&table, initial);
+fn hold_with_a_few_seeds(initial: usize) {
+    let (mut table, new) = (Table::default(), &starting_at(initial));
+    for (name, service, workers) in STEPS.into_iter().filter(|(.., workers)| *workers <= 10) {
+        let course = Course {
+            new,
+            seed: 1,
+            by_arrivals: true,
+        };
+        course.steps(name, service, workers, &mut table);
     }
+    // One seed is off the mean by as much.
+    hold(&table, initial, 0.02);
+}
+
+#[test]
+fn it_holds_goodput_and_latency_without_knowing_the_parallelism_from_1() {
+    hold_with_a_few_seeds(1);
+}
+
+#[test]
+fn it_holds_goodput_and_latency_without_knowing_the_parallelism_from_20() {
+    hold_with_a_few_seeds(20);
+}
+
+#[test]
+fn it_finds_the_parallelism_of_two_hundred_workers() {
+    let course = Course {
+        new: &starting_at(1),
+        seed: 1,
+        by_arrivals: true,
+    };
+    let seen = course.run(Lognormal(1.0), true, &[phase(8.0, 2.0, 200)]);
+    assert!(
+        served(&seen[4..]) >= 0.97 * 20_000.0,
+        "{}",
+        served(&seen[4..])
+    );
 }
 
 #[test]

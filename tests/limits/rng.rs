@@ -2,10 +2,10 @@
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
     }
 
@@ -17,15 +17,15 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.unit() * n as f64) as usize
     }
 
-    pub fn exp(&mut self, mean: f64) -> f64 {
+    pub(crate) fn exp(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.unit()).ln()
     }
 
@@ -35,7 +35,7 @@ impl Rng {
     }
 
     /// A sample of the lognormal distribution of this mean and coefficient of variation.
-    pub fn lognormal(&mut self, mean: f64, cv: f64) -> f64 {
+    pub(crate) fn lognormal(&mut self, mean: f64, cv: f64) -> f64 {
         let sigma2 = (1.0 + cv * cv).ln();
         (mean.ln() - sigma2 / 2.0 + sigma2.sqrt() * self.normal()).exp()
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// Figures by name, one for each seed.
 #[derive(Debug, Default)]
-pub struct Table(BTreeMap<String, Vec<f64>>);
+pub(crate) struct Table(BTreeMap<String, Vec<f64>>);
 
 const MEAN: f64 = 0.01;
 
@@ -19,23 +19,23 @@ impl Table {
         self.0.get(name).unwrap_or_else(|| panic!("no {name}"))
     }
 
-    pub fn mean(&self, name: &str) -> f64 {
+    pub(crate) fn mean(&self, name: &str) -> f64 {
         let all = self.get(name);
         all.iter().sum::<f64>() / all.len() as f64
     }
 
-    pub fn min(&self, name: &str) -> f64 {
+    pub(crate) fn min(&self, name: &str) -> f64 {
         self.get(name).iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    pub fn max(&self, name: &str) -> f64 {
+    pub(crate) fn max(&self, name: &str) -> f64 {
         self.get(name)
             .iter()
             .copied()
             .fold(f64::NEG_INFINITY, f64::max)
     }
 
-    pub fn print(&self, title: &str) {
+    pub(crate) fn print(&self, title: &str) {
         println!("\n{title:32}      mean       min       max");
         for name in self.0.keys() {
             let (mean, min, max) = (self.mean(name), self.min(name), self.max(name));
@@ -45,14 +45,14 @@ impl Table {
 }
 
 /// One limit in all scenarios.
-pub struct Course<'a, L, F: Fn() -> L> {
-    pub new: &'a F,
-    pub seed: u64,
-    pub by_arrivals: bool,
+pub(crate) struct Course<'a, L, F: Fn() -> L> {
+    pub(crate) new: &'a F,
+    pub(crate) seed: u64,
+    pub(crate) by_arrivals: bool,
 }
 
 impl<L: Limit, F: Fn() -> L> Course<'_, L, F> {
-    pub fn run(&self, service: Service, throttle: bool, phases: &[Phase]) -> Vec<Second> {
+    pub(crate) fn run(&self, service: Service, throttle: bool, phases: &[Phase]) -> Vec<Second> {
         let setup = Setup {
             seed: self.seed,
             service,
@@ -63,7 +63,7 @@ impl<L: Limit, F: Fn() -> L> Course<'_, L, F> {
     }
 
     /// Half, twice and ten times the capacity, and half of it again.
-    pub fn steps(&self, name: &str, service: Service, workers: usize, table: &mut Table) {
+    pub(crate) fn steps(&self, name: &str, service: Service, workers: usize, table: &mut Table) {
         let step = match workers {
             1 => 40,
             200 => 14,
@@ -95,7 +95,7 @@ impl<L: Limit, F: Fn() -> L> Course<'_, L, F> {
     }
 
     /// Workers that come and go at twice the capacity.
-    pub fn changes(&self, table: &mut Table) {
+    pub(crate) fn changes(&self, table: &mut Table) {
         let phases = [(10, 0.5), (10, 2.0), (5, 2.0), (20, 2.0), (10, 2.0)];
         let phases = phases.map(|(workers, load)| phase(25.0, load, workers));
         let seen = self.run(Service::Lognormal(1.0), true, &phases);
@@ -106,7 +106,7 @@ impl<L: Limit, F: Fn() -> L> Course<'_, L, F> {
     }
 
     /// Everything takes five times as long for a while.
-    pub fn slow(&self, table: &mut Table) {
+    pub(crate) fn slow(&self, table: &mut Table) {
         let slow = Phase {
             seconds: 40.0,
             mean: 5.0 * MEAN,
@@ -121,7 +121,7 @@ impl<L: Limit, F: Fn() -> L> Course<'_, L, F> {
     }
 
     /// Ten minutes at twice the capacity.
-    pub fn soak(&self, table: &mut Table) {
+    pub(crate) fn soak(&self, table: &mut Table) {
         let seen = self.run(Service::Lognormal(1.0), true, &[phase(620.0, 2.0, 10)]);
         let (first, last) = (&seen[20..140], &seen[500..]);
         table.add("soak goodput", served(&seen[20..]) / 1000.0);
@@ -134,13 +134,13 @@ impl<L: Limit, F: Fn() -> L> Course<'_, L, F> {
     }
 
     /// No retries are budgeted away by a throttle here: only the server's half.
-    pub fn without_throttle(&self, table: &mut Table) {
+    pub(crate) fn without_throttle(&self, table: &mut Table) {
         let seen = self.run(Service::Lognormal(1.0), false, &[phase(25.0, 10.0, 10)]);
         table.add("no throttle 10x goodput", served(&seen[6..]) / 1000.0);
     }
 }
 
-pub fn phase(seconds: f64, load: f64, workers: usize) -> Phase {
+pub(crate) fn phase(seconds: f64, load: f64, workers: usize) -> Phase {
     Phase {
         seconds,
         rate: load * workers as f64 / MEAN,
@@ -149,11 +149,11 @@ pub fn phase(seconds: f64, load: f64, workers: usize) -> Phase {
     }
 }
 
-pub fn served(seconds: &[Second]) -> f64 {
+pub(crate) fn served(seconds: &[Second]) -> f64 {
     mean(seconds, |s| f64::from(s.served))
 }
 
-pub fn mean_limit(seconds: &[Second]) -> f64 {
+pub(crate) fn mean_limit(seconds: &[Second]) -> f64 {
     mean(seconds, |s| s.limit)
 }
 
@@ -166,7 +166,7 @@ fn shed(seconds: &[Second]) -> f64 {
 }
 
 /// The median of the seconds' p99, in milliseconds.
-pub fn p99(seconds: &[Second]) -> f64 {
+pub(crate) fn p99(seconds: &[Second]) -> f64 {
     let each = seconds.iter().map(|s| p99_of_all(std::slice::from_ref(s)));
     quantile(each.collect(), 0.5)
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 #[derive(Clone, Copy, Debug)]
-pub enum Service {
+pub(crate) enum Service {
     Lognormal(f64),
     /// One call in twenty takes ten times the mean.
     Bimodal,
@@ -23,32 +23,32 @@ pub enum Service {
 
 /// A stretch of time in which nothing changes.
 #[derive(Clone, Copy, Debug)]
-pub struct Phase {
-    pub seconds: f64,
+pub(crate) struct Phase {
+    pub(crate) seconds: f64,
     /// Requests per second.
-    pub rate: f64,
-    pub workers: usize,
+    pub(crate) rate: f64,
+    pub(crate) workers: usize,
     /// The mean service time.
-    pub mean: f64,
+    pub(crate) mean: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    pub seed: u64,
-    pub service: Service,
-    pub throttle: bool,
+pub(crate) struct Setup {
+    pub(crate) seed: u64,
+    pub(crate) service: Service,
+    pub(crate) throttle: bool,
     /// Tell the limit the share of arrivals that found no permit, and not the share of time.
-    pub by_arrivals: bool,
+    pub(crate) by_arrivals: bool,
 }
 
 /// What was seen in one second.
 #[derive(Clone, Debug, Default)]
-pub struct Second {
-    pub offered: u32,
-    pub served: u32,
-    pub shed: u32,
-    pub limit: f64,
-    pub latencies: Vec<f64>,
+pub(crate) struct Second {
+    pub(crate) offered: u32,
+    pub(crate) served: u32,
+    pub(crate) shed: u32,
+    pub(crate) limit: f64,
+    pub(crate) latencies: Vec<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +133,7 @@ const TIMEOUT: f64 = 0.5;
 const REJECT_COST: f64 = 0.0001;
 
 #[derive(Debug)]
-pub struct Sim<L> {
+pub(crate) struct Sim<L> {
     setup: Setup,
     rng: Rng,
     events: BinaryHeap<Event>,
@@ -159,11 +159,11 @@ pub struct Sim<L> {
     busy: usize,
     hidden: VecDeque<usize>,
     debt: f64,
-    pub seconds: Vec<Second>,
+    pub(crate) seconds: Vec<Second>,
 }
 
 impl<L: Limit> Sim<L> {
-    pub fn new(limit: L, setup: Setup) -> Self {
+    pub(crate) fn new(limit: L, setup: Setup) -> Self {
         let permits = limit.initial().max(1);
         let relay = Relay {
             budget: 10.0,
@@ -202,7 +202,7 @@ impl<L: Limit> Sim<L> {
         }
     }
 
-    pub fn run(mut self, phases: &[Phase]) -> Vec<Second> {
+    pub(crate) fn run(mut self, phases: &[Phase]) -> Vec<Second> {
         let mut end = 0.0;
         for (i, phase) in phases.iter().enumerate() {
             self.at(end, What::Phase(i));

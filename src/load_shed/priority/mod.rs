@@ -11,7 +11,7 @@ mod tests;
 mod threshold;
 mod usage;
 
-pub use threshold::Threshold;
+pub(crate) use threshold::Threshold;
 
 use crate::key::KeyHash;
 use std::{fmt, hash::Hash, str::FromStr};

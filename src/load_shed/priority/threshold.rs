@@ -25,7 +25,7 @@ use std::{
 /// Whoever carries it calls [`press`](Self::press) when a request finds no permit,
 /// [`arrives`](Self::arrives) for every request while it [`is_pressed`](Self::is_pressed), and
 /// [`starts`](Self::starts) for every call let in meanwhile.
-pub struct Threshold {
+pub(crate) struct Threshold {
     /// The last moment with pressure, and the pressure's end if nothing follows; 0 without.
     pressed_until: AtomicU64,
     /// The last position that is let in.
@@ -70,7 +70,7 @@ const TOLERATED: f32 = 0.02;
 
 impl Threshold {
     /// No pressure, nothing learnt.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let shard = |_| {
             Padded(Shard {
                 arrivals: std::array::from_fn(|_| AtomicU32::new(0)),
@@ -95,12 +95,12 @@ impl Threshold {
 
     /// Whether arrivals are to be counted: one load, of a word that is written under pressure only.
     #[inline]
-    pub fn is_pressed(&self) -> bool {
+    pub(crate) fn is_pressed(&self) -> bool {
         self.pressed_until.load(Relaxed) != 0
     }
 
     /// A request has found no permit.
-    pub fn press(&self, now: Time) {
+    pub(crate) fn press(&self, now: Time) {
         let before = self.pressed_until.load(Relaxed);
         let until = now.after(PRESSURE).0.max(1);
         if before == 0 {
@@ -115,7 +115,7 @@ impl Threshold {
 
     /// A request has come while there was pressure. Whether it may wait if there is no permit for
     /// it; `unit` is a random number from 0 to 1.
-    pub fn arrives(&self, priority: Priority, unit: f64, now: Time) -> bool {
+    pub(crate) fn arrives(&self, priority: Priority, unit: f64, now: Time) -> bool {
         let position = self.position(priority, unit, now);
         let arrivals = &self.shard().arrivals;
         if let Some(bin) = arrivals.get((position >> CHANCE) as usize) {
@@ -129,12 +129,12 @@ impl Threshold {
     }
 
     /// A call has been let in while there was pressure, whether or not it had waited.
-    pub fn starts(&self) {
+    pub(crate) fn starts(&self) {
         self.shard().started.fetch_add(1, Relaxed);
     }
 
     /// The share of the arrivals of late that the threshold refuses.
-    pub fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         let last = self.last.load(Relaxed);
         let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
         let all: f32 = learnt.arrivals.iter().sum();

@@ -179,7 +179,11 @@ impl Adaptive {
         }
         let high_start = window.used && !self.bound && self.initial >= MOST_AT_FIRST;
         self.bound |= window.used;
-        let slow = self.base > 0.0 && r > 1.5 * self.base;
+        let mut slow = self.base > 0.0 && r > 1.5 * self.base;
+        if sat >= 0.8 && self.suspicions > 0 && self.seen < window.completions as f64 {
+            // Of the two, it is the base that comes from fewer calls.
+            slow = false;
+        }
         if !slow && (window.used || window.mean_in_flight() < self.n / 2.0) {
             // All windows so far, until they are many. The least of them would be far too low: few
             // calls make a window here.
