@@ -28,11 +28,27 @@ async fn every_policy_is_listed_in_order_and_serialises_flat() {
     assert_eq!(limiter.run(async || Ok::<_, Failed>(1)).await.unwrap(), 1);
 
     let json = serde_json::to_value(registry.snapshot()).unwrap();
-    let kinds: Vec<_> = json.as_array().unwrap().iter().map(|p| p["kind"].clone()).collect();
-    assert_eq!(kinds, ["circuit_breaker", "rate_limiter", "retry", "timeout"]);
+    let kinds: Vec<_> = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["kind"].clone())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["circuit_breaker", "rate_limiter", "retry", "timeout"]
+    );
     assert_eq!(json[0]["name"], "orders");
-    assert_eq!(json[0]["state"], "Closed");
-    assert_eq!((&json[1]["allowed"], &json[1]["remaining"]), (&1.into(), &9.into()));
+    assert_eq!(json[0]["state"], "closed");
+    assert_eq!(json[0]["retry_after"], serde_json::Value::Null);
+    assert_eq!(
+        (&json[1]["window"], &json[3]["limit"]),
+        (&60.0.into(), &2.0.into())
+    );
+    assert_eq!(
+        (&json[1]["allowed"], &json[1]["remaining"]),
+        (&1.into(), &9.into())
+    );
 }
 
 #[test]
@@ -52,7 +68,10 @@ async fn published_counters_are_absolute_and_exactly_one_state_is_set() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let page = recorder.handle();
     let registry = Registry::new();
-    let breaker = CircuitBreaker::builder("orders").consecutive_failures(2).build().unwrap();
+    let breaker = CircuitBreaker::builder("orders")
+        .consecutive_failures(2)
+        .build()
+        .unwrap();
     registry.add(&breaker);
     let show = |registry: &Registry| {
         metrics::with_local_recorder(&recorder, || registry.publish());
@@ -63,14 +82,20 @@ async fn published_counters_are_absolute_and_exactly_one_state_is_set() {
     };
 
     let text = show(&registry);
-    assert!(text.contains(&line("closed", 1)) && text.contains(&line("open", 0)), "{text}");
+    assert!(
+        text.contains(&line("closed", 1)) && text.contains(&line("open", 0)),
+        "{text}"
+    );
 
     fail(&breaker).await;
     fail(&breaker).await;
     fail(&breaker).await;
     for _ in 0..3 {
         let text = show(&registry); // however often it is published
-        assert!(text.contains(&line("closed", 0)) && text.contains(&line("open", 1)), "{text}");
+        assert!(
+            text.contains(&line("closed", 0)) && text.contains(&line("open", 1)),
+            "{text}"
+        );
         let failures = "calls_total{policy=\"orders\",outcome=\"failure\"} 2";
         assert!(text.contains(failures), "{text}");
         let rejected = "buttress_rejected_total{kind=\"circuit_breaker\",policy=\"orders\"} 1";
@@ -80,7 +105,10 @@ async fn published_counters_are_absolute_and_exactly_one_state_is_set() {
     tokio::time::advance(Duration::from_secs(60)).await;
     breaker.run(async || Ok::<_, Failed>(())).await.unwrap();
     let text = show(&registry);
-    assert!(text.contains(&line("closed", 1)) && text.contains(&line("open", 0)), "{text}");
+    assert!(
+        text.contains(&line("closed", 1)) && text.contains(&line("open", 0)),
+        "{text}"
+    );
     assert!(text.contains(&line("half_open", 0)), "{text}");
 }
 
@@ -89,5 +117,9 @@ async fn publishing_periodically_never_spins_and_ends_with_its_future() {
     let registry = Registry::new();
     registry.add(&Retry::new("r"));
     let publishing = registry.clone().publish_every(Duration::ZERO);
-    assert!(tokio::time::timeout(Duration::from_millis(50), publishing).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), publishing)
+            .await
+            .is_err()
+    );
 }

@@ -90,12 +90,11 @@ impl Policies {
         // The library's own budget lets retries add a tenth to the load: right for a service among
         // many, but with a backend that fails three calls in ten it would soon pay for no retries
         // at all. Here MAX_RETRIES is a promise to every request, and it is the breaker that
-        // relieves a dead backend. So the budget starts with more than anyone can spend.
-        let budget = Budget::builder().ratio(1000.0).cap(u32::MAX).build()?;
+        // relieves a dead backend.
         let retry = Retry::builder("backend")
             .attempts(config.max_retries.saturating_add(1))
             .backoff(backoff)
-            .budget(budget);
+            .budget(Budget::unlimited());
         Ok(Self {
             limiter: limiter.transpose()?,
             breaker: breaker.build()?,

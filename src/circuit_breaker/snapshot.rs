@@ -5,6 +5,7 @@ use std::time::Duration;
 /// What the next call would find.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
+#[cfg_attr(feature = "registry", serde(rename_all = "snake_case"))]
 pub enum State {
     /// Calls pass.
     Closed,
@@ -17,6 +18,7 @@ pub enum State {
 /// Who decides.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
+#[cfg_attr(feature = "registry", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Mode {
     /// The results of the calls.
@@ -32,6 +34,7 @@ pub enum Mode {
 /// Why the state changed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
+#[cfg_attr(feature = "registry", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Reason {
     /// It has not changed yet.
@@ -94,6 +97,7 @@ pub struct Snapshot {
     /// The share of calls that a ramp lets in, 1 when none is under way.
     pub admitted_share: f64,
     /// When a call may be let in again, if calls are being rejected and that is known.
+    #[cfg_attr(feature = "registry", serde(serialize_with = "crate::registry::seconds"))]
     pub retry_after: Option<Duration>,
     /// Calls rejected since the breaker was made.
     pub rejected: u64,

@@ -66,8 +66,11 @@ pub(super) fn publish(policy: &PolicySnapshot) {
 }
 
 #[cfg(feature = "circuit-breaker")]
-const STATES: [(State, &str); 3] =
-    [(State::Closed, "closed"), (State::Open, "open"), (State::HalfOpen, "half_open")];
+const STATES: [(State, &str); 3] = [
+    (State::Closed, "closed"),
+    (State::Open, "open"),
+    (State::HalfOpen, "half_open"),
+];
 
 #[cfg(feature = "circuit-breaker")]
 fn calls(policy: &'static str, successes: u64, failures: u64, slow: u64) {

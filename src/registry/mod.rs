@@ -37,8 +37,13 @@
 
 mod export;
 mod observe;
+// Which snapshots have a time in them depends on which layers there are.
+#[allow(dead_code, unused_imports)]
+mod seconds;
 
 pub use observe::{Observe, PolicySnapshot};
+#[allow(unused_imports)]
+pub(crate) use seconds::seconds;
 
 use std::{
     convert::Infallible,
@@ -104,6 +109,8 @@ impl Registry {
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.lock();
-        f.debug_list().entries(names.iter().map(|p| (p.kind(), p.name()))).finish()
+        f.debug_list()
+            .entries(names.iter().map(|p| (p.kind(), p.name())))
+            .finish()
     }
 }

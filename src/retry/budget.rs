@@ -41,6 +41,7 @@ struct State {
     /// Successes less failures since the floor last granted a retry, within `CREDIT`.
     credit: AtomicI32,
     last_grant: AtomicU64,
+    unlimited: bool,
 }
 
 /// One retry. Integers, because tenths do not add up in floats; millionths, so that a ratio of 0.6
@@ -60,7 +61,7 @@ const NEVER: u64 = u64::MAX;
 pub(crate) enum Paid {
     /// From the balance.
     Token,
-    /// By the floor.
+    /// By the floor, or by nobody.
     Floor,
 }
 
@@ -75,8 +76,24 @@ impl Budget {
         Builder::default()
     }
 
+    /// No budget: every failure that may be retried is.
+    ///
+    /// For a target that nobody else depends on, and for tests. Anywhere else this is what turns a
+    /// short failure into a long one: with three attempts at each of two tiers, a service that is
+    /// full gets nine times the calls that it could not serve, and goes on getting them.
+    pub fn unlimited() -> Self {
+        Builder {
+            unlimited: true,
+            ..Builder::default()
+        }
+        .make()
+    }
+
     /// How many retries it would pay for now.
     pub fn balance(&self) -> f64 {
+        if self.0.unlimited {
+            return f64::INFINITY;
+        }
         self.0.balance.load(Relaxed) as f64 / TOKEN as f64
     }
 
@@ -101,6 +118,9 @@ impl Budget {
 
     /// Pays for one retry, if it can.
     pub(crate) fn withdraw(&self, now: Time) -> Option<Paid> {
+        if self.0.unlimited {
+            return Some(Paid::Floor);
+        }
         let less = |balance: u64| balance.checked_sub(TOKEN);
         let paid = self.0.balance.fetch_update(Relaxed, Relaxed, less);
         match paid {
@@ -162,6 +182,7 @@ pub struct Builder {
     ratio: f64,
     cap: u32,
     floor: u32,
+    unlimited: bool,
 }
 
 impl Default for Builder {
@@ -170,6 +191,7 @@ impl Default for Builder {
             ratio: 0.1,
             cap: 10,
             floor: 1,
+            unlimited: false,
         }
     }
 }
@@ -222,6 +244,7 @@ impl Builder {
             balance: AtomicU64::new(cap),
             credit: AtomicI32::new(0),
             last_grant: AtomicU64::new(NEVER),
+            unlimited: self.unlimited,
         }))
     }
 }

@@ -244,6 +244,6 @@ pub struct Snapshot {
     /// Failures handed to the caller because there were no attempts left, no time, or no wish on
     /// the service's side.
     pub gave_up: u64,
-    /// Retries that the budget would pay for now.
+    /// Retries that the budget would pay for now; infinite if it is unlimited.
     pub balance: f64,
 }

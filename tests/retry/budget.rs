@@ -122,3 +122,19 @@ async fn a_service_that_fails_half_the_time_gets_a_tenth_more_calls_and_not_half
         "{retries} for {successes}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_unlimited_budget_pays_for_every_retry_and_says_so() {
+    let retry = Retry::builder("r")
+        .attempts(4)
+        .budget(Budget::unlimited())
+        .build()
+        .unwrap();
+    for _ in 0..100 {
+        let failed = retry.run(async || Err::<(), _>("gone")).await;
+        assert_eq!(failed, Err("gone"));
+    }
+    let seen = retry.snapshot();
+    assert_eq!((seen.retries, seen.budget_exhausted), (300, 0));
+    assert_eq!(seen.balance, f64::INFINITY);
+}
