@@ -3,6 +3,7 @@
 //! atomics and locks.
 #![cfg(feature = "load-shed")]
 #![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use buttress::Time;
 use gate::{Gate, Joined};

@@ -3,12 +3,14 @@ use super::{
     control::Control,
     gate::Gate,
     limit::{Adaptive, Limit},
+    priority::Threshold,
     queue::Discipline,
     stripes::MAX_LIMIT,
 };
 use crate::{
     InvalidConfig, Kind, Name, Rejected,
     clock::nanos,
+    rng::Dice,
     shared::{Padded, lanes},
 };
 use std::{
@@ -28,6 +30,8 @@ pub struct LoadShedBuilder<P = Equal> {
     overloaded_after: Duration,
     retry_after: Duration,
     priority: P,
+    ranked: bool,
+    seed: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -51,6 +55,30 @@ impl LoadShedBuilder {
             overloaded_after: Duration::from_millis(100),
             retry_after: Duration::from_millis(100),
             priority: Equal,
+            ranked: false,
+            seed: None,
+        }
+    }
+
+    /// How much a request matters: a closure `|req: &Req| Class::...`, or one that returns a
+    /// [`Priority`](super::Priority) with a user. By default all matter equally.
+    ///
+    /// It is asked only when there is more than there is room for, and only by
+    /// [`queued`](LoadShed::queued): then less important requests are refused, as many as have to
+    /// be, a more important one takes the place of a less important one in a full queue, and goes
+    /// first. The other manners have nobody to choose from.
+    pub fn priority<P>(self, priority: P) -> LoadShedBuilder<P> {
+        LoadShedBuilder {
+            name: self.name,
+            limit: self.limit,
+            queue: self.queue,
+            wait: self.wait,
+            overloaded_wait: self.overloaded_wait,
+            overloaded_after: self.overloaded_after,
+            retry_after: self.retry_after,
+            priority,
+            ranked: true,
+            seed: self.seed,
         }
     }
 }
@@ -106,13 +134,24 @@ impl<P> LoadShedBuilder<P> {
         self
     }
 
+    /// Makes the chance by which equally important requests are told apart repeatable, for tests and
+    /// simulations. By default it is random.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// The load shed.
     ///
     /// # Errors
     /// If the limit or the queue is 0 or above 1,000,000, or one of the times is 0 or above an
     /// hour.
     pub fn build(self) -> Result<LoadShed<P>, InvalidConfig> {
-        if let Choice::Fixed(limit) = self.limit {
+        let fixed = match &self.limit {
+            Choice::Fixed(limit) => Some(*limit),
+            Choice::Rule(rule) => rule.is_fixed().then(|| rule.initial()),
+        };
+        if let Some(limit) = fixed {
             let valid = (1..=MAX_LIMIT).contains(&limit);
             InvalidConfig::check(valid, POLICY, "limit", limit, "from 1 to 1,000,000")?;
         }
@@ -153,6 +192,8 @@ impl<P> LoadShedBuilder<P> {
             rejected: (0..lanes()).map(|_| Padded::default()).collect(),
             late: AtomicU64::new(0),
             priority: self.priority,
+            threshold: self.ranked.then(|| Box::new(Threshold::new())),
+            dice: Dice::new(self.seed),
         }))
     }
 }

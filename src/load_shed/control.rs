@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-/// How soon a window is looked at again that was not over yet.
+/// The soonest that a window is looked at again which was not over yet.
 const SOON: u64 = 500_000;
 /// How long a call took that was not suspended, if that is all that is known.
 const AT_ONCE: u64 = 1_000;
@@ -287,7 +287,10 @@ fn due_again(close: &Close, so_far: &Progress, now: Time) -> Time {
     let by_max = nanos(close.max).saturating_sub(elapsed);
     let wait = match by_max {
         0 => SOON,
-        by_max => by_ends.max(by_min).min(by_max).max(SOON),
+        // Not much later either: traffic may come to life at any moment.
+        by_max => (by_ends.min(nanos(close.min) / 4).max(by_min))
+            .min(by_max)
+            .max(SOON),
     };
     Time(now.0.saturating_add(wait))
 }

@@ -1,9 +1,10 @@
 //! What all manners of one handle share.
 
-use super::{Permit, Snapshot, control::Control, gate::Gate, queue::Why};
+use super::{Permit, Snapshot, control::Control, gate::Gate, priority::Threshold, queue::Why};
 use crate::{
     Kind, Now, Rejected, Time, context,
     guard::End,
+    rng::Dice,
     shared::{Padded, slot},
 };
 use std::{
@@ -26,6 +27,9 @@ pub(super) struct Inner<P> {
     /// Calls whose deadline had passed when they came, or when they were let in.
     pub(super) late: AtomicU64,
     pub(super) priority: P,
+    /// `None`: all requests matter equally.
+    pub(super) threshold: Option<Box<Threshold>>,
+    pub(super) dice: Dice,
 }
 
 impl<P> Inner<P> {
@@ -74,9 +78,9 @@ impl<P> Inner<P> {
         }
     }
 
-    /// The rejection of a call whose deadline, if it has one, has passed.
+    /// The call's deadline, if it has one; or its rejection, if that has passed.
     #[inline]
-    pub(super) fn too_late(&self, now: &Now) -> Result<Option<Time>, Rejected> {
+    pub(super) fn on_time(&self, now: &Now) -> Result<Option<Time>, Rejected> {
         match context::current().deadline {
             Some(deadline) if deadline <= now.get() => Err(self.late()),
             deadline => Ok(deadline),
@@ -94,7 +98,7 @@ impl<P> Inner<P> {
         let slot = slot();
         let rejected = &self.rejected[slot & (self.rejected.len() - 1)].0;
         let count = rejected.fetch_add(1, Relaxed);
-        if count % LOOK_EVERY == 0 {
+        if count.is_multiple_of(LOOK_EVERY) {
             self.look(slot, now);
         }
         self.full
@@ -132,6 +136,7 @@ impl<P> Inner<P> {
             admitted: tally.admitted,
             rejected: self.rejected() + tally.lost.evicted,
             expired: tally.lost.waited,
+            shed_share: self.threshold.as_ref().map_or(0.0, |t| t.share()),
             deadline_exceeded: self.late.load(Relaxed) + tally.lost.late,
         }
     }

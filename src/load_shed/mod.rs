@@ -1,24 +1,103 @@
 //! How many calls may run at once, and what becomes of the rest.
+//!
+//! A [`LoadShed`] decides whether a call may start now, has to wait, or is turned away, by the number
+//! of calls in flight. A service that is asked for more than it can do must go on doing what it
+//! can: calls that it accepts beyond that only make the others late, until all are late.
+//!
+//! ```
+//! use buttress::{Error, Kind, LoadShed};
+//! use std::io;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), buttress::InvalidConfig> {
+//! let shed = LoadShed::builder("reports").fixed(8).build()?;
+//! let report: Result<&str, Error<io::Error>> = shed.queued().run(async || Ok("42 pages")).await;
+//! match report {
+//!     Ok(report) => println!("{report}"),
+//!     Err(Error::Rejected(r)) if r.kind() == Kind::Overloaded => println!("503, {r}"),
+//!     Err(other) => println!("{other}"),
+//! }
+//! # assert_eq!(shed.snapshot().admitted, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which manner?
+//! A handle has three; they share its limit, and all are one line.
+//!
+//! | manner | a call that finds no permit | use it |
+//! |---|---|---|
+//! | [`queued().layer()`](LoadShed::queued) | waits in a bounded queue, 100 ms at most | **at a server's edge**: bursts are served, and only standing overload is shed |
+//! | [`layer()`](LoadShed::layer) | is rejected at once | before something that has a queue of its own, or when the caller has somewhere else to go; where a service cannot be cloned |
+//! | [`backpressure().layer()`](LoadShed::backpressure) | is not made: `poll_ready` waits | inside one process, when whoever calls can be slowed down: a worker that takes from a queue, a client under a balancer. **Never at the edge of a server**: there, callers that wait are a queue without an end |
+//!
+//! ```
+//! use buttress::{Error, LoadShed, load_shed::Class};
+//! use std::io;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! struct Request { batch: bool }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Finds out by itself how much the service can do at once, and prefers what users wait for.
+//! let shed = LoadShed::builder("api")
+//!     .priority(|req: &Request| if req.batch { Class::Sheddable } else { Class::Critical })
+//!     .build()?;
+//! let handler = service_fn(async |_: Request| Ok::<_, Error<io::Error>>("done"));
+//! assert_eq!(shed.queued().layer().layer(handler).oneshot(Request { batch: false }).await?, "done");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which limit?
+//! [`fixed`](LoadShedBuilder::fixed) where the service's parallelism is known. Then everything that
+//! waits, waits here, and for no longer than is said here. Otherwise [`Adaptive`](limit::Adaptive),
+//! the default, finds it: at the cost of half a percent of the work, and some seconds to adjust when
+//! the service changes. See [`limit`] for others.
+//!
+//! # The queue
+//! It is bounded in time rather than in length: a request may wait for
+//! [100 ms](LoadShedBuilder::wait) while the queue is well. When it has not been empty for
+//! [100 ms](LoadShedBuilder::overloaded_after) there is standing overload: then newer requests go
+//! first, whose callers are likeliest to be there still, and may wait for
+//! [20 ms](LoadShedBuilder::overloaded_wait) only. A request whose
+//! [deadline](crate::context) passes is dropped before any work is done for it.
+//!
+//! # Trade-offs
+//! A call that finds a permit takes no lock and allocates nothing, and its threads share nothing
+//! that is written; under overload, whoever waits and whoever makes room for it meet at one lock.
+//! The limit is exact: never is one call more in flight, even while it changes (calls that run when
+//! it is lowered are left to end first).
+//!
+//! A call that is dropped gives back its permit, or its place in the queue, at once. Work that the
+//! service goes on doing for a caller that has gone is not seen here: let handlers stop when they
+//! are dropped.
+//!
+//! A service that is not ready is not taken for overload: `poll_ready` passes on what it says.
 
+mod at_once;
+mod backpressure;
 mod config;
 mod control;
 mod gate;
 mod inner;
 pub mod limit;
-mod manners;
 mod permit;
-pub mod priority;
+mod priority;
 mod queue;
+mod queued;
 mod samples;
 mod stripes;
 mod sync;
 #[cfg(test)]
 mod tests;
 
+pub use backpressure::Backpressure;
 pub use config::LoadShedBuilder;
-pub use manners::{Backpressure, Place, Queued};
-pub use permit::Permit;
-pub use priority::{Class, Equal, Prioritize, Priority};
+pub use permit::{Permit, Place};
+pub use priority::{Class, Equal, Prioritize, Priority, UnknownClass};
+pub use queued::Queued;
 
 use crate::{Name, Time};
 use inner::Inner;
@@ -28,7 +107,8 @@ use std::{fmt, sync::Arc};
 pub struct LoadShed<P = Equal>(Arc<Inner<P>>);
 
 impl LoadShed {
-    /// A load shed with all defaults: see the setters of [`LoadShedBuilder`].
+    /// A load shed with all defaults, the [adaptive limit](limit::Adaptive) among them: see the
+    /// setters of [`LoadShedBuilder`].
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).built()
     }
@@ -84,4 +164,6 @@ pub struct Snapshot {
     pub expired: u64,
     /// Calls whose caller's deadline had passed when they came, or passed while they waited.
     pub deadline_exceeded: u64,
+    /// The share of the arrivals of late that are refused for being less important than others.
+    pub shed_share: f64,
 }

@@ -1,3 +1,4 @@
+use super::queue::Ticket;
 use crate::clock::Time;
 
 /// What an admitted call holds.
@@ -33,4 +34,12 @@ impl Permit {
             track: Track::Timed(weight),
         }
     }
+}
+
+/// A place in the line of a [`LoadShed`](super::LoadShed).
+#[derive(Debug)]
+pub struct Place {
+    pub(super) ticket: Ticket,
+    /// When the caller stops waiting.
+    pub(super) deadline: Option<Time>,
 }

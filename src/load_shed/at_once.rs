@@ -1,0 +1,69 @@
+//! The first manner: no permit, no call.
+
+use super::{LoadShed, Permit};
+use crate::{
+    Now,
+    error::FromRejected,
+    guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
+};
+use std::task::Context;
+
+impl<P: Send + Sync + 'static> LoadShed<P> {
+    /// This load shed as a tower layer that rejects at once what finds no permit.
+    pub fn layer(&self) -> GuardLayer<Self> {
+        GuardLayer::new(self.clone())
+    }
+}
+
+impl<P> LoadShed<P> {
+    /// Runs `op` if there is a permit for it now.
+    ///
+    /// # Errors
+    /// The [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
+    pub async fn run<T, E: FromRejected>(
+        &self,
+        op: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        guard::run(self, &(), op).await
+    }
+}
+
+impl<P> Policy for LoadShed<P> {
+    type Permit = Permit;
+    type Wait = Never;
+
+    #[inline]
+    fn settle(&self, permit: Permit, end: End, now: &Now) {
+        self.0.settle(&permit, end, now);
+    }
+    #[inline]
+    fn suspended(&self, permit: &mut Permit, now: &Now) {
+        self.0.suspended(permit, now);
+    }
+    fn abandon(&self, wait: Never, _: &Now) {
+        match wait {}
+    }
+    fn poll_refuses_all(&self, _: &mut Context<'_>, _: &Now) -> bool {
+        // An inner service that is not ready says nothing about the load: only the limit does. Who
+        // asked while there was a permit left is not woken when the last one is taken; it would
+        // find its service not ready, and waits for that.
+        self.0.gate.is_full()
+    }
+}
+
+impl<Req, P> Guard<Req> for LoadShed<P> {
+    #[inline]
+    fn admit(&self, _: &Req, now: &Now) -> Admission<Permit, Never> {
+        if let Err(late) = self.0.on_time(now) {
+            return Admission::Refused(late);
+        }
+        match self.0.enter(now) {
+            Some(permit) => Admission::Admitted(permit),
+            None => Admission::Refused(self.0.refuse(now)),
+        }
+    }
+
+    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<Permit> {
+        match *wait {}
+    }
+}

@@ -1,0 +1,126 @@
+//! The third manner: callers are held back until there is a permit.
+
+use super::{
+    Equal, Inner, LoadShed, Permit, Place,
+    gate::Joined,
+    queue::{Ticket, Turn},
+};
+use crate::{
+    Now,
+    guard::{End, Policy, Reserve, ReserveLayer},
+    shared::slot,
+};
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+/// A [`LoadShed`] that holds its callers back in `poll_ready`; see [`LoadShed::backpressure`].
+pub struct Backpressure<P = Equal>(Arc<Inner<P>>);
+
+impl<P> LoadShed<P> {
+    /// The same limit, but a service is not ready while there is no permit: its callers wait in
+    /// order, for as long as it takes.
+    pub fn backpressure(&self) -> Backpressure<P> {
+        Backpressure(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Send + Sync + 'static> Backpressure<P> {
+    /// This load shed as a tower layer that is not ready while there is no permit.
+    pub fn layer(&self) -> ReserveLayer<Self> {
+        ReserveLayer::new(self.clone())
+    }
+}
+
+impl<P> Policy for Backpressure<P> {
+    type Permit = Permit;
+    type Wait = Place;
+
+    #[inline]
+    fn settle(&self, permit: Permit, end: End, now: &Now) {
+        self.0.settle(&permit, end, now);
+    }
+    #[inline]
+    fn suspended(&self, permit: &mut Permit, now: &Now) {
+        self.0.suspended(permit, now);
+    }
+    fn abandon(&self, place: Place, now: &Now) {
+        self.0.gate.leave(&place.ticket, slot(), || now.get());
+    }
+}
+
+impl<P> Reserve for Backpressure<P> {
+    #[inline]
+    fn poll_reserve(
+        &self,
+        wait: &mut Option<Place>,
+        cx: &mut Context<'_>,
+        now: &Now,
+    ) -> Poll<Permit> {
+        match wait {
+            None => match self.0.gate.enter(slot(), || now.get()) {
+                Some(count) => Poll::Ready(self.0.reserved(count)),
+                None => self.line_up(wait, cx, now),
+            },
+            Some(place) => {
+                let turn = self.0.gate.poll(&place.ticket, cx.waker(), now.get());
+                self.turn(turn, wait, cx)
+            }
+        }
+    }
+}
+
+impl<P> Backpressure<P> {
+    #[cold]
+    fn line_up(&self, wait: &mut Option<Place>, cx: &Context<'_>, now: &Now) -> Poll<Permit> {
+        self.0.look(slot(), now);
+        let joined = self.0.gate.reserve(slot(), now.get());
+        let ticket: Ticket = match joined {
+            Joined::Admitted => return Poll::Ready(self.0.reserved(0)),
+            Joined::Waiting(ticket) => ticket,
+            Joined::Full => return self.again(cx),
+        };
+        let turn = self.0.gate.poll(&ticket, cx.waker(), now.get());
+        *wait = Some(Place {
+            ticket,
+            deadline: None,
+        });
+        self.turn(turn, wait, cx)
+    }
+
+    fn turn(&self, turn: Turn, wait: &mut Option<Place>, cx: &Context<'_>) -> Poll<Permit> {
+        match turn {
+            Turn::Waiting(_) => Poll::Pending,
+            Turn::Granted => {
+                *wait = None;
+                Poll::Ready(self.0.reserved(0))
+            }
+            Turn::Out(_) => {
+                *wait = None;
+                self.again(cx)
+            }
+        }
+    }
+
+    /// The line of those who reserve has no end, and nobody is put out of it; were that otherwise,
+    /// asking once more would be the answer.
+    #[cold]
+    fn again(&self, cx: &Context<'_>) -> Poll<Permit> {
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<P> Clone for Backpressure<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P> fmt::Debug for Backpressure<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Backpressure").field(&self.0).finish()
+    }
+}

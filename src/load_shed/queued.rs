@@ -1,0 +1,164 @@
+//! The second manner: calls wait in a bounded queue.
+
+use super::{
+    Equal, Inner, LoadShed, Permit, Place, Prioritize,
+    gate::Joined,
+    priority::{Class, Threshold},
+    queue::Turn,
+};
+use crate::{
+    Now, Time,
+    error::FromRejected,
+    guard::{self, Admission, End, Guard, Policy, Step, WaitLayer},
+    shared::slot,
+};
+use std::{fmt, sync::Arc, task::Context};
+
+/// A [`LoadShed`] whose calls wait in its queue; see [`LoadShed::queued`].
+pub struct Queued<P = Equal>(Arc<Inner<P>>);
+
+impl<P> LoadShed<P> {
+    /// The same limit, but calls that find no permit wait in its queue: in order while it is well,
+    /// the newest first and for a shorter time under standing overload.
+    pub fn queued(&self) -> Queued<P> {
+        Queued(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Send + Sync + 'static> Queued<P> {
+    /// This load shed as a tower layer whose calls wait. A service is cloned for a call that does.
+    pub fn layer(&self) -> WaitLayer<Self> {
+        WaitLayer::new(self.clone())
+    }
+}
+
+impl<P: Prioritize<()>> Queued<P> {
+    /// Runs `op` when there is a permit for it, unless that takes too long.
+    ///
+    /// # Errors
+    /// The [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
+    pub async fn run<T, E: FromRejected>(
+        &self,
+        op: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        guard::run(self, &(), op).await
+    }
+}
+
+impl<P> Policy for Queued<P> {
+    type Permit = Permit;
+    type Wait = Place;
+
+    #[inline]
+    fn settle(&self, permit: Permit, end: End, now: &Now) {
+        self.0.settle(&permit, end, now);
+    }
+    #[inline]
+    fn suspended(&self, permit: &mut Permit, now: &Now) {
+        self.0.suspended(permit, now);
+    }
+    fn abandon(&self, place: Place, now: &Now) {
+        self.0.gate.leave(&place.ticket, slot(), || now.get());
+    }
+}
+
+impl<Req, P: Prioritize<Req>> Guard<Req> for Queued<P> {
+    #[inline]
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, Place> {
+        let deadline = match self.0.on_time(now) {
+            Ok(deadline) => deadline,
+            Err(late) => return Admission::Refused(late),
+        };
+        if let Some(threshold) = &self.0.threshold {
+            return self.admit_ranked(threshold, req, deadline, now);
+        }
+        match self.0.enter(now) {
+            Some(permit) => Admission::Admitted(permit),
+            None => self.join(Class::default(), deadline, now),
+        }
+    }
+
+    fn poll_wait(
+        &self,
+        place: &mut Place,
+        _: &Req,
+        cx: &mut Context<'_>,
+        now: &Now,
+    ) -> Step<Permit> {
+        match self.0.gate.poll(&place.ticket, cx.waker(), now.get()) {
+            // Between the grant and this poll the deadline may have passed.
+            Turn::Granted if place.deadline.is_some_and(|d| d <= now.get()) => {
+                self.0.gate.exit(slot(), || now.get());
+                Step::Refused(self.0.late())
+            }
+            Turn::Granted => Step::Admitted(self.started(now)),
+            Turn::Out(why) => Step::Refused(self.0.out(why)),
+            Turn::Waiting(until) => Step::Parked(Some(until)),
+        }
+    }
+}
+
+impl<P> Queued<P> {
+    fn admit_ranked<Req>(
+        &self,
+        threshold: &Threshold,
+        req: &Req,
+        deadline: Option<Time>,
+        now: &Now,
+    ) -> Admission<Permit, Place>
+    where
+        P: Prioritize<Req>,
+    {
+        if !threshold.is_pressed() {
+            if let Some(permit) = self.0.enter(now) {
+                return Admission::Admitted(permit);
+            }
+            threshold.press(now.get());
+        }
+        // The application's code: it runs while nothing is held.
+        let priority = self.0.priority.priority(req);
+        // Every arrival counts, whatever becomes of it.
+        let worth_it = threshold.arrives(priority, self.0.dice.unit(), now.get());
+        if let Some(permit) = self.0.enter(now) {
+            threshold.starts();
+            return Admission::Admitted(permit);
+        }
+        threshold.press(now.get());
+        match worth_it {
+            true => self.join(priority.class(), deadline, now),
+            false => Admission::Refused(self.0.refuse(now)),
+        }
+    }
+
+    #[cold]
+    fn join(&self, class: Class, deadline: Option<Time>, now: &Now) -> Admission<Permit, Place> {
+        self.0.look(slot(), now);
+        match (self.0.gate).join(class as usize, deadline, slot(), now.get()) {
+            Joined::Admitted => Admission::Admitted(self.started(now)),
+            Joined::Waiting(ticket) => Admission::Wait(Place { ticket, deadline }),
+            Joined::Full => Admission::Refused(self.0.refuse(now)),
+        }
+    }
+
+    /// The permit of a call that had to wait for it.
+    fn started(&self, now: &Now) -> Permit {
+        if let Some(threshold) = &self.0.threshold
+            && threshold.is_pressed()
+        {
+            threshold.starts();
+        }
+        self.0.waited(now)
+    }
+}
+
+impl<P> Clone for Queued<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P> fmt::Debug for Queued<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Queued").field(&self.0).finish()
+    }
+}

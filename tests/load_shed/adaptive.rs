@@ -1,0 +1,321 @@
+//! What a limit that changes is told, and what its changes do.
+
+use crate::support::*;
+use buttress::{
+    Kind, LoadShed, Outcome, Rejected, Time,
+    load_shed::limit::{Adaptive, Close, Limit, Window},
+};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tokio::time::{advance, sleep};
+use tokio_test::{assert_pending, assert_ready, assert_ready_eq, task::spawn};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Writes down its windows, and does as it is told.
+#[derive(Clone, Debug)]
+struct Told {
+    limit: Arc<AtomicUsize>,
+    windows: Arc<Mutex<Vec<Window>>>,
+    close: Close,
+}
+
+impl Told {
+    fn new(limit: usize, ends: u64, min: Duration) -> Self {
+        let mut close = Close::after(ends);
+        (close.min, close.max, close.few) = (min, 10 * min, 1);
+        (close.short, close.long) = (50 * MS, 200 * MS);
+        Self {
+            limit: Arc::new(AtomicUsize::new(limit)),
+            windows: Arc::default(),
+            close,
+        }
+    }
+
+    fn shed(&self) -> LoadShed {
+        LoadShed::builder("api")
+            .limit(self.clone())
+            .build()
+            .unwrap()
+    }
+
+    fn last(&self) -> Window {
+        *self
+            .windows
+            .lock()
+            .unwrap()
+            .last()
+            .expect("a window has closed")
+    }
+}
+
+impl Limit for Told {
+    fn initial(&self) -> usize {
+        self.limit.load(SeqCst)
+    }
+    fn close(&self) -> Close {
+        self.close
+    }
+    fn on_window(&mut self, window: &Window, _: Time) -> usize {
+        self.windows.lock().unwrap().push(*window);
+        self.limit.load(SeqCst)
+    }
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() < 1e-6
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_tells_how_many_calls_ran_for_how_long_and_how_they_ended() {
+    let mut told = Told::new(4, 6, MS);
+    told.close.max = Duration::from_secs(10);
+    let inner = Manual::default();
+    let mut service = told.shed().layer().layer(inner.clone());
+    // The first end begins the first window.
+    let mut first = spawn(service.call(0));
+    assert_pending!(first.poll());
+    inner.end();
+    assert_ready_eq!(first.poll(), Ok(0));
+
+    let mut calls: Vec<_> = (0..4).map(|n| spawn(service.call(n))).collect();
+    for call in &mut calls {
+        assert_pending!(call.poll());
+    }
+    assert_eq!(kind(service.call(9).await), Some(Kind::Overloaded));
+    advance(20 * MS).await;
+    drop(calls.pop()); // short: as if it had not been
+    inner.end();
+    assert_ready_eq!(calls[0].poll(), Ok(0));
+    inner.end_with(Err(E::Boom));
+    assert_ready_eq!(calls[1].poll(), Err(E::Boom));
+    advance(230 * MS).await;
+    inner.end_with(Err(E::Boom)); // a timeout in disguise
+    assert_ready!(calls[2].poll()).unwrap_err();
+    let mut lost = spawn(service.call(5));
+    assert_pending!(lost.poll());
+    advance(60 * MS).await;
+    drop(lost); // late enough to mean something
+    for _ in 0..2 {
+        let mut quick = spawn(service.call(6));
+        assert_pending!(quick.poll());
+        while inner.running().first() != Some(&6) {
+            inner.end();
+        }
+        advance(10 * MS).await;
+        inner.end();
+        assert_ready_eq!(quick.poll(), Ok(0));
+    }
+
+    let window = told.last();
+    assert_eq!(
+        (window.completions, window.lost, window.overloaded),
+        (4, 2, 0)
+    );
+    assert_eq!((window.limit, window.peak_in_flight), (4, 4));
+    assert!(window.used && close(window.seconds(), 0.33), "{window:?}");
+    // 2 x 20 ms, 250 ms, 60 ms, 2 x 10 ms
+    assert!(close(window.in_flight_integral, 0.37), "{window:?}");
+    assert!(
+        close(window.latency_sum, 0.06) && close(window.latency_min, 0.01),
+        "{window:?}"
+    );
+    assert!(close(window.latency_squares, 0.001), "{window:?}");
+    // One of eight arrivals.
+    assert!(close(window.saturated_share, 1.0 / 8.0), "{window:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_a_service_below_refused_are_told_apart() {
+    let told = Told::new(10, 4, MS);
+    let full = Rejected::new(Kind::Overloaded, "below");
+    let layer = told
+        .shed()
+        .layer()
+        .classify(|result: Result<&u32, &E>| match result {
+            Ok(_) => Outcome::Success,
+            Err(_) => Outcome::Overloaded { retry_after: None },
+        });
+    let mut service = layer.layer(service_fn(async |_: u32| Err::<u32, E>(E::Rejected(full))));
+    for _ in 0..64 {
+        advance(MS).await;
+        service.call(1).await.unwrap_err();
+    }
+    let seen: u64 = told
+        .windows
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|w| w.overloaded)
+        .sum();
+    assert!(seen >= 40, "{seen}");
+    assert_eq!(told.last().completions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_end_at_once_are_counted_by_samples() {
+    let told = Told::new(10, 100, 10 * MS);
+    let mut service = told
+        .shed()
+        .layer()
+        .layer(service_fn(async |n: u32| Ok::<_, E>(n)));
+    for n in 0..3_200 {
+        if n % 10 == 0 {
+            advance(MS).await;
+        }
+        service.call(n).await.unwrap();
+    }
+    let windows = told.windows.lock().unwrap();
+    let seen: u64 = windows.iter().map(|window| window.completions).sum();
+    assert!(
+        (3_000..=3_200).contains(&seen),
+        "{seen} in {}",
+        windows.len()
+    );
+    assert!(windows.iter().all(|window| !window.used));
+}
+
+// case 36
+#[tokio::test(start_paused = true)]
+async fn a_higher_limit_wakes_those_who_wait_and_a_lower_one_lets_running_calls_end() {
+    let told = Told::new(1, 1, MS);
+    let (shed, inner) = (told.shed(), Manual::default());
+    let mut service = shed.queued().layer().layer(inner.clone());
+    let mut first = spawn(service.call(0));
+    assert_pending!(first.poll());
+    inner.end();
+    assert_ready!(first.poll()).unwrap();
+
+    let mut first = spawn(service.call(1));
+    assert_pending!(first.poll());
+    let mut waiting: Vec<_> = (2..6).map(|n| spawn(service.call(n))).collect();
+    for call in &mut waiting {
+        assert_pending!(call.poll());
+    }
+    told.limit.store(4, SeqCst);
+    advance(20 * MS).await;
+    inner.end();
+    assert_ready!(first.poll()).unwrap();
+    assert!(waiting.iter().all(|call| call.is_woken()));
+    for call in &mut waiting {
+        assert_pending!(call.poll());
+    }
+    assert_eq!(inner.running(), [2, 3, 4, 5]);
+
+    told.limit.store(2, SeqCst);
+    advance(20 * MS).await;
+    inner.end();
+    assert_ready!(waiting[0].poll()).unwrap();
+    let snapshot = shed.snapshot();
+    assert_eq!((snapshot.limit, snapshot.in_flight), (2, 3));
+    let mut late = spawn(service.call(7));
+    assert_pending!(late.poll());
+    inner.end();
+    assert_ready!(waiting[1].poll()).unwrap();
+    assert_pending!(late.poll());
+    inner.end();
+    assert_ready!(waiting[2].poll()).unwrap();
+    assert_pending!(late.poll());
+    assert_eq!(inner.running(), [5, 7]);
+    drop((waiting, late));
+    assert_at_rest(&shed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_calls_close_windows_though_nothing_else_ends() {
+    let told = Told::new(1, 1, 10 * MS);
+    let mut service = told.shed().layer().layer(Manual::default());
+    for _ in 0..3 {
+        let mut hung = spawn(service.call(0));
+        assert_pending!(hung.poll());
+        advance(300 * MS).await;
+        drop(hung);
+    }
+    let window = told.last();
+    assert_eq!((window.lost, window.completions), (1, 0));
+    assert!(close(window.in_flight_integral, 0.3), "{window:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejections_close_a_window_that_waits_for_calls_to_drain_in_vain() {
+    let mut told = Told::new(1, 1, MS);
+    told.close.drained = Some(0);
+    let mut service = told.shed().layer().layer(Manual::default());
+    let mut hung = spawn(service.call(0));
+    assert_pending!(hung.poll());
+    for _ in 0..3 * 64 {
+        assert_eq!(kind(service.call(1).await), Some(Kind::Overloaded));
+        advance(MS).await;
+    }
+    let window = told.last();
+    assert!(
+        window.used && window.ends() == 0 && window.saturated_share == 1.0,
+        "{window:?}"
+    );
+}
+
+/// A service of so many workers with a queue of its own that nobody sees.
+async fn work(workers: Arc<tokio::sync::Semaphore>) -> Result<u32, E> {
+    let _worker = workers.acquire().await.unwrap();
+    sleep(10 * MS).await;
+    Ok(0)
+}
+
+/// Offers so many calls a second to ten workers: what part of their capacity was served in the last
+/// second.
+async fn offer(
+    shed: &LoadShed,
+    workers: &Arc<tokio::sync::Semaphore>,
+    rate: u32,
+    secs: u32,
+) -> f64 {
+    let workers = workers.clone();
+    let service = service_fn(move |_: u32| work(workers.clone()));
+    let service = shed.queued().layer().layer(service);
+    let served = Arc::new(AtomicUsize::new(0));
+    let start = tokio::time::Instant::now();
+    for n in 0..rate * secs {
+        tokio::time::sleep_until(start + Duration::from_secs(1) * n / rate).await;
+        let (service, served) = (service.clone(), served.clone());
+        tokio::spawn(async move {
+            if service.oneshot(n).await.is_ok() && n >= rate * (secs - 1) {
+                served.fetch_add(1, SeqCst);
+            }
+        });
+    }
+    sleep(200 * MS).await;
+    served.load(SeqCst) as f64 / 1_000.0
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_adaptive_limit_finds_the_parallelism_of_a_service_that_it_cannot_see_into() {
+    for initial in [1, 20] {
+        let rule = Adaptive::new().starting_at(initial).unwrap();
+        let shed = LoadShed::builder("api").limit(rule).build().unwrap();
+        let workers = Arc::new(tokio::sync::Semaphore::new(10));
+        let goodput = offer(&shed, &workers, 2_000, 8).await;
+        let limit = shed.snapshot().limit;
+        assert!((10..=25).contains(&limit), "{limit} from {initial}");
+        assert!(goodput > 0.9, "{goodput} from {initial}");
+    }
+}
+
+// case 40
+#[tokio::test(start_paused = true)]
+async fn traffic_that_does_not_reach_the_limit_does_not_raise_it() {
+    let rule = Adaptive::new().starting_at(20).unwrap();
+    let shed = LoadShed::builder("api").limit(rule).build().unwrap();
+    let workers = Arc::new(tokio::sync::Semaphore::new(10));
+    offer(&shed, &workers, 300, 8).await;
+    let snapshot = shed.snapshot();
+    assert_eq!(
+        (snapshot.limit, snapshot.rejected, snapshot.expired),
+        (20, 0, 0)
+    );
+}
