@@ -16,7 +16,8 @@ impl Table {
     }
 
     fn get(&self, name: &str) -> &[f64] {
-        self.0.get(name).unwrap_or_else(|| panic!("no {name}"))
+        assert!(self.0.contains_key(name), "no {name}");
+        &self.0[name]
     }
 
     pub(crate) fn mean(&self, name: &str) -> f64 {

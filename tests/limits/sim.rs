@@ -80,9 +80,8 @@ impl PartialOrd for Event {
 }
 impl Ord for Event {
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.order)
-            .partial_cmp(&(self.at, self.order))
-            .unwrap()
+        let by_time = other.at.total_cmp(&self.at);
+        by_time.then(other.order.cmp(&self.order))
     }
 }
 
