@@ -3,7 +3,7 @@
 #![allow(missing_docs)]
 
 use buttress::{
-    CircuitBreaker, Error, RateLimiter, Retry, Timeout,
+    CircuitBreaker, Error, LoadShed, RateLimiter, Retry, Throttle, Timeout,
     registry::{PolicySnapshot, Registry},
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -25,6 +25,9 @@ async fn every_policy_is_listed_in_order_and_serialises_flat() {
     registry.add(&limiter);
     registry.add(&Retry::new("orders"));
     registry.add(&Timeout::new("orders", Duration::from_secs(2)));
+    registry.add(&LoadShed::new("api"));
+    registry.add(&Throttle::new("orders"));
+    registry.publish(); // to no recorder at all: nothing happens
     assert_eq!(limiter.run(async || Ok::<_, Failed>(1)).await.unwrap(), 1);
 
     let json = serde_json::to_value(registry.snapshot()).unwrap();
@@ -34,10 +37,8 @@ async fn every_policy_is_listed_in_order_and_serialises_flat() {
         .iter()
         .map(|p| p["kind"].clone())
         .collect();
-    assert_eq!(
-        kinds,
-        ["circuit_breaker", "rate_limiter", "retry", "timeout"]
-    );
+    let expected = "circuit_breaker rate_limiter retry timeout load_shed throttle";
+    assert_eq!(kinds, expected.split(' ').collect::<Vec<_>>());
     assert_eq!(json[0]["name"], "orders");
     assert_eq!(json[0]["state"], "closed");
     assert_eq!(json[0]["retry_after"], serde_json::Value::Null);

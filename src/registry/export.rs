@@ -32,6 +32,18 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             counter!("buttress_circuit_breaker_trips_total", "policy" => s.name).absolute(s.trips);
             rejected("circuit_breaker", s.name, s.rejected);
         }
+        #[cfg(feature = "load-shed")]
+        PolicySnapshot::LoadShed(ref s) => {
+            gauge!("buttress_load_shed_limit", "policy" => s.name).set(s.limit as f64);
+            gauge!("buttress_load_shed_in_flight", "policy" => s.name).set(s.in_flight as f64);
+            gauge!("buttress_load_shed_queued", "policy" => s.name).set(s.queued as f64);
+            gauge!("buttress_load_shed_share", "policy" => s.name).set(s.shed_share);
+            counter!("buttress_load_shed_admitted_total", "policy" => s.name).absolute(s.admitted);
+            counter!("buttress_load_shed_expired_total", "policy" => s.name).absolute(s.expired);
+            counter!("buttress_load_shed_deadline_exceeded_total", "policy" => s.name)
+                .absolute(s.deadline_exceeded);
+            rejected("load_shed", s.name, s.rejected);
+        }
         #[cfg(feature = "rate-limit")]
         PolicySnapshot::RateLimiter(ref s) => {
             counter!("buttress_rate_limiter_allowed_total", "policy" => s.name).absolute(s.allowed);
@@ -55,6 +67,13 @@ pub(super) fn publish(policy: &PolicySnapshot) {
                 .absolute(s.budget_exhausted);
             counter!("buttress_retry_gave_up_total", "policy" => s.name).absolute(s.gave_up);
             gauge!("buttress_retry_budget_balance", "policy" => s.name).set(s.balance);
+        }
+        #[cfg(feature = "throttle")]
+        PolicySnapshot::Throttle(ref s) => {
+            gauge!("buttress_throttle_probability", "policy" => s.name).set(s.probability);
+            counter!("buttress_throttle_overloaded_total", "policy" => s.name)
+                .absolute(s.overloaded);
+            rejected("throttle", s.name, s.rejected);
         }
         #[cfg(feature = "timeout")]
         PolicySnapshot::Timeout(ref s) => {
@@ -81,7 +100,12 @@ fn calls(policy: &'static str, successes: u64, failures: u64, slow: u64) {
     counter!("buttress_circuit_breaker_slow_calls_total", "policy" => policy).absolute(slow);
 }
 
-#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "circuit-breaker",
+    feature = "load-shed",
+    feature = "rate-limit",
+    feature = "throttle"
+))]
 fn rejected(kind: &'static str, policy: &'static str, rejected: u64) {
     counter!("buttress_rejected_total", "kind" => kind, "policy" => policy).absolute(rejected);
 }

@@ -2,10 +2,14 @@
 
 #[cfg(feature = "circuit-breaker")]
 use crate::circuit_breaker::{self, CircuitBreaker, KeyedCircuitBreaker};
+#[cfg(feature = "load-shed")]
+use crate::load_shed::{self, LoadShed};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::{self, RateLimiter};
 #[cfg(feature = "retry")]
 use crate::retry::{self, Retry};
+#[cfg(feature = "throttle")]
+use crate::throttle::{self, Throttle};
 #[cfg(feature = "timeout")]
 use crate::timeout::{self, Timeout};
 
@@ -30,12 +34,18 @@ pub enum PolicySnapshot {
     /// A circuit breaker per key.
     #[cfg(feature = "circuit-breaker")]
     KeyedCircuitBreaker(circuit_breaker::KeyedSnapshot),
+    /// A load shed.
+    #[cfg(feature = "load-shed")]
+    LoadShed(load_shed::Snapshot),
     /// A rate limiter.
     #[cfg(feature = "rate-limit")]
     RateLimiter(rate_limit::Snapshot),
     /// A retry.
     #[cfg(feature = "retry")]
     Retry(retry::Snapshot),
+    /// A throttle.
+    #[cfg(feature = "throttle")]
+    Throttle(throttle::Snapshot),
     /// A timeout.
     #[cfg(feature = "timeout")]
     Timeout(timeout::Snapshot),
@@ -62,9 +72,13 @@ macro_rules! observe {
 observe!([] CircuitBreaker, "circuit_breaker", CircuitBreaker);
 #[cfg(feature = "circuit-breaker")]
 observe!([K] KeyedCircuitBreaker<K>, "keyed_circuit_breaker", KeyedCircuitBreaker);
+#[cfg(feature = "load-shed")]
+observe!([P] LoadShed<P>, "load_shed", LoadShed);
 #[cfg(feature = "rate-limit")]
 observe!([K, C] RateLimiter<K, C>, "rate_limiter", RateLimiter);
 #[cfg(feature = "retry")]
 observe!([] Retry, "retry", Retry);
+#[cfg(feature = "throttle")]
+observe!([] Throttle, "throttle", Throttle);
 #[cfg(feature = "timeout")]
 observe!([] Timeout, "timeout", Timeout);
