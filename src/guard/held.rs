@@ -31,7 +31,7 @@ pub(super) struct Core<G, P> {
     pub(super) settle: P,
 }
 
-/// Shared ownership of a guard and its [`Settle`] strategy.
+/// Shared ownership of a guard and its [`Settle`](super::Settle) strategy.
 pub struct SharedCore<G, P>(pub(super) Shared<Core<G, P>>);
 
 impl<G: Policy, P> Held<SharedCore<G, P>> {

@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc, task::Context, time::Duration};
 /// A limit on how much may start within any window of time.
 ///
 /// A cheap handle: clones, and all layers made from them, share one limit. See the
-/// [module](self) for the decision it takes.
+/// [module](super) for the decision it takes.
 pub struct RateLimiter<K = Global, C = One>(Arc<Inner<K, C>>);
 
 /// What an admitted call has taken from its quota.
@@ -138,7 +138,7 @@ impl<K, C> RateLimiter<K, C> {
     /// Runs `op` if the limit allows it.
     ///
     /// # Errors
-    /// A [`Rejected`] as `E`, or what `op` returned.
+    /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
     pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
     where
         Self: Guard<()>,
