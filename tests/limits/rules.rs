@@ -148,6 +148,44 @@ fn a_search_measures_only_after_the_calls_from_before_have_ended() {
     assert_eq!(limit.base_latency(), Some(Duration::from_millis(20)));
 }
 
+/// An adaptive limit of 20 that knows a base latency of 11 ms.
+fn steady() -> Adaptive {
+    let mut limit = Adaptive::new();
+    assert_eq!(limit.on_window(&busy(20, 20.0), Time(0)), 9);
+    assert_eq!(limit.on_window(&busy(9, 20.0), Time(0)), 9);
+    assert_eq!(limit.on_window(&busy(9, 11.0), Time(0)), 20);
+    limit
+}
+
+#[test]
+fn a_terrible_latency_halves_the_limit_though_there_were_permits_to_spare() {
+    let (mut limit, mut window) = (steady(), idle(20, 100.0));
+    window.peak_in_flight = 16;
+    assert_eq!(limit.on_window(&window, Time(1)), 8);
+    let (mut limit, mut window) = (steady(), idle(20, 80.0));
+    window.peak_in_flight = 16;
+    assert_eq!(limit.on_window(&window, Time(1)), 20);
+}
+
+#[test]
+fn two_windows_out_of_proportion_start_a_search_and_time_does() {
+    let second = |n: u64| Time(n * 1_000_000_000);
+    let mut limit = steady();
+    let n = limit.on_window(&busy(20, 100.0), second(1));
+    assert_eq!(limit.close().drained, None);
+    assert_eq!(limit.on_window(&busy(n, 100.0), second(2)), 8);
+    assert_eq!(limit.close().drained, Some(8));
+
+    let mut limit = steady();
+    let mut n = 20;
+    for time in 1..=5 {
+        n = limit.on_window(&busy(n, 20.0), second(time));
+        assert_eq!(limit.close().drained, None, "{time}");
+    }
+    limit.on_window(&busy(n, 20.0), second(6));
+    assert!(limit.close().drained.is_some());
+}
+
 #[test]
 fn a_window_closes_after_its_ends_and_one_turnover_or_after_its_time_with_a_few() {
     let close = Close::after(50);

@@ -225,6 +225,17 @@ fn with_capacity_to_spare_nobody_is_refused_before_and_after_a_flood() {
 }
 
 #[test]
+fn a_queue_that_comes_and_goes_is_not_too_much() {
+    let mut service = Service::new(7);
+    let sources = [
+        source(425.0, Class::Critical),
+        source(425.0, Class::Sheddable),
+    ];
+    let served = service.run(60.0, &sources);
+    assert!(served.iter().all(|s| *s > 0.999), "{served:?}");
+}
+
+#[test]
 fn without_pressure_nothing_is_counted() {
     let threshold = Threshold::new();
     assert!(!threshold.is_pressed());
