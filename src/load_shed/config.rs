@@ -170,11 +170,14 @@ impl<P> LoadShedBuilder<P> {
     }
 
     pub(super) fn built(self) -> LoadShed<P> {
-        let (limit, control) = match self.limit {
-            Choice::Fixed(limit) => (limit, None),
+        let fixed = |limit: usize| (limit, None, lanes().min((2 * limit).next_power_of_two()));
+        let (limit, control, stripes) = match self.limit {
+            Choice::Fixed(limit) => fixed(limit),
+            Choice::Rule(rule) if rule.is_fixed() => fixed(rule.initial()),
             Choice::Rule(rule) => (
                 rule.initial().clamp(1, MAX_LIMIT),
-                (!rule.is_fixed()).then(|| Control::new(rule, lanes())),
+                Some(Control::new(rule, lanes())),
+                lanes(),
             ),
         };
         let discipline = Discipline {
@@ -187,7 +190,7 @@ impl<P> LoadShedBuilder<P> {
         LoadShed(Arc::new(Inner {
             name: self.name.as_str(),
             full: full.with_retry_after(self.retry_after),
-            gate: Gate::new(limit, lanes(), discipline),
+            gate: Gate::new(limit, stripes, discipline),
             control,
             rejected: (0..lanes()).map(|_| Padded::default()).collect(),
             late: AtomicU64::new(0),

@@ -279,7 +279,7 @@ async fn offer(
     let service = service_fn(move |_: u32| work(workers.clone()));
     let service = shed.queued().layer().layer(service);
     let served = Arc::new(AtomicUsize::new(0));
-    let start = tokio::time::Instant::now();
+    let start = Time::now().to_instant();
     for n in 0..rate * secs {
         tokio::time::sleep_until(start + Duration::from_secs(1) * n / rate).await;
         let (service, served) = (service.clone(), served.clone());

@@ -128,7 +128,7 @@ async fn crowd(shed: &LoadShed, calls: usize) -> usize {
                 let patience = Duration::from_micros(u64::from(n % 7) * 40);
                 match n % 3 {
                     0 => drop(queued.oneshot(n).await),
-                    1 if n % 2 == 0 => drop(at_once.oneshot(n).await),
+                    1 if n.is_multiple_of(2) => drop(at_once.oneshot(n).await),
                     1 => drop(reserving.oneshot(n).await),
                     _ => drop(tokio::time::timeout(patience, queued.oneshot(n)).await),
                 }

@@ -1,6 +1,6 @@
 use crate::support::*;
 use buttress::{
-    LoadShed,
+    LoadShed, Time,
     load_shed::{Class, Priority},
 };
 use std::{
@@ -64,7 +64,7 @@ where
     });
     let service = shed.queued().layer().layer(work);
     let counts: Arc<[[AtomicU32; 2]; 2]> = Arc::default();
-    let start = tokio::time::Instant::now();
+    let start = Time::now().to_instant();
     for n in 0..rate * SECONDS {
         tokio::time::sleep_until(start + Duration::from_secs(1) * n / rate).await;
         let (service, counts) = (service.clone(), counts.clone());

@@ -1,6 +1,12 @@
 use crate::support::*;
 use buttress::{Kind, LoadShed, Time, context};
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, assert_ready_eq, task::spawn};
 use tower::{Layer, Service, ServiceExt};
@@ -216,10 +222,7 @@ async fn the_service_is_not_cloned_while_there_are_permits() {
         type Response = u32;
         type Error = E;
         type Future = <Manual as Service<u32>>::Future;
-        fn poll_ready(
-            &mut self,
-            cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Result<(), E>> {
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> std::task::Poll<Result<(), E>> {
             self.0.poll_ready(cx)
         }
         fn call(&mut self, req: u32) -> Self::Future {
@@ -234,4 +237,52 @@ async fn the_service_is_not_cloned_while_there_are_permits() {
         inner.end();
         assert_ready_eq!(call.poll(), Ok(0));
     }
+}
+
+/// Looks at the queue when it is woken, and when it is dropped, as the task of an executor may.
+struct Nosy(LoadShed);
+impl Wake for Nosy {
+    fn wake(self: Arc<Self>) {
+        self.0.snapshot();
+    }
+}
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        self.0.snapshot();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wakers_are_woken_and_dropped_where_nothing_is_locked() {
+    let shed = LoadShed::builder("api").fixed(1).queue(2).build().unwrap();
+    let mut service = shed.queued().layer().layer(Manual::default());
+    let poll = |call: &mut Waiting| {
+        let waker = Waker::from(Arc::new(Nosy(shed.clone())));
+        call.as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
+    };
+    type Waiting = Pin<Box<dyn Future<Output = Result<u32, E>> + Send>>;
+    let mut call = |n| -> Waiting { Box::pin(service.call(n)) };
+    let held = call(0);
+    let (mut expired, mut granted) = (call(1), call(2));
+    // Twice: the second waker takes the place of the first.
+    for _ in 0..2 {
+        assert!(!poll(&mut expired) && !poll(&mut granted));
+        advance(50 * MS).await;
+    }
+    // Both have waited too long; whoever makes room puts them out, and the next one goes in.
+    let mut next = call(3);
+    assert!(!poll(&mut next));
+    drop(held);
+    assert!(poll(&mut expired) && poll(&mut granted) && !poll(&mut next));
+    let mut left = call(4);
+    assert!(!poll(&mut left));
+    drop(left);
+    let mut last = call(5);
+    assert!(!poll(&mut last));
+    drop(next);
+    assert!(!poll(&mut last));
+    drop(last);
+    assert_at_rest(&shed);
 }

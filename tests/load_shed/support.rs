@@ -31,7 +31,8 @@ pub fn kind<T>(result: Result<T, E>) -> Option<Kind> {
 
 /// Each call is remembered with its request, in order, until it is ended.
 #[derive(Clone, Debug, Default)]
-pub struct Manual(Arc<Mutex<VecDeque<(u32, oneshot::Sender<Result<u32, E>>)>>>);
+pub struct Manual(Arc<Mutex<VecDeque<Running>>>);
+type Running = (u32, oneshot::Sender<Result<u32, E>>);
 
 impl Manual {
     pub fn running(&self) -> Vec<u32> {

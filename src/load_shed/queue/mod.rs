@@ -91,7 +91,8 @@ struct Waiter {
 enum Place {
     Waiting(Option<Waker>),
     Granted,
-    Out(Why),
+    /// Its waker stays until it is asked for: dropping one may run code that comes back here.
+    Out(Why, Option<Waker>),
 }
 
 impl Line {
@@ -141,7 +142,9 @@ impl Line {
                 let oldest = self.lanes.get(of)?.list.oldest(&self.waiters)?;
                 (of > class || self.standing(of, now)).then_some(oldest)
             });
-            evicted = self.put_out(victim?, Why::Evicted);
+            let victim = victim?;
+            self.put_out(victim, Why::Evicted);
+            evicted = self.waiters.get_mut(victim).and_then(Waiter::waker);
         }
         let bound = match self.standing(class, now) {
             true => self.discipline.hurry,
@@ -243,29 +246,30 @@ impl Line {
 
     /// The permit goes to this one, who is to be woken.
     pub(super) fn grant(&mut self, next: Next) -> Option<Waker> {
-        let waker = self.unlink(next.0, Place::Granted);
-        let reserved = self
-            .waiters
-            .get_mut(next.0)
-            .is_some_and(|w| w.lane == RESERVE);
-        self.reserve_next = !reserved;
+        self.unlink(next.0);
+        let waiter = self.waiters.get_mut(next.0)?;
+        self.reserve_next = waiter.lane != RESERVE;
+        let waker = waiter.waker();
+        waiter.place = Place::Granted;
         waker
     }
 
-    fn put_out(&mut self, key: Key, why: Why) -> Option<Waker> {
+    fn put_out(&mut self, key: Key, why: Why) {
         match why {
             Why::Waited => self.lost.waited += 1,
             Why::Late => self.lost.late += 1,
             Why::Evicted => self.lost.evicted += 1,
         }
-        self.unlink(key, Place::Out(why))
+        self.unlink(key);
+        if let Some(waiter) = self.waiters.get_mut(key) {
+            waiter.place = Place::Out(why, waiter.waker());
+        }
     }
 
-    /// Takes someone who waits out of the line, and leaves word of why.
-    fn unlink(&mut self, key: Key, place: Place) -> Option<Waker> {
-        let waiter = self.waiters.get_mut(key)?;
-        let Place::Waiting(waker) = std::mem::replace(&mut waiter.place, place) else {
-            return None;
+    /// Takes someone who waits out of the line.
+    fn unlink(&mut self, key: Key) {
+        let Some(waiter) = self.waiters.get_mut(key) else {
+            return;
         };
         let lane = waiter.lane;
         if lane != RESERVE {
@@ -274,7 +278,6 @@ impl Line {
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.list.unlink(&mut self.waiters, key);
         }
-        waker
     }
 
     /// What has become of this place. When it has been granted or lost, this tells so once. The
@@ -294,40 +297,43 @@ impl Line {
         let (expires, why) = (waiter.expires, waiter.too_late());
         match &mut waiter.place {
             Place::Waiting(_) if expires <= now => {
-                let old = self.put_out(key, why);
-                self.waiters.remove(key);
-                (Turn::Out(why), old)
+                self.put_out(key, why);
+                (Turn::Out(why), self.remove(key))
             }
             Place::Waiting(Some(known)) if known.will_wake(waker) => (Turn::Waiting(expires), None),
             Place::Waiting(known) => (Turn::Waiting(expires), known.replace(waker.clone())),
-            Place::Granted => {
-                self.waiters.remove(key);
-                (Turn::Granted, None)
-            }
-            &mut Place::Out(why) => {
-                self.waiters.remove(key);
-                (Turn::Out(why), None)
-            }
+            Place::Granted => (Turn::Granted, self.remove(key)),
+            &mut Place::Out(why, _) => (Turn::Out(why), self.remove(key)),
         }
     }
 
     /// Gives the place up: says whether it had been granted, so that its permit must be given back.
     pub(super) fn leave(&mut self, ticket: &Ticket) -> (bool, Option<Waker>) {
-        let waker = self.unlink_waiting(ticket.0);
-        let left = self.waiters.remove(ticket.0);
-        let granted = left.is_some_and(|waiter| matches!(waiter.place, Place::Granted));
-        (granted, waker)
+        let key = ticket.0;
+        let granted = match self.waiters.get_mut(key).map(|waiter| &waiter.place) {
+            Some(Place::Waiting(_)) => {
+                self.unlink(key);
+                false
+            }
+            Some(Place::Granted) => true,
+            Some(Place::Out(..)) | None => false,
+        };
+        (granted, self.remove(key))
     }
 
-    fn unlink_waiting(&mut self, key: Key) -> Option<Waker> {
-        match self.waiters.get_mut(key)?.place {
-            Place::Waiting(_) => self.unlink(key, Place::Out(Why::Waited)),
-            Place::Granted | Place::Out(_) => None,
-        }
+    fn remove(&mut self, key: Key) -> Option<Waker> {
+        self.waiters.remove(key)?.waker()
     }
 }
 
 impl Waiter {
+    fn waker(&mut self) -> Option<Waker> {
+        match &mut self.place {
+            Place::Waiting(waker) | Place::Out(_, waker) => waker.take(),
+            Place::Granted => None,
+        }
+    }
+
     fn too_late(&self) -> Why {
         match self.late {
             true => Why::Late,
