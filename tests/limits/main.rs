@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 mod adaptive;
+mod event;
+mod relay;
 mod rng;
 mod rules;
 mod scenarios;

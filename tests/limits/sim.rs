@@ -3,13 +3,16 @@
 //!
 //! A caller's timeout gives its permit back while the service works on. All times in seconds.
 
-use super::rng::Rng;
+use super::{
+    event::{Event, What},
+    relay::Relay,
+    rng::Rng,
+};
 use buttress::{
     Time,
     load_shed::limit::{Close, Limit, Progress, Window},
 };
 use std::{
-    cmp::Ordering,
     collections::{BinaryHeap, VecDeque},
     time::Duration,
 };
@@ -51,40 +54,6 @@ pub(crate) struct Second {
     pub(crate) latencies: Vec<f64>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum What {
-    Arrival,
-    Attempt(usize),
-    Done(usize),
-    TimedOut(usize),
-    Phase(usize),
-}
-
-#[derive(Debug)]
-struct Event {
-    at: f64,
-    order: u64,
-    what: What,
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl Eq for Event {}
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Event {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let by_time = other.at.total_cmp(&self.at);
-        by_time.then(other.order.cmp(&self.order))
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Queued,
@@ -100,32 +69,6 @@ struct Attempt {
     sent: f64,
     admitted: f64,
     state: State,
-}
-
-#[derive(Clone, Debug)]
-struct Relay {
-    budget: f64,
-    /// Ten tenths of a second: requests (those held back included) and accepts.
-    tenths: [(i64, f64, f64); 10],
-}
-
-impl Relay {
-    fn count(&mut self, now: f64, requests: f64, accepts: f64) {
-        let tenth = (now * 10.0) as i64;
-        let cell = &mut self.tenths[(tenth % 10) as usize];
-        if cell.0 != tenth {
-            *cell = (tenth, 0.0, 0.0);
-        }
-        cell.1 += requests;
-        cell.2 += accepts;
-    }
-
-    fn probability(&self, now: f64) -> f64 {
-        let tenth = (now * 10.0) as i64;
-        let recent = self.tenths.iter().filter(|c| c.0 > tenth - 10);
-        let (r, a) = recent.fold((0.0, 0.0), |(r, a), c| (r + c.1, a + c.2));
-        ((r - 2.0 * a - 2.0) / (r + 1.0)).clamp(0.0, 0.8)
-    }
 }
 
 const TIMEOUT: f64 = 0.5;
@@ -164,10 +107,6 @@ pub(crate) struct Sim<L> {
 impl<L: Limit> Sim<L> {
     pub(crate) fn new(limit: L, setup: Setup) -> Self {
         let permits = limit.initial().max(1);
-        let relay = Relay {
-            budget: 10.0,
-            tenths: [(-100, 0.0, 0.0); 10],
-        };
         Self {
             setup,
             rng: Rng::new(setup.seed),
@@ -181,7 +120,7 @@ impl<L: Limit> Sim<L> {
                 mean: 1.0,
             },
             attempts: Vec::new(),
-            relays: vec![relay; 10],
+            relays: vec![Relay::new(); 10],
             close: limit.close(),
             limit,
             permits,

@@ -232,7 +232,7 @@ fn a_queue_that_comes_and_goes_is_not_too_much() {
         source(425.0, Class::Sheddable),
     ];
     let served = service.run(60.0, &sources);
-    assert!(served.iter().all(|s| *s > 0.999), "{served:?}");
+    assert!(served.iter().all(|s| *s > 0.998), "{served:?}");
 }
 
 #[test]

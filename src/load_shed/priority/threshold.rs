@@ -65,8 +65,9 @@ const ENOUGH: f32 = 50.0;
 const MEMORY: f32 = 0.7;
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// As much as this may be dropped by chance in a queue that is well.
-const TOLERATED: f32 = 0.02;
+/// So much of the arrivals may not have started yet, or be left to the queue to drop: a queue that
+/// builds up by chance looks the same as a little too much for as long as it lasts.
+const TOLERATED: f32 = 0.1;
 
 impl Threshold {
     /// No pressure, nothing learnt.

@@ -1,9 +1,10 @@
 //! The default: latency by Little's law, checked by searches.
 
+mod config;
 mod search;
 
 use super::{Close, Limit, Window};
-use crate::{clock::Time, error::InvalidConfig};
+use crate::clock::Time;
 use search::{Answer, Search, Step};
 use std::time::Duration;
 
@@ -56,58 +57,6 @@ const SOONEST: Duration = Duration::from_millis(500);
 const MOST_AT_FIRST: usize = 20;
 
 impl Adaptive {
-    /// A limit that starts at 20, which few services cannot bear for the moment it takes to look,
-    /// and with which a service that is not overloaded sheds nothing from its first call on. In
-    /// front of a single worker the first calls of an overload were measured to take up to 0.4 s.
-    pub const fn new() -> Self {
-        Self {
-            initial: MOST_AT_FIRST,
-            min: 1,
-            max: 10_000,
-            n: MOST_AT_FIRST as f64,
-            base: 0.0,
-            cv2: 1.0,
-            per_permit: 0.0,
-            starting: true,
-            bound: false,
-            seen: 0.0,
-            suspicions: 0,
-            search: None,
-            last_search: Time(0),
-            last_took: Duration::ZERO,
-        }
-    }
-
-    /// The same, starting at another limit up to 20; more is taken for 20, because from 200 in
-    /// front of a single worker it was measured to take up to 40 seconds to come down. From 1, the
-    /// only number that is too high for no service, it doubles while calls wait for it; a service
-    /// that gets five calls at once sheds about a hundred until that has been done.
-    ///
-    /// # Errors
-    /// If it is 0.
-    pub fn starting_at(self, initial: usize) -> Result<Self, InvalidConfig> {
-        InvalidConfig::check(initial > 0, KIND, "initial", initial, "at least 1")?;
-        let initial = initial.min(MOST_AT_FIRST);
-        Ok(Self { initial, ..self }.clamped())
-    }
-
-    /// The same, within these bounds: 1 and 10,000 unless told otherwise. A minimum above 1 keeps
-    /// that many calls in flight even in front of a service that hangs.
-    ///
-    /// # Errors
-    /// If the minimum is 0 or above the maximum.
-    pub fn within(self, min: usize, max: usize) -> Result<Self, InvalidConfig> {
-        InvalidConfig::check(min > 0, KIND, "min", min, "at least 1")?;
-        InvalidConfig::check(min <= max, KIND, "max", max, "at least the minimum")?;
-        Ok(Self { min, max, ..self }.clamped())
-    }
-
-    fn clamped(mut self) -> Self {
-        self.initial = self.initial.clamp(self.min, self.max);
-        self.n = self.initial as f64;
-        self
-    }
-
     fn limit(&self) -> usize {
         // A float that is too large or not a number becomes the nearest bound.
         (self.n as usize).clamp(self.min, self.max)
@@ -249,14 +198,6 @@ impl Adaptive {
                 self.bound = false;
             }
         }
-    }
-}
-
-const KIND: &str = "adaptive limit";
-
-impl Default for Adaptive {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
