@@ -48,7 +48,11 @@ mod clock;
 pub mod context;
 mod error;
 pub mod guard;
-#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "circuit-breaker",
+    feature = "load-shed",
+    feature = "rate-limit"
+))]
 mod key;
 // Which layers use them depends on which are compiled in.
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
@@ -78,8 +82,12 @@ pub mod timeout;
 pub use classify::{Classify, ErrorsAsFailures, Outcome};
 pub use clock::{Now, Time};
 pub use error::{AsRejected, Error, FromRejected, InvalidConfig, Kind, Name, Rejected};
-pub use guard::{Guard, GuardLayer, Policy, WaitLayer};
-#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
+pub use guard::{Guard, GuardLayer, Policy, ReserveLayer, WaitLayer};
+#[cfg(any(
+    feature = "circuit-breaker",
+    feature = "load-shed",
+    feature = "rate-limit"
+))]
 pub use key::{Global, Key};
 
 #[cfg(feature = "circuit-breaker")]

@@ -97,7 +97,10 @@ pub struct Snapshot {
     /// The share of calls that a ramp lets in, 1 when none is under way.
     pub admitted_share: f64,
     /// When a call may be let in again, if calls are being rejected and that is known.
-    #[cfg_attr(feature = "registry", serde(serialize_with = "crate::registry::seconds"))]
+    #[cfg_attr(
+        feature = "registry",
+        serde(serialize_with = "crate::registry::seconds")
+    )]
     pub retry_after: Option<Duration>,
     /// Calls rejected since the breaker was made.
     pub rejected: u64,

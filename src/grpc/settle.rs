@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     classify::{Classify, Outcome},
-    guard::{End, GuardLayer, Held, Policy, Settle, SharedCore, WaitLayer},
+    guard::{End, Held, Policy, Settle, SharedCore},
     http::{BodyEnd, HeldBody, hold},
 };
 use http::{HeaderMap, Response};
@@ -83,25 +83,5 @@ where
                 Err(error)
             }
         }
-    }
-}
-
-impl<G: Clone + Send + Sync + 'static, P> GuardLayer<G, P> {
-    /// The same guard, for gRPC: learning from [`CodesAsFailures`] and holding the permit until the
-    /// trailers.
-    ///
-    /// With a classifier of your own: `.settle(OnTrailers(classifier))`.
-    pub fn grpc(self) -> GuardLayer<G, OnTrailers> {
-        self.settle(OnTrailers::default())
-    }
-}
-
-impl<G: Clone + Send + Sync + 'static, P> WaitLayer<G, P> {
-    /// The same guard, for gRPC: learning from [`CodesAsFailures`] and holding the permit until the
-    /// trailers.
-    ///
-    /// With a classifier of your own: `.settle(OnTrailers(classifier))`.
-    pub fn grpc(self) -> WaitLayer<G, OnTrailers> {
-        self.settle(OnTrailers::default())
     }
 }

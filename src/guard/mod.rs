@@ -46,6 +46,7 @@
 //! ```
 
 mod held;
+mod layer;
 mod reserve;
 mod run;
 mod service;
@@ -54,14 +55,15 @@ mod tuple;
 mod wait;
 
 pub use held::{Held, Owner, SharedCore};
-pub use reserve::{Reserve, ReserveLayer, Reserving};
+pub use layer::{GuardLayer, ReserveLayer, WaitLayer};
+pub use reserve::{Reserve, Reserving};
 pub use run::run;
-pub use service::{GuardLayer, Guarded, GuardedFuture};
+pub use service::{Guarded, GuardedFuture};
 pub use settle::{OnResponse, Settle};
 pub use tuple::{AtOnce, PairWait};
 #[cfg(feature = "retry")]
 pub(crate) use wait::poll_until;
-pub use wait::{WaitLayer, Waiting, WaitingFuture};
+pub use wait::{Waiting, WaitingFuture};
 
 use crate::{
     classify::Outcome,

@@ -4,13 +4,12 @@
 //! `poll_ready`, and nothing of the request can have a say in it.
 
 use super::{
-    End, GuardedFuture, Held, OnResponse, Owner, Policy, Settle,
-    held::{Core, SharedCore},
+    End, GuardedFuture, Held, OnResponse, Owner, Policy, Settle, held::SharedCore,
+    layer::ReserveLayer,
 };
 use crate::{
     clock::Now,
     error::{FromRejected, Kind, Rejected},
-    shared::Shared,
 };
 use std::{
     fmt,
@@ -34,42 +33,6 @@ pub trait Reserve: Policy {
     ) -> Poll<Self::Permit>;
 }
 
-/// A policy that holds callers back in `poll_ready`, as a tower layer.
-pub struct ReserveLayer<G, P = OnResponse> {
-    core: SharedCore<G, P>,
-}
-
-impl<G: Send + Sync + 'static> ReserveLayer<G> {
-    /// A layer that takes every `Err` for a failure and ends the call with the response.
-    pub fn new(guard: G) -> Self {
-        Self::settling(guard, OnResponse::default())
-    }
-}
-
-impl<G: Send + Sync + 'static, P: Send + Sync + 'static> ReserveLayer<G, P> {
-    /// A layer that settles its calls by this strategy.
-    pub fn settling(guard: G, settle: P) -> Self {
-        Self {
-            core: SharedCore(Shared::new(Core { guard, settle })),
-        }
-    }
-}
-
-impl<G: Clone + Send + Sync + 'static, P> ReserveLayer<G, P> {
-    /// The same policy, learning from this classifier.
-    pub fn classify<C: Send + Sync + 'static>(
-        self,
-        classifier: C,
-    ) -> ReserveLayer<G, OnResponse<C>> {
-        self.settle(OnResponse(classifier))
-    }
-
-    /// The same policy, settling its calls by this strategy.
-    pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> ReserveLayer<G, P2> {
-        ReserveLayer::settling(self.core.0.guard.clone(), settle)
-    }
-}
-
 impl<S, G: Policy, P> Layer<S> for ReserveLayer<G, P> {
     type Service = Reserving<S, G, P>;
 
@@ -79,23 +42,6 @@ impl<S, G: Policy, P> Layer<S> for ReserveLayer<G, P> {
             inner,
             reserved: Reserved::new(self.core.clone()),
         }
-    }
-}
-
-impl<G, P> Clone for ReserveLayer<G, P> {
-    #[inline]
-    fn clone(&self) -> Self {
-        Self {
-            core: self.core.clone(),
-        }
-    }
-}
-
-impl<G: fmt::Debug, P> fmt::Debug for ReserveLayer<G, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ReserveLayer")
-            .field(&self.core.0.guard)
-            .finish()
     }
 }
 

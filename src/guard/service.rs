@@ -1,13 +1,12 @@
 //! The one layer, service and future for guards that decide at once.
 
 use super::{
-    Admission, AtOnce, End, Guard, Held, OnResponse, Owner, Policy, Settle,
-    held::{Core, SharedCore},
+    Admission, AtOnce, End, Guard, Held, OnResponse, Owner, Policy, Settle, held::SharedCore,
+    layer::GuardLayer,
 };
 use crate::{
     clock::Now,
     error::{FromRejected, Kind, Mark, Rejected, refuse},
-    shared::Shared,
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -19,41 +18,6 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Any guard that decides at once, or a tuple of them, as a tower layer.
-///
-/// All services of one layer share the guard's state, and so do all layers of one guard handle.
-pub struct GuardLayer<G, P = OnResponse> {
-    core: SharedCore<G, P>,
-}
-
-impl<G: Send + Sync + 'static> GuardLayer<G> {
-    /// A layer that takes every `Err` for a failure and ends the call with the response.
-    pub fn new(guard: G) -> Self {
-        Self::settling(guard, OnResponse::default())
-    }
-}
-
-impl<G: Send + Sync + 'static, P: Send + Sync + 'static> GuardLayer<G, P> {
-    /// A layer that settles its calls by this strategy.
-    pub fn settling(guard: G, settle: P) -> Self {
-        Self {
-            core: SharedCore(Shared::new(Core { guard, settle })),
-        }
-    }
-}
-
-impl<G: Clone + Send + Sync + 'static, P> GuardLayer<G, P> {
-    /// The same guard, learning from this classifier.
-    pub fn classify<C: Send + Sync + 'static>(self, classifier: C) -> GuardLayer<G, OnResponse<C>> {
-        self.settle(OnResponse(classifier))
-    }
-
-    /// The same guard, settling its calls by this strategy.
-    pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> GuardLayer<G, P2> {
-        GuardLayer::settling(self.core.0.guard.clone(), settle)
-    }
-}
-
 impl<S, G: Policy, P> Layer<S> for GuardLayer<G, P> {
     type Service = Guarded<S, G, P>;
 
@@ -64,23 +28,6 @@ impl<S, G: Policy, P> Layer<S> for GuardLayer<G, P> {
             ready: true,
             core: self.core.clone(),
         }
-    }
-}
-
-impl<G, P> Clone for GuardLayer<G, P> {
-    #[inline]
-    fn clone(&self) -> Self {
-        Self {
-            core: self.core.clone(),
-        }
-    }
-}
-
-impl<G: fmt::Debug, P> fmt::Debug for GuardLayer<G, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("GuardLayer")
-            .field(&self.core.0.guard)
-            .finish()
     }
 }
 

@@ -5,12 +5,11 @@
 
 use super::{
     Admission, End, Guard, GuardedFuture, Held, OnResponse, Owner, Policy, Settle, Step,
-    held::{Core, SharedCore},
+    held::SharedCore, layer::WaitLayer,
 };
 use crate::{
     clock::{Now, Time},
     error::{FromRejected, refuse},
-    shared::Shared,
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -23,41 +22,6 @@ use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Any guard that may wait, or a tuple with one in it, as a tower layer.
-///
-/// The service is cloned for a call that waits, and only then.
-pub struct WaitLayer<G, P = OnResponse> {
-    core: SharedCore<G, P>,
-}
-
-impl<G: Send + Sync + 'static> WaitLayer<G> {
-    /// A layer that takes every `Err` for a failure and ends the call with the response.
-    pub fn new(guard: G) -> Self {
-        Self::settling(guard, OnResponse::default())
-    }
-}
-
-impl<G: Send + Sync + 'static, P: Send + Sync + 'static> WaitLayer<G, P> {
-    /// A layer that settles its calls by this strategy.
-    pub fn settling(guard: G, settle: P) -> Self {
-        Self {
-            core: SharedCore(Shared::new(Core { guard, settle })),
-        }
-    }
-}
-
-impl<G: Clone + Send + Sync + 'static, P> WaitLayer<G, P> {
-    /// The same guard, learning from this classifier.
-    pub fn classify<C: Send + Sync + 'static>(self, classifier: C) -> WaitLayer<G, OnResponse<C>> {
-        self.settle(OnResponse(classifier))
-    }
-
-    /// The same guard, settling its calls by this strategy.
-    pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> WaitLayer<G, P2> {
-        WaitLayer::settling(self.core.0.guard.clone(), settle)
-    }
-}
-
 impl<S, G: Policy, P> Layer<S> for WaitLayer<G, P> {
     type Service = Waiting<S, G, P>;
 
@@ -67,23 +31,6 @@ impl<S, G: Policy, P> Layer<S> for WaitLayer<G, P> {
             inner,
             core: self.core.clone(),
         }
-    }
-}
-
-impl<G, P> Clone for WaitLayer<G, P> {
-    #[inline]
-    fn clone(&self) -> Self {
-        Self {
-            core: self.core.clone(),
-        }
-    }
-}
-
-impl<G: fmt::Debug, P> fmt::Debug for WaitLayer<G, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WaitLayer")
-            .field(&self.core.0.guard)
-            .finish()
     }
 }
 

@@ -63,9 +63,9 @@ mod fields;
 mod keys;
 #[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 mod proxies;
-mod respond;
 #[cfg(feature = "retry")]
 mod replay;
+mod respond;
 #[cfg(feature = "retry")]
 mod retry;
 mod settle;
@@ -74,17 +74,17 @@ mod time_left;
 
 pub use answer::Http;
 pub use classify::ServerErrorsAsFailures;
+#[cfg(feature = "timeout")]
+pub use deadline::{
+    DeadlineHeader, DeadlineHeaderClient, DeadlineHeaderClientLayer, DeadlineHeaderFuture,
+    DeadlineHeaderLayer,
+};
 #[cfg(feature = "rate-limit")]
 pub use fields::{QuotaFields, QuotaFieldsFuture, QuotaFieldsLayer};
 #[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 pub use keys::{ClientAddr, HeaderKey, PathKey, PeerAddr};
 #[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 pub use proxies::TrustedProxies;
-#[cfg(feature = "timeout")]
-pub use deadline::{
-    DeadlineHeader, DeadlineHeaderClient, DeadlineHeaderClientLayer, DeadlineHeaderFuture,
-    DeadlineHeaderLayer,
-};
 #[cfg(feature = "retry")]
 pub use replay::{Kept, ReplayBody};
 pub use respond::{Fallible, FallibleFuture, Respond, RespondLayer, Responding, RespondingFuture};
@@ -92,11 +92,11 @@ pub use respond::{Fallible, FallibleFuture, Respond, RespondLayer, Responding, R
 pub use retry::{AsReplayBody, HttpReplay, Idempotent, KeptRequest, MapBody};
 pub use settle::{BodyEnd, HeldBody, OnBodyEnd};
 
+#[cfg(feature = "timeout")]
+pub use time_left::DEADLINE_HEADER;
 #[cfg(feature = "grpc")]
 pub(crate) use {
     answer::overload_token,
     classify::{OVERLOADED, OVERLOADED_NAME, rejection},
     settle::hold,
 };
-#[cfg(feature = "timeout")]
-pub use time_left::DEADLINE_HEADER;

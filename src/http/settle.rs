@@ -4,7 +4,7 @@ use super::ServerErrorsAsFailures;
 use crate::{
     classify::{Classify, Outcome},
     error::Mark,
-    guard::{End, GuardLayer, Held, Policy, Settle, SharedCore, WaitLayer},
+    guard::{End, Held, Policy, Settle, SharedCore},
 };
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Response};
@@ -213,25 +213,5 @@ impl<B: fmt::Debug, G: Policy, P: BodyEnd> fmt::Debug for HeldBody<B, G, P> {
             .field("body", &self.body)
             .field("held", &self.call.as_ref().map(|call| &call.held))
             .finish()
-    }
-}
-
-impl<G: Clone + Send + Sync + 'static, P> GuardLayer<G, P> {
-    /// The same guard, for HTTP: learning from [`ServerErrorsAsFailures`] and holding the permit
-    /// until the response's body ends.
-    ///
-    /// With a classifier of your own: `.settle(OnBodyEnd(classifier))`.
-    pub fn http(self) -> GuardLayer<G, OnBodyEnd> {
-        self.settle(OnBodyEnd::default())
-    }
-}
-
-impl<G: Clone + Send + Sync + 'static, P> WaitLayer<G, P> {
-    /// The same guard, for HTTP: learning from [`ServerErrorsAsFailures`] and holding the permit
-    /// until the response's body ends.
-    ///
-    /// With a classifier of your own: `.settle(OnBodyEnd(classifier))`.
-    pub fn http(self) -> WaitLayer<G, OnBodyEnd> {
-        self.settle(OnBodyEnd::default())
     }
 }

@@ -147,7 +147,10 @@ pub struct Snapshot {
     /// Its name.
     pub name: &'static str,
     /// How long an attempt may take.
-    #[cfg_attr(feature = "registry", serde(serialize_with = "crate::registry::seconds"))]
+    #[cfg_attr(
+        feature = "registry",
+        serde(serialize_with = "crate::registry::seconds")
+    )]
     pub limit: Duration,
     /// Calls that took longer.
     pub timed_out: u64,
