@@ -1,12 +1,30 @@
-//! What travels with a call inside the process: its deadline and the number of its attempt.
+//! What travels with a call inside the process: its deadline, its criticality and the number of its
+//! attempt.
 //!
-//! Both hold for everything that the call does in its own task, whatever the type of the request:
+//! They hold for everything that the call does in its own task, whatever the type of the request:
 //! a handler that calls three clients does not have to hand its deadline to each of them. They do
-//! not follow into tasks that the call spawns; there, set the deadline again with
-//! [`Deadline::scope`](crate::timeout::Deadline::scope).
+//! not follow into tasks that the call spawns; hand them on with [`Context::scope`]:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! use buttress::context;
+//!
+//! let task = tokio::spawn(context::current().scope(async { context::current() }));
+//! assert_eq!(task.await.unwrap(), context::current());
+//! # }
+//! ```
 
 use crate::clock::Time;
-use std::cell::Cell;
+#[cfg(feature = "load-shed")]
+use crate::load_shed::Class;
+use pin_project_lite::pin_project;
+use std::{
+    cell::Cell,
+    future::Future,
+    pin::Pin,
+    task::{self, Poll},
+};
 
 /// What is known about the call that is being polled on this thread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,11 +34,19 @@ pub struct Context {
     pub deadline: Option<Time>,
     /// Which attempt this is; the first is 1.
     pub attempt: u32,
+    /// How much it matters, if its caller has said so.
+    #[cfg(feature = "load-shed")]
+    pub criticality: Option<Class>,
 }
 
-thread_local!(static CURRENT: Cell<Context> = const {
-    Cell::new(Context { deadline: None, attempt: 1 })
-});
+const NOTHING: Context = Context {
+    deadline: None,
+    attempt: 1,
+    #[cfg(feature = "load-shed")]
+    criticality: None,
+};
+
+thread_local!(static CURRENT: Cell<Context> = const { Cell::new(NOTHING) });
 
 /// The context of the running call.
 #[inline]
@@ -41,6 +67,59 @@ impl Context {
         let _restore = Restore(CURRENT.replace(self));
         f()
     }
+
+    /// Runs a future in this context, whatever context it is polled in.
+    pub const fn scope<F: Future>(self, future: F) -> Scope<F> {
+        Scope {
+            future,
+            context: self,
+        }
+    }
+
+    /// The same, of a call that matters so much.
+    ///
+    /// A load shed prefers what matters more, and clients tell it to the services that they call
+    /// (with `http::CriticalityHeaderClientLayer`). So a job that can wait is out of the way of users
+    /// everywhere:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use buttress::{context, load_shed::Class};
+    ///
+    /// let sheddable = context::current().of_criticality(Class::Sheddable);
+    /// sheddable.scope(async { /* calls of the job */ }).await;
+    /// # }
+    /// ```
+    #[cfg(feature = "load-shed")]
+    #[must_use]
+    pub const fn of_criticality(self, class: Class) -> Self {
+        let criticality = Some(class);
+        Self {
+            criticality,
+            ..self
+        }
+    }
+}
+
+pin_project! {
+    /// A future in a context of its own: see [`Context::scope`].
+    #[derive(Debug)]
+    pub struct Scope<F> {
+        #[pin]
+        future: F,
+        context: Context,
+    }
+}
+
+impl<F: Future> Future for Scope<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.context.enter(|| this.future.poll(cx))
+    }
 }
 
 #[cfg(test)]
@@ -48,20 +127,28 @@ mod tests {
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
+    const INNER: Context = Context {
+        deadline: Some(Time(9)),
+        attempt: 3,
+        #[cfg(feature = "load-shed")]
+        criticality: Some(Class::Sheddable),
+    };
+
     #[test]
     fn a_context_ends_with_its_poll_even_in_a_panic() {
-        let inner = Context {
-            deadline: Some(Time(9)),
-            attempt: 3,
-        };
-        assert_eq!(inner.enter(current), inner);
-        let _ = catch_unwind(AssertUnwindSafe(|| inner.enter(|| panic!("boom"))));
-        assert_eq!(
-            current(),
-            Context {
-                deadline: None,
-                attempt: 1
-            }
-        );
+        assert_eq!(INNER.enter(current), INNER);
+        let _ = catch_unwind(AssertUnwindSafe(|| INNER.enter(|| panic!("boom"))));
+        assert_eq!(current(), NOTHING);
+    }
+
+    #[tokio::test]
+    async fn a_scope_holds_in_every_poll_and_in_no_other_task() {
+        let seen = INNER.scope(async {
+            tokio::task::yield_now().await;
+            let spawned = tokio::spawn(async { current() }).await;
+            (current(), spawned.unwrap())
+        });
+        assert_eq!(seen.await, (INNER, NOTHING));
+        assert_eq!(current(), NOTHING);
     }
 }

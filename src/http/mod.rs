@@ -55,13 +55,15 @@
 
 mod answer;
 mod classify;
+#[cfg(feature = "load-shed")]
+mod criticality;
 #[cfg(feature = "timeout")]
 mod deadline;
 #[cfg(feature = "rate-limit")]
 mod fields;
-#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
 mod keys;
-#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
 mod proxies;
 #[cfg(feature = "retry")]
 mod replay;
@@ -74,6 +76,11 @@ mod time_left;
 
 pub use answer::Http;
 pub use classify::ServerErrorsAsFailures;
+#[cfg(feature = "load-shed")]
+pub use criticality::{
+    ByCriticality, CRITICALITY_HEADER, CriticalityHeader, CriticalityHeaderClient,
+    CriticalityHeaderClientLayer, CriticalityHeaderLayer,
+};
 #[cfg(feature = "timeout")]
 pub use deadline::{
     DeadlineHeader, DeadlineHeaderClient, DeadlineHeaderClientLayer, DeadlineHeaderFuture,
@@ -81,9 +88,9 @@ pub use deadline::{
 };
 #[cfg(feature = "rate-limit")]
 pub use fields::{QuotaFields, QuotaFieldsFuture, QuotaFieldsLayer};
-#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
 pub use keys::{ClientAddr, HeaderKey, PathKey, PeerAddr};
-#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
 pub use proxies::TrustedProxies;
 #[cfg(feature = "retry")]
 pub use replay::{Kept, ReplayBody};

@@ -52,6 +52,22 @@ contract! {
     rate_limit::limiter_http;
     rate_limit::limiter_answering;
 }
+#[cfg(feature = "load-shed")]
+contract! {
+    load_shed::shed_at_once;
+    load_shed::shed_queued;
+    load_shed::shed_by_backpressure;
+    load_shed::shed_adaptive;
+    load_shed::shed_adaptive_queued;
+    load_shed::shed_with_priorities;
+    load_shed::shed_http;
+    load_shed::shed_answering;
+}
+#[cfg(feature = "throttle")]
+contract! {
+    throttle::throttle;
+    throttle::throttle_http;
+}
 #[cfg(feature = "retry")]
 contract! {
     retry::retry;
@@ -61,6 +77,8 @@ contract! {
 contract! {
     together::limiter_and_breaker;
     together::waiting_limiter_and_breaker;
+    together::shed_and_breaker;
+    together::queued_shed_and_breaker;
     together::all_four;
     together::all_four_answering;
 }

@@ -46,7 +46,16 @@ pub(crate) struct Entry<L> {
     /// Whether its classifier is [`Touchy`](crate::inner::Touchy).
     pub(crate) touchy: bool,
     /// A policy of the same kind whose next call has to wait, if this kind waits.
-    pub(crate) full: Option<(L, Count)>,
+    pub(crate) full: Option<Full<L>>,
+}
+
+pub(crate) struct Full<L> {
+    pub(crate) layer: L,
+    pub(crate) count: Count,
+    /// Makes room, where time alone does not.
+    pub(crate) free: Box<dyn FnOnce()>,
+    /// Whether callers wait until the service is ready, and not in its calls.
+    pub(crate) in_poll_ready: bool,
 }
 
 pub(crate) type Count = Box<dyn Fn() -> u64 + Send + Sync>;
@@ -83,7 +92,30 @@ impl<L> Entry<L> {
     }
 
     pub(crate) fn full(self, layer: L, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        let full = Some((layer, Box::new(count) as Count));
+        self.full_until(layer, count, || ())
+    }
+
+    /// Full until `free` is called.
+    pub(crate) fn full_until(
+        self,
+        layer: L,
+        count: impl Fn() -> u64 + Send + Sync + 'static,
+        free: impl FnOnce() + 'static,
+    ) -> Self {
+        let full = Some(Full {
+            layer,
+            count: Box::new(count),
+            free: Box::new(free),
+            in_poll_ready: false,
+        });
         Self { full, ..self }
+    }
+
+    /// It waits before there is a call.
+    pub(crate) fn in_poll_ready(mut self) -> Self {
+        if let Some(full) = &mut self.full {
+            full.in_poll_ready = true;
+        }
+        self
     }
 }

@@ -1,4 +1,4 @@
-use super::{ask, paused, still_works};
+use super::{ask, cx, paused, still_works};
 use crate::{
     inner::{Inner, get},
     subject::{Entry, Subject},
@@ -57,22 +57,30 @@ pub(crate) fn after_completion<L: Subject>(entry: Entry<L>) {
 }
 
 pub(crate) fn while_waiting<L: Subject>(entry: Entry<L>) {
-    let Some((layer, count)) = entry.full else {
+    let Some(full) = entry.full else {
         return;
     };
     paused(async {
         let inner = Inner::default();
-        let before = count();
+        let before = (full.count)();
         for polls in 0..3 {
-            let mut service = layer.layer(inner.clone());
-            let mut call = spawn(service.ready().await.expect("ready").call(get("/ok")));
-            for _ in 0..polls {
-                assert!(call.poll().is_pending());
+            let mut service = full.layer.layer(inner.clone());
+            if full.in_poll_ready {
+                for _ in 0..polls {
+                    assert!(service.poll_ready(&mut cx()).is_pending());
+                }
+            } else {
+                let mut call = spawn(service.ready().await.expect("ready").call(get("/ok")));
+                for _ in 0..polls {
+                    assert!(call.poll().is_pending());
+                }
             }
-            drop(call);
-            assert_eq!((inner.calls(), count()), (0, before), "after {polls} polls");
+            drop(service);
+            let left = (inner.calls(), (full.count)());
+            assert_eq!(left, (0, before), "after {polls} polls");
         }
+        (full.free)();
         // Whoever left the queue is not in the way of the next one.
-        still_works(&layer, &inner).await;
+        still_works(&full.layer, &inner).await;
     });
 }

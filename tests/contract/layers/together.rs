@@ -1,12 +1,12 @@
 //! Several layers in one.
 
-use super::{circuit_breaker::ended, rate_limit::take, retry};
+use super::{circuit_breaker::ended, load_shed, rate_limit::take, retry};
 use crate::{
     inner::Touchy,
     subject::{Entry, Leaves, Subject},
 };
 use buttress::{
-    CircuitBreaker, GuardLayer, RateLimiter, Retry, Timeout, WaitLayer,
+    CircuitBreaker, GuardLayer, LoadShed, RateLimiter, Retry, Timeout, WaitLayer,
     http::{Http, RespondLayer},
 };
 use std::time::Duration;
@@ -51,6 +51,43 @@ pub(crate) fn waiting_limiter_and_breaker() -> Entry<impl Subject> {
     Entry::new(layers, ("/ok", 1001), LEAVES, count(&both.0, &both.1))
         .touchy()
         .full(full_layer, count(&full.0, &full.1))
+}
+
+/// A breaker that does not count what the limit refuses, and a limit whose permit outlasts neither.
+struct Shed(LoadShed, CircuitBreaker);
+
+impl Shed {
+    fn new(limit: usize) -> Self {
+        let shed = LoadShed::builder("shed").fixed(limit).build().unwrap();
+        Self(shed, CircuitBreaker::new("breaker"))
+    }
+
+    fn count(&self) -> impl Fn() -> u64 + use<> {
+        let (admitted, ended) = (load_shed::count(&self.0), ended(&self.1));
+        move || admitted() + 1000 * ended()
+    }
+}
+
+pub(crate) fn shed_and_breaker() -> Entry<impl Subject> {
+    let both = Shed::new(64);
+    let layer = || GuardLayer::new((both.1.clone(), both.0.clone())).classify(Touchy);
+    Entry::new((layer(), layer()), ("/ok", 1001), LEAVES, both.count()).touchy()
+}
+
+pub(crate) fn queued_shed_and_breaker() -> Entry<impl Subject> {
+    let layer = |Shed(shed, breaker): &Shed| {
+        WaitLayer::new((breaker.clone(), shed.queued())).classify(Touchy)
+    };
+    let (both, full) = (Shed::new(64), Shed::new(1));
+    let free = load_shed::occupy(&full.0);
+    Entry::new(
+        (layer(&both), layer(&both)),
+        ("/ok", 1001),
+        LEAVES,
+        both.count(),
+    )
+    .touchy()
+    .full_until(layer(&full), full.count(), free)
 }
 
 /// As in a gateway: limit, breaker, retry, and a timeout for each attempt.

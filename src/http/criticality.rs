@@ -1,0 +1,352 @@
+//! How much a request matters, between processes.
+//!
+//! What matters little to the user at the front matters little in every service behind it: a
+//! request's [`Class`] is said once and travels with all calls that it causes, so that each service
+//! on the way sheds the same ones. The server side reads it into the [context](crate::context), the
+//! client side writes it from there. gRPC metadata are HTTP headers, so both serve tonic as well.
+
+use crate::{
+    context::{self, Scope},
+    key::{Global, Key},
+    load_shed::{Class, Prioritize, Priority},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use std::{
+    hash::{Hash, Hasher},
+    task::{Context, Poll},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// The header, or gRPC metadata, that says how much a request matters: a name of a [`Class`]
+/// ([`Class::as_str`]), in upper or lower case. No standard has one; that of `Priority` (RFC 9218)
+/// orders the responses of one connection, and says nothing of what may be refused.
+pub const CRITICALITY_HEADER: HeaderName = HeaderName::from_static("x-request-criticality");
+
+/// What the request's header says; the first one, if there are several.
+fn read(headers: &HeaderMap) -> Option<Class> {
+    headers.get(CRITICALITY_HEADER)?.to_str().ok()?.parse().ok()
+}
+
+/// The less important of the two.
+fn lesser(a: Class, b: Class) -> Class {
+    // The most important comes first.
+    a.max(b)
+}
+
+/// Server side: a request matters as much as its [`CRITICALITY_HEADER`] says, up to a bound.
+///
+/// The [`Class`] is in the [context](crate::context) of everything that the service does for the
+/// request, and in its extensions. A header that cannot be read is as good as none; what says
+/// nothing is [`Critical`](Class::Critical), or what the bound allows. Put it outside of the load
+/// shed:
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use buttress::{LoadShed, http::{ByCriticality, CriticalityHeaderLayer, Http, RespondLayer}};
+///
+/// # fn main() -> Result<(), buttress::InvalidConfig> {
+/// let shed = LoadShed::builder("orders").priority(ByCriticality::new()).build()?;
+/// let stack = (CriticalityHeaderLayer::new(), shed.queued().layer().http());
+/// let app: Router = Router::new()
+///     .route("/orders", get(|| async { "[]" }))
+///     // What is shed leaves as 503, with Retry-After.
+///     .layer(RespondLayer::new(Http, stack));
+/// # let _ = app;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct CriticalityHeaderLayer {
+    at_most: Class,
+}
+
+impl CriticalityHeaderLayer {
+    /// Believes requests up to [`Critical`](Class::Critical): anyone can write a header, and what
+    /// everyone may claim means nothing.
+    pub const fn new() -> Self {
+        Self::at_most(Class::Critical)
+    }
+
+    /// Believes requests up to this class, and takes those that claim more, or say nothing, for no
+    /// more than this. [`CriticalPlus`](Class::CriticalPlus) is for servers that only one's own
+    /// services can reach, [`SheddablePlus`](Class::SheddablePlus) for a door that only batches use.
+    pub const fn at_most(class: Class) -> Self {
+        Self { at_most: class }
+    }
+
+    /// How much this request matters, in this context.
+    fn class(self, headers: &HeaderMap) -> Class {
+        let given = lesser(read(headers).unwrap_or_default(), self.at_most);
+        // A layer further out has had its say.
+        let outer = context::current().criticality;
+        outer.map_or(given, |outer| lesser(given, outer))
+    }
+}
+
+impl Default for CriticalityHeaderLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for CriticalityHeaderLayer {
+    type Service = CriticalityHeader<S>;
+
+    fn layer(&self, inner: S) -> CriticalityHeader<S> {
+        CriticalityHeader {
+            inner,
+            layer: *self,
+        }
+    }
+}
+
+/// A service whose requests say how much they matter: see [`CriticalityHeaderLayer`].
+#[derive(Clone, Debug)]
+pub struct CriticalityHeader<S> {
+    inner: S,
+    layer: CriticalityHeaderLayer,
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeader<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Scope<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, mut req: Request<B>) -> Self::Future {
+        let class = self.layer.class(req.headers());
+        req.extensions_mut().insert(class);
+        let context = context::current().of_criticality(class);
+        context.scope(context.enter(|| self.inner.call(req)))
+    }
+}
+
+/// Client side: tells the service how much a request matters.
+///
+/// That is what the [context](crate::context) says, in the [`CRITICALITY_HEADER`]. If the request
+/// has one already, the less important of the two: so neither a proxy that passes on the headers of
+/// strangers makes their requests more important than it took them for, nor is what was marked as
+/// sheddable on purpose made more. A request of which nothing is known stays as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CriticalityHeaderClientLayer;
+
+impl<S> Layer<S> for CriticalityHeaderClientLayer {
+    type Service = CriticalityHeaderClient<S>;
+
+    fn layer(&self, inner: S) -> CriticalityHeaderClient<S> {
+        CriticalityHeaderClient { inner }
+    }
+}
+
+/// A service that is told how much its requests matter: see [`CriticalityHeaderClientLayer`].
+#[derive(Clone, Debug)]
+pub struct CriticalityHeaderClient<S> {
+    inner: S,
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderClient<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, mut req: Request<B>) -> Self::Future {
+        if let Some(class) = context::current().criticality {
+            let headers = req.headers_mut();
+            let class = read(headers).map_or(class, |given| lesser(given, class));
+            let name = HeaderValue::from_static(class.as_str());
+            headers.insert(CRITICALITY_HEADER, name);
+        }
+        self.inner.call(req)
+    }
+}
+
+/// Prefers requests of higher criticality, for
+/// [`LoadShedBuilder::priority`](crate::load_shed::LoadShedBuilder::priority).
+///
+/// Of a request's criticality it knows, in this order:
+///
+/// 1. a [`Class`] in its extensions, from [`CriticalityHeaderLayer`] or from what has checked who is
+///    asking;
+/// 2. its [`CRITICALITY_HEADER`], up to [`Critical`](Class::Critical);
+/// 3. nothing: then it is [`Critical`](Class::Critical).
+///
+/// Within a class all requests are equal, or all users are:
+///
+/// ```
+/// use buttress::{LoadShed, http::{ByCriticality, ClientAddr}};
+///
+/// let fair = ByCriticality::new().per(ClientAddr::new());
+/// let shed = LoadShed::builder("orders").priority(fair).build()?;
+/// # Ok::<_, buttress::InvalidConfig>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByCriticality<K = Global> {
+    user: Option<K>,
+}
+
+impl ByCriticality {
+    /// All requests of a class are equal.
+    pub const fn new() -> Self {
+        Self { user: None }
+    }
+
+    /// All users of a class are equal: who asks for more than others is refused first. Users are
+    /// told apart by [`ClientAddr`](super::ClientAddr), [`HeaderKey`](super::HeaderKey), or a
+    /// closure `|req: &http::Request<_>| ...`.
+    pub const fn per<K>(self, user: K) -> ByCriticality<K> {
+        ByCriticality { user: Some(user) }
+    }
+}
+
+impl<B, K: Key<Request<B>>> Prioritize<Request<B>> for ByCriticality<K> {
+    fn priority(&self, req: &Request<B>) -> Priority {
+        let class = req.extensions().get().copied();
+        let priority = Priority::new(class.unwrap_or_else(|| {
+            let given = read(req.headers()).unwrap_or_default();
+            lesser(given, Class::Critical)
+        }));
+        match &self.user {
+            Some(key) => priority.of_user(User { key, req }),
+            None => priority,
+        }
+    }
+}
+
+/// Hashes as the key of this request does.
+struct User<'a, K, B> {
+    key: &'a K,
+    req: &'a Request<B>,
+}
+
+impl<B, K: Key<Request<B>>> Hash for User<'_, K, B> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.key.hash(self.req, hasher);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::HeaderKey;
+    use std::future::{Ready, ready};
+    use tower::service_fn;
+
+    fn request(lines: &[&str]) -> Request<()> {
+        let mut req = Request::new(());
+        for line in lines {
+            let value = HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            req.headers_mut().append(CRITICALITY_HEADER, value);
+        }
+        req
+    }
+
+    /// What a server with this bound takes the request for: in the context and in the extensions.
+    async fn taken(layer: CriticalityHeaderLayer, req: Request<()>) -> Class {
+        let mut service = layer.layer(service_fn(async |req: Request<()>| {
+            let given = context::current().criticality;
+            tokio::task::yield_now().await;
+            assert_eq!(context::current().criticality, given);
+            assert_eq!(req.extensions().get(), given.as_ref());
+            given.ok_or(())
+        }));
+        service.call(req).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_server_believes_what_can_be_read_up_to_its_bound() {
+        use Class::{Critical, CriticalPlus, Sheddable, SheddablePlus};
+        for (lines, class) in [
+            (&[][..], Critical),
+            (&["sheddable"], Sheddable),
+            (&["SHEDDABLE_PLUS"], SheddablePlus),
+            (&["critical"], Critical),
+            (&["critical-plus"], CriticalPlus),
+            (&["sheddable", "critical"], Sheddable),
+            (&["urgent"], Critical),
+            (&[" sheddable"], Critical),
+            (&[""], Critical),
+            (&["\u{ff}"], Critical),
+        ] {
+            for bound in Class::ALL {
+                let layer = CriticalityHeaderLayer::at_most(bound);
+                let expected = lesser(class, bound);
+                assert_eq!(taken(layer, request(lines)).await, expected, "{lines:?}");
+            }
+            let default = CriticalityHeaderLayer::default();
+            assert_eq!(
+                taken(default, request(lines)).await,
+                lesser(class, Critical)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_layer_further_in_makes_no_request_more_important() {
+        let inner = CriticalityHeaderLayer::at_most(Class::CriticalPlus);
+        let outer = context::current().of_criticality(Class::SheddablePlus);
+        let claims = taken(inner, request(&["critical-plus"]));
+        assert_eq!(outer.scope(claims).await, Class::SheddablePlus);
+        let less = taken(inner, request(&["sheddable"]));
+        assert_eq!(outer.scope(less).await, Class::Sheddable);
+    }
+
+    /// What a client sends: the header's lines.
+    fn sent(ambient: Option<Class>, req: Request<()>) -> Vec<HeaderValue> {
+        let mut client = CriticalityHeaderClientLayer.layer(service_fn(
+            |req: Request<()>| -> Ready<Result<Vec<HeaderValue>, ()>> {
+                let lines = req.headers().get_all(CRITICALITY_HEADER);
+                ready(Ok(lines.iter().cloned().collect()))
+            },
+        ));
+        let mut context = context::current();
+        context.criticality = ambient;
+        context.enter(|| client.call(req)).into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_client_sends_the_less_important_of_context_and_header() {
+        use Class::{Critical, CriticalPlus, Sheddable};
+        assert!(sent(None, request(&[])).is_empty());
+        assert_eq!(sent(None, request(&["whatever"])), ["whatever"]);
+        for class in Class::ALL {
+            assert_eq!(sent(Some(class), request(&[])), [class.as_str()]);
+        }
+        let more = request(&["critical-plus", "critical-plus"]);
+        assert_eq!(sent(Some(Sheddable), more), ["sheddable"]);
+        assert_eq!(
+            sent(Some(CriticalPlus), request(&["critical"])),
+            ["critical"]
+        );
+        assert_eq!(sent(Some(Critical), request(&["\u{ff}"])), ["critical"]);
+    }
+
+    #[test]
+    fn the_extension_counts_before_the_header_and_users_are_told_apart() {
+        let class = |req: &Request<()>| ByCriticality::new().priority(req).class();
+        assert_eq!(class(&request(&[])), Class::Critical);
+        assert_eq!(class(&request(&["critical-plus"])), Class::Critical);
+        assert_eq!(class(&request(&["sheddable"])), Class::Sheddable);
+        let mut checked = request(&["sheddable"]);
+        checked.extensions_mut().insert(Class::CriticalPlus);
+        assert_eq!(class(&checked), Class::CriticalPlus);
+
+        let fair = ByCriticality::new().per(HeaderKey(CRITICALITY_HEADER));
+        let of = |line| fair.priority(&request(&[line]));
+        assert_eq!(of("sheddable"), of("sheddable"));
+        assert_ne!(of("a"), of(""));
+        assert_eq!(of("a").class(), of("").class());
+        let equal = |line| ByCriticality::new().priority(&request(&[line]));
+        assert_eq!(equal("a"), equal(""));
+    }
+}
