@@ -1,6 +1,6 @@
 //! What still gets done under overload: goodput of whole systems, in virtual time.
 //!
-//! `cargo bench --bench overload [-- [--quick | --smoke] [--scenario NAME] [--stack NAME] [--seeds N]]`
+//! `cargo bench --bench overload [-- [--quick | --smoke] [--scenario NAME] [--stack NAME] [--seeds N] [--svg]]`
 //!
 //! 100 clients, whose users do not wait for each other, call through 10 relays one backend of 10
 //! workers. Its service times are lognormal (mean 10 ms, CV 1), each hop takes 0.5 ms, and refusing
@@ -12,6 +12,7 @@
 mod backend;
 mod clock;
 mod dice;
+mod gates;
 mod measure;
 mod net;
 mod peers;
@@ -20,8 +21,11 @@ mod report;
 mod scenario;
 mod simulate;
 mod stacks;
+mod svg;
 
+use backend::WORK;
 use measure::Row;
+use record::Second;
 use scenario::{Length, Scenario};
 use stacks::Stack;
 use std::{
@@ -41,27 +45,88 @@ struct Options {
     scenario: Option<String>,
     stack: Option<String>,
     seeds: Option<u64>,
+    svg: bool,
+}
+
+impl Options {
+    fn is_everything(&self) -> bool {
+        self.length == Length::Full && self.scenario.is_none() && self.stack.is_none()
+    }
+
+    fn wants(&self, scenario: &str, stack: &str) -> bool {
+        let same = |name: &String| name.eq_ignore_ascii_case(scenario);
+        self.scenario.as_ref().is_none_or(same)
+            && self
+                .stack
+                .as_ref()
+                .is_none_or(|wanted| match wanted.strip_suffix('*') {
+                    Some(beginning) => stack.starts_with(beginning),
+                    None => stack == wanted,
+                })
+    }
 }
 
 fn main() -> ExitCode {
     let options = match options() {
         Ok(options) => options,
         Err(problem) => {
-            eprintln!("{problem}; known are --quick, --smoke, --scenario, --stack and --seeds");
+            let known = "--quick, --smoke, --scenario, --stack, --seeds and --svg";
+            eprintln!("{problem}; known are {known}");
             return ExitCode::from(2);
         }
     };
     // As long as the process, so that threads and services need not share it by reference.
-    let scenarios: &'static [Scenario] = Vec::leak(scenario::scenarios(options.length));
-    let jobs = jobs(scenarios, &options);
-    let rows = run(&jobs);
-    print!("{}", report::table(&rows));
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench/overload.tsv");
-    if let Err(error) = report::write(&report::tsv(&rows), &file) {
-        eprintln!("cannot write {}: {error}", file.display());
-        return ExitCode::FAILURE;
+    let scenarios = |length| -> &'static [Scenario] { Vec::leak(scenario::scenarios(length)) };
+    let (scenarios, short) = (scenarios(options.length), scenarios(Length::Smoke));
+    let jobs = jobs(scenarios, short, &options);
+    let done = run(&jobs);
+    let rows: Vec<Row> = done.iter().flat_map(|done| done.rows()).collect();
+    let (gates, met) = gates::gates(&rows);
+    print!("{}\n{gates}", report::table(&rows));
+
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![(folder.join("target/bench/overload.tsv"), report::tsv(&rows))];
+    if options.svg || options.is_everything() {
+        files.push((folder.join("docs/overload.svg"), picture(short)));
     }
-    ExitCode::SUCCESS
+    for (file, text) in files {
+        if let Err(error) = report::write(&text, &file) {
+            eprintln!("cannot write {}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    // Few seeds or short phases prove nothing.
+    match met || !options.is_everything() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// The steps, for some stacks.
+fn picture(scenarios: &'static [Scenario]) -> String {
+    let Some(scenario) = scenarios.iter().find(|scenario| scenario.name == "S1") else {
+        return String::new();
+    };
+    let stacks = [
+        Stack::Full,
+        Stack::NaiveRetry,
+        Stack::NaiveBreakerCountsOverload,
+        Stack::TowerResilience,
+    ];
+    let jobs = stacks.map(|stack| Job {
+        scenario,
+        stack,
+        seed: 1,
+    });
+    let line = |(done, colour): (Done, &'static str)| svg::Line {
+        name: done.job.stack.name(),
+        colour,
+        seconds: done.seconds,
+    };
+    // What matters most is drawn last.
+    let mut lines: Vec<_> = run(&jobs).into_iter().zip(svg::COLOURS).map(line).collect();
+    lines.reverse();
+    svg::draw(scenario, scenario.workers as f64 / WORK, &lines)
 }
 
 fn options() -> Result<Options, String> {
@@ -70,6 +135,7 @@ fn options() -> Result<Options, String> {
         scenario: None,
         stack: None,
         seeds: None,
+        svg: false,
     };
     let mut args = env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -83,6 +149,7 @@ fn options() -> Result<Options, String> {
                 let seeds = value()?;
                 options.seeds = Some(seeds.parse().map_err(|_| format!("{seeds} is no number"))?);
             }
+            "--svg" => options.svg = true,
             // Cargo's own.
             "--bench" => {}
             other => return Err(format!("unknown argument {other}")),
@@ -98,38 +165,23 @@ struct Job {
     seed: u64,
 }
 
-fn jobs(scenarios: &'static [Scenario], options: &Options) -> Vec<Job> {
+/// The rivals collapse as soon in short phases as in long ones, and simulating a collapse is slow.
+fn jobs(scenarios: &'static [Scenario], short: &'static [Scenario], options: &Options) -> Vec<Job> {
     let mut jobs = Vec::new();
-    for scenario in scenarios {
-        if options
-            .scenario
-            .as_ref()
-            .is_some_and(|name| !name.eq_ignore_ascii_case(scenario.name))
-        {
-            continue;
-        }
+    for (scenario, short) in scenarios.iter().zip(short) {
         for stack in Stack::ALL {
-            // A name, or the beginning of names.
-            let name = stack.name();
-            let wanted = match &options.stack {
-                Some(wanted) => {
-                    name == *wanted
-                        || wanted
-                            .strip_suffix('*')
-                            .is_some_and(|begin| name.starts_with(begin))
-                }
-                None => true,
-            };
-            if !wanted {
+            if !options.wants(scenario.name, &stack.name()) {
                 continue;
             }
-            let default = match (options.length, stack.is_ours()) {
-                (Length::Full, true) => 20,
-                (Length::Quick, true) => 3,
-                (Length::Full, false) => 2,
-                _ => 1,
+            let usual = seeds(scenario.name, stack);
+            let asked_for = options.scenario.is_some() && options.stack.is_some();
+            let seeds = match (options.length, options.seeds) {
+                (_, Some(seeds)) if usual > 0 || asked_for => seeds,
+                (Length::Full, _) => usual,
+                (Length::Quick, _) => usual.min(3),
+                (Length::Smoke, _) => usual.min(1),
             };
-            let seeds = options.seeds.unwrap_or(default);
+            let scenario = if stack.is_ours() { scenario } else { short };
             jobs.extend((1..=seeds).map(|seed| Job {
                 scenario,
                 stack,
@@ -140,31 +192,59 @@ fn jobs(scenarios: &'static [Scenario], options: &Options) -> Vec<Job> {
     jobs
 }
 
+/// How often each is run: as often as is worth it, in the time that there is.
+fn seeds(scenario: &str, stack: Stack) -> u64 {
+    match (scenario, stack) {
+        ("S1" | "S2a" | "S2b" | "S3", Stack::Full | Stack::Server | Stack::Adaptive(1)) => 20,
+        ("S1" | "S3", Stack::Adaptive(_)) => 20,
+        ("S1" | "S2a" | "S2b" | "S3", _) if !stack.is_ours() => 2,
+        ("S4" | "S6", Stack::Full) => 10,
+        ("S4" | "S7" | "cv2" | "cv0.3" | "bimodal" | "c1", Stack::Adaptive(1)) => 10,
+        ("S7", Stack::Adaptive(_)) => 10,
+        ("c200", Stack::Adaptive(1)) => 5,
+        _ => 0,
+    }
+}
+
+struct Done {
+    job: Job,
+    seconds: Vec<Second>,
+}
+
+impl Done {
+    fn rows(&self) -> Vec<Row> {
+        let Job {
+            scenario,
+            stack,
+            seed,
+        } = self.job;
+        measure::rows(scenario, &stack.name(), seed, &self.seconds)
+    }
+}
+
 /// Two at a time.
-fn run(jobs: &[Job]) -> Vec<Row> {
+fn run(jobs: &[Job]) -> Vec<Done> {
     let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
+    let all = Mutex::new(Vec::new());
+    let begun = Instant::now();
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some(job) = jobs.get(next.fetch_add(1, Relaxed)) {
-                    let begun = Instant::now();
+                loop {
+                    let index = next.fetch_add(1, Relaxed);
+                    let Some(&job) = jobs.get(index) else { return };
                     let seconds = simulate::simulate(job.scenario, job.stack, job.seed);
-                    let rows = measure::rows(job.scenario, &job.stack.name(), job.seed, &seconds);
-                    eprintln!(
-                        "{} {} {}: {:.1} s",
-                        job.scenario.name,
-                        job.stack.name(),
-                        job.seed,
-                        begun.elapsed().as_secs_f64()
-                    );
-                    let index = jobs.iter().position(|other| std::ptr::eq(other, job));
-                    done.lock().expect("no panics").push((index, rows));
+                    let (name, stack, seed) = (job.scenario.name, job.stack.name(), job.seed);
+                    let (time, of) = (begun.elapsed().as_secs(), jobs.len());
+                    eprintln!("{time:>4} s, {} of {of}: {name} {stack} {seed}", index + 1);
+                    all.lock()
+                        .expect("no panics")
+                        .push((index, Done { job, seconds }));
                 }
             });
         }
     });
-    let mut done = done.into_inner().expect("no panics");
-    done.sort_by_key(|(index, _)| *index);
-    done.into_iter().flat_map(|(_, rows)| rows).collect()
+    let mut all = all.into_inner().expect("no panics");
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, done)| done).collect()
 }

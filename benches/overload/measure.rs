@@ -2,7 +2,7 @@
 
 use crate::{
     backend::WORK,
-    clock,
+    clock::{self, Steps},
     record::{Count, Second},
     scenario::{Phase, Scenario},
 };
@@ -16,19 +16,23 @@ pub(crate) struct Row {
     pub(crate) phase: &'static str,
     /// Requests served in time, as a share of what the backend can do.
     pub(crate) goodput: f64,
-    /// The same in the time that is left out of it, and as a share of what was offered.
-    pub(crate) early: f64,
+    /// The same as a share of what was offered.
     pub(crate) share: f64,
     /// Milliseconds; the median of all seconds' 99th percentiles.
     pub(crate) p99: f64,
+    /// The same of the requests that the backend admitted, from when they reached it.
+    pub(crate) admitted_p99: f64,
     /// The highest of the first seconds.
     pub(crate) early_p99: f64,
     /// What reaches the backend, and a relay, for each request.
     pub(crate) amplification: f64,
     pub(crate) relay_amplification: f64,
     pub(crate) recovery: Option<Recovery>,
-    /// Requests refused in front of the workers, in the whole phase.
+    /// Requests refused in front of the workers: while the phase settles, and then.
+    pub(crate) early_shed: u32,
     pub(crate) shed: u32,
+    /// The backend's limit, on average.
+    pub(crate) limit: f64,
     /// The share of those that matter most that was served.
     pub(crate) critical: f64,
 }
@@ -56,9 +60,6 @@ fn row(scenario: &Scenario, phase: &Phase, stack: &str, seed: u64, all: &[Second
     let sum = |seconds: &[Second], f: &dyn Fn(&Second) -> u32| -> f64 {
         seconds.iter().map(|second| f64::from(f(second))).sum()
     };
-    let goodput = |seconds: &[Second]| {
-        sum(seconds, &|s| s.served[0]) / (capacity * seconds.len().max(1) as f64)
-    };
     let per_request = |count: Count| {
         let arrived = sum(steady, &|s| s.counts[count as usize]);
         arrived / sum(steady, &|s| s.offered[0])
@@ -66,30 +67,32 @@ fn row(scenario: &Scenario, phase: &Phase, stack: &str, seed: u64, all: &[Second
     let served = |class: usize| {
         sum(steady, &|s| s.served[class]) / sum(steady, &|s| s.offered[class]).max(1.0)
     };
+    let shed = |seconds: &[Second]| seconds.iter().map(|s| s.counts[Count::Shed as usize]).sum();
+    let first = early.iter().take(6);
     Row {
         scenario: scenario.name,
         stack: stack.to_owned(),
         seed,
         phase: phase.name,
-        goodput: goodput(steady),
-        early: goodput(early),
+        goodput: sum(steady, &|s| s.served[0]) / (capacity * steady.len() as f64),
         share: served(0),
-        p99: median(steady.iter().filter_map(p99).collect()),
-        early_p99: early
-            .iter()
-            .take(6)
-            .filter_map(p99)
+        p99: median(steady.iter().filter_map(|s| p99(&s.latencies)).collect()),
+        admitted_p99: median(steady.iter().filter_map(|s| p99(&s.admitted)).collect()),
+        early_p99: first
+            .filter_map(|s| p99(&s.admitted))
             .fold(f64::NAN, f64::max),
         amplification: per_request(Count::Backend),
         relay_amplification: per_request(Count::Relay),
         recovery: phase.recovery.then(|| recovery(all)),
-        shed: all.iter().map(|s| s.counts[Count::Shed as usize]).sum(),
+        early_shed: shed(early),
+        shed: shed(steady),
+        limit: sum(steady, &|s| s.limit as u32) / steady.len() as f64,
         critical: served(1),
     }
 }
 
-fn p99(second: &Second) -> Option<f64> {
-    let mut latencies = second.latencies.clone();
+fn p99(latencies: &[Steps]) -> Option<f64> {
+    let mut latencies = latencies.to_vec();
     latencies.sort_unstable();
     let index = (latencies.len() * 99).div_ceil(100).checked_sub(1)?;
     Some(clock::seconds(latencies[index]) * 1e3)

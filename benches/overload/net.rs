@@ -43,11 +43,13 @@ impl From<Rejected> for Fault {
 }
 
 impl Fault {
-    /// What the caller sees of it: as `http::RespondLayer` puts it.
+    /// What the caller sees of it.
     pub(crate) fn outside(self) -> Self {
         match self {
             Self::Rejected(rejected) => match rejected.kind() {
                 Kind::TimedOut | Kind::DeadlineExceeded => Self::Failed,
+                // A coin was tossed. The next one may fall otherwise, at once.
+                Kind::Throttled => Self::Full(None),
                 _ => Self::Full(rejected.retry_after()),
             },
             other => other,
@@ -128,11 +130,15 @@ impl Wire {
         };
         let result = match weather {
             Weather::Fair => {
+                let at = clock::now();
                 let call = self.to.oneshot(req);
                 let result = match req.deadline {
                     Some(deadline) => Deadline::at(deadline).scope(call).await,
                     None => call.await,
                 };
+                if result.is_ok() && self.exposed {
+                    record::admitted(at);
+                }
                 result.map_err(Fault::outside)
             }
             Weather::Errors => Err(Fault::Failed),

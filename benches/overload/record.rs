@@ -23,10 +23,14 @@ pub(crate) struct Second {
     pub(crate) offered: [u32; 2],
     /// Those that were answered in time.
     pub(crate) served: [u32; 2],
-    /// How long they took.
+    /// How long they took, further attempts included.
     pub(crate) latencies: Vec<Steps>,
+    /// How long those took that the backend admitted, from when they reached it.
+    pub(crate) admitted: Vec<Steps>,
     /// See [`Count`].
     pub(crate) counts: [u32; 3],
+    /// The limit in front of the backend, at the end.
+    pub(crate) limit: usize,
 }
 
 thread_local!(static SECONDS: RefCell<Vec<Second>> = const { RefCell::new(Vec::new()) });
@@ -62,6 +66,16 @@ pub(crate) fn served(at: Steps, critical: bool) {
             second.latencies.push(took);
         });
     }
+}
+
+/// The backend has served a request that reached it at `at`.
+pub(crate) fn admitted(at: Steps) {
+    let took = clock::now() - at;
+    second(at, |second| second.admitted.push(took));
+}
+
+pub(crate) fn limit(limit: usize) {
+    second(clock::now(), |second| second.limit = limit);
 }
 
 pub(crate) fn take() -> Vec<Second> {

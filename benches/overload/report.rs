@@ -44,7 +44,7 @@ pub(crate) fn write(text: &str, path: &Path) -> io::Result<()> {
 /// All seeds of each phase in one line.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut out = format!(
-        "{:<8} {:<31} {:<9} {:>5}  {:>5} {:>13}  {:>6} {:>6}  {:>5} {:>5}  {:>8} {:>7} {:>5}\n",
+        "{:<8} {:<31} {:<9} {:>5}  {:>5} {:>13}  {:>6} {:>6} {:>6}  {:>5} {:>5}  {:>8} {:>7} {:>5} {:>5}\n",
         "scenario",
         "stack",
         "phase",
@@ -53,11 +53,13 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "(min..max)",
         "p99 ms",
         "max",
+        "admit",
         "relay",
         "amp",
         "recovery",
         "shed",
-        "crit"
+        "crit",
+        "limit"
     );
     let mut groups: Vec<Vec<&Row>> = Vec::new();
     let mut index = BTreeMap::new();
@@ -81,7 +83,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         };
         let _ = writeln!(
             out,
-            "{:<8} {:<31} {:<9} {:>5}  {:>5.3} {:>13}  {:>6.1} {:>6.1}  {:>5.2} {:>5.2}  {:>8} {:>7.0} {:>5.3}",
+            "{:<8} {:<31} {:<9} {:>5}  {:>5.3} {:>13}  {:>6.1} {:>6.1} {:>6.1}  {:>5.2} {:>5.2}  {:>8} {:>7.0} {:>5.3} {:>5.1}",
             first.scenario,
             first.stack,
             first.phase,
@@ -90,11 +92,13 @@ pub(crate) fn table(rows: &[Row]) -> String {
             format!("{:.3}..{:.3}", goodput.min, goodput.max),
             p99.mean,
             p99.max,
+            all(|row| row.admitted_p99).mean,
             all(|row| row.relay_amplification).mean,
             all(|row| row.amplification).mean,
             recovery,
             all(|row| f64::from(row.shed)).mean,
             all(|row| row.critical).mean,
+            all(|row| row.limit).mean,
         );
     }
     out

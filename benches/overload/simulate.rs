@@ -21,9 +21,15 @@ pub(crate) fn simulate(scenario: &'static Scenario, stack: Stack, seed: u64) -> 
     let length = clock::steps(f64::from(seconds) + PATIENCE);
     clock::run(length, || {
         let backend = Backend::new(scenario.workers, scenario.times);
-        let clients = stack.build(&backend, scenario.workers, seed);
+        let system = stack.build(&backend, scenario.workers, scenario.classes, seed);
         let capacity = scenario.workers as f64 / WORK;
-        tokio::spawn(play(scenario, backend, clients, capacity));
+        tokio::spawn(play(scenario, backend, system.clients, capacity));
+        tokio::spawn(async move {
+            loop {
+                record::limit((system.limit)());
+                clock::delay(clock::SECOND).await;
+            }
+        });
     });
     record::take()
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 use buttress::{
     CircuitBreaker, LoadShed, Outcome, Retry, Throttle, Timeout,
-    load_shed::limit::Adaptive,
+    load_shed::{Class, LoadShedBuilder, Prioritize, limit::Adaptive},
     retry::{Backoff, Budget},
     timeout::DeadlineLayer,
 };
@@ -18,15 +18,19 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
-use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
+use tower::{Layer, Service, ServiceBuilder, util::BoxCloneSyncService};
 
 pub(crate) const CLIENTS: usize = 100;
 const RELAYS: usize = 10;
 const ATTEMPT: Duration = Duration::from_millis(500);
 const CALL: Duration = Duration::from_secs(2);
+/// What a refusal by the backend says about when to come back: when you like. A request that is
+/// refused now has the same chance a moment later, and the retries' budget protects the backend;
+/// longer waits would only show in the users' 99th percentile.
+const COME_BACK: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stack {
@@ -80,44 +84,60 @@ impl Stack {
         matches!(self, Self::Full | Self::Server | Self::Adaptive(_))
     }
 
-    /// Builds the system, and hands out what its users call.
-    pub(crate) fn build(self, backend: &Backend, workers: usize, seed: u64) -> Vec<Remote> {
+    /// Builds the system. With `classes`, requests that matter less are to be refused first.
+    pub(crate) fn build(
+        self,
+        backend: &Backend,
+        workers: usize,
+        classes: bool,
+        seed: u64,
+    ) -> System {
+        let (server, limit) = self.backend(backend, workers, classes, seed);
         let wire = Wire {
-            to: self.backend(backend, workers),
+            to: server,
             counts: Count::Backend,
             exposed: true,
             deadlines: self.is_ours(),
-            // A backend without any layers must not keep what nobody waits for; its queue does.
-            notices: match self {
-                Self::NaiveRetry | Self::NaiveBreaker => true,
-                Self::Adaptive(_) => true,
-                _ => false,
-            },
+            // The adaptive limit has the harder case: a caller that gives up frees its permit,
+            // and the workers work on. Without any layers there is nothing that could notice, but
+            // the memory of who waited would fill the machine's.
+            notices: matches!(
+                self,
+                Self::Adaptive(_) | Self::NaiveRetry | Self::NaiveBreaker
+            ),
         };
         let relay = |i| Wire {
-            to: self.caller(Tier::Relay, wire.clone(), seed * 1_000 + i),
+            to: self.caller(Tier::Relay, wire.clone(), classes, seed * 1_000 + i),
             counts: Count::Relay,
             exposed: false,
             deadlines: self.is_ours(),
             notices: false,
         };
         let relays = AnyOf((0..RELAYS as u64).map(relay).collect());
-        let client = |i| self.caller(Tier::Client, relays.clone(), seed * 1_000 + 500 + i);
-        (0..CLIENTS as u64).map(client).collect()
+        let client = |i| {
+            self.caller(
+                Tier::Client,
+                relays.clone(),
+                classes,
+                seed * 1_000 + 500 + i,
+            )
+        };
+        System {
+            clients: (0..CLIENTS as u64).map(client).collect(),
+            limit,
+        }
     }
 
-    fn backend(self, backend: &Backend, workers: usize) -> Remote {
-        let door = {
-            let backend = backend.clone();
-            move |fault| {
-                if let Fault::Rejected(_) = fault {
-                    backend.refused();
-                    record::count(Count::Shed);
-                }
-                fault
-            }
-        };
-        let shed = LoadShed::builder("backend");
+    fn backend(
+        self,
+        backend: &Backend,
+        workers: usize,
+        classes: bool,
+        seed: u64,
+    ) -> (Remote, Box<dyn Fn() -> usize + Send>) {
+        let shed = LoadShed::builder("backend")
+            .seed(seed)
+            .retry_after(COME_BACK);
         let shed = match self {
             Self::Full | Self::Server | Self::NaiveNoBudget | Self::NaiveBreakerCountsOverload => {
                 shed.fixed(workers)
@@ -126,22 +146,20 @@ impl Stack {
                 shed.limit(Adaptive::default().starting_at(initial).expect("valid"))
             }
             Self::NaiveRetry | Self::NaiveBreaker => {
-                return BoxCloneSyncService::new(backend.clone());
+                return (BoxCloneSyncService::new(backend.clone()), Box::new(|| 0));
             }
             Self::TowerResilience | Self::TowerResilienceTuned => {
-                return peers::backend(backend, workers, self == Self::TowerResilienceTuned);
+                let tuned = self == Self::TowerResilienceTuned;
+                return (peers::backend(backend, workers, tuned), Box::new(|| 0));
             }
         };
-        let shed = shed.build().expect("valid").queued();
-        BoxCloneSyncService::new(
-            ServiceBuilder::new()
-                .map_err(door)
-                .layer(shed.layer().classify(classify))
-                .service(backend.clone()),
-        )
+        match classes {
+            false => shedding(backend, shed),
+            true => shedding(backend, shed.priority(class)),
+        }
     }
 
-    fn caller<S>(self, tier: Tier, target: S, seed: u64) -> Remote
+    fn caller<S>(self, tier: Tier, target: S, classes: bool, seed: u64) -> Remote
     where
         S: Service<Request, Response = (), Error = Fault, Future: Send> + Clone,
         S: Send + Sync + 'static,
@@ -163,13 +181,18 @@ impl Stack {
         let stack = ServiceBuilder::new();
         match self {
             Self::Full | Self::Adaptive(_) => {
-                let throttle = Throttle::builder("throttle")
-                    .seed(seed)
-                    .build()
-                    .expect("valid");
+                // One for each class, or the refusals of one would hold back the other.
+                let throttle = |class: u64| {
+                    let throttle = Throttle::builder("throttle").seed(2 * seed + class);
+                    throttle.build().expect("valid").layer().classify(classify)
+                };
+                let target = ByClass {
+                    critical: throttle(u64::from(classes)).layer(timeout.layer(target.clone())),
+                    other: throttle(0).layer(timeout.layer(target)),
+                    classes,
+                };
                 let stack = stack.layer(deadline).layer(retry(Budget::new()));
-                let stack = stack.layer(throttle.layer().classify(classify));
-                BoxCloneSyncService::new(stack.layer(timeout).service(target))
+                BoxCloneSyncService::new(stack.service(target))
             }
             Self::Server => {
                 let stack = stack.layer(deadline).layer(retry(Budget::new()));
@@ -192,6 +215,76 @@ impl Stack {
             }
             Self::TowerResilience => peers::caller(target, tier, false),
             Self::TowerResilienceTuned => peers::caller(target, tier, true),
+        }
+    }
+}
+
+/// The backend behind this.
+fn shedding<P>(
+    backend: &Backend,
+    shed: LoadShedBuilder<P>,
+) -> (Remote, Box<dyn Fn() -> usize + Send>)
+where
+    P: Prioritize<Request> + Send + Sync + 'static,
+{
+    let door = {
+        let backend = backend.clone();
+        move |fault| {
+            if let Fault::Rejected(_) = fault {
+                backend.refused();
+                record::count(Count::Shed);
+            }
+            fault
+        }
+    };
+    let shed = shed.build().expect("valid");
+    let server = ServiceBuilder::new()
+        .map_err(door)
+        .layer(shed.queued().layer().classify(classify))
+        .service(backend.clone());
+    (
+        BoxCloneSyncService::new(server),
+        Box::new(move || shed.snapshot().limit),
+    )
+}
+
+fn class(req: &Request) -> Class {
+    match req.critical {
+        true => Class::Critical,
+        false => Class::Sheddable,
+    }
+}
+
+/// What users call, and what the backend's limit is now.
+pub(crate) struct System {
+    pub(crate) clients: Vec<Remote>,
+    pub(crate) limit: Box<dyn Fn() -> usize + Send>,
+}
+
+/// The same service twice, each with state of its own.
+#[derive(Clone)]
+struct ByClass<S> {
+    critical: S,
+    other: S,
+    classes: bool,
+}
+
+impl<S: Service<Request>> Service<Request> for ByClass<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        match ready!(self.critical.poll_ready(cx)) {
+            Ok(()) => self.other.poll_ready(cx),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn call(&mut self, req: Request) -> S::Future {
+        match self.classes && req.critical {
+            true => self.critical.call(req),
+            false => self.other.call(req),
         }
     }
 }
