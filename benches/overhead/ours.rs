@@ -1,7 +1,10 @@
 //! This crate's layers.
 
 use crate::row::{Bare, Error, KEYS, Row};
-use buttress::{CircuitBreaker, GuardLayer, InvalidConfig, Kind, RateLimiter, Retry, Timeout};
+use buttress::{
+    CircuitBreaker, GuardLayer, InvalidConfig, Kind, LoadShed, RateLimiter, Retry, Throttle,
+    Timeout,
+};
 use std::time::Duration;
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -37,7 +40,8 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
         .service(Bare);
     let breaking = breaker.layer().layer(Bare);
     let opened = open.layer().layer(Bare);
-    Ok(vec![
+    let mut rows = overload()?;
+    rows.extend([
         Row::service("buttress.circuit_breaker", breaking, Result::is_ok),
         Row::service("buttress.circuit_breaker.open", opened, |result| {
             refused(result, Kind::CircuitOpen)
@@ -62,7 +66,47 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
         Row::service("buttress.retry", retry.layer().layer(Bare), Result::is_ok),
         Row::service("buttress.stack", stack.clone(), Result::is_ok),
         Row::cloned("buttress.stack.cloned", stack, Result::is_ok),
+    ]);
+    Ok(rows)
+}
+
+fn overload() -> Result<Vec<Row>, InvalidConfig> {
+    // With capacity to spare, as most of the time.
+    let fixed = LoadShed::builder("fixed").fixed(1_000).build()?;
+    let adaptive = LoadShed::new("adaptive");
+    let full = LoadShed::builder("full").fixed(1).build()?;
+    let throttle = Throttle::new("throttle");
+    Ok(vec![
+        Row::service(
+            "buttress.load_shed",
+            fixed.layer().layer(Bare),
+            Result::is_ok,
+        ),
+        Row::service(
+            "buttress.load_shed.queued",
+            fixed.queued().layer().layer(Bare),
+            Result::is_ok,
+        ),
+        Row::service(
+            "buttress.load_shed.adaptive",
+            adaptive.layer().layer(Bare),
+            Result::is_ok,
+        ),
+        Row::service("buttress.load_shed.denied", occupied(&full), |result| {
+            refused(result, Kind::Overloaded)
+        }),
+        Row::service(
+            "buttress.throttle",
+            throttle.layer().layer(Bare),
+            Result::is_ok,
+        ),
     ])
+}
+
+/// A service behind this load shed, whose only permit never comes back.
+fn occupied(full: &LoadShed) -> impl Service<u64, Response = u64, Error = Error> + Clone + use<> {
+    std::mem::forget(full.layer().layer(Bare).call(0));
+    full.layer().layer(Bare)
 }
 
 fn refused(result: &Result<u64, Error>, kind: Kind) -> bool {

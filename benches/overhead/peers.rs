@@ -24,6 +24,7 @@ use tower_governor::{
     GovernorLayer, governor::GovernorConfigBuilder, key_extractor::GlobalKeyExtractor,
 };
 use tower_resilience::{
+    bulkhead::BulkheadLayer,
     circuitbreaker::CircuitBreakerLayer,
     ratelimiter::{RateLimiterLayer, WindowType},
     retry::RetryLayer,
@@ -166,12 +167,17 @@ fn tower_resilience_rows() -> Vec<Row> {
         .layer(timeout.clone())
         .service(Bare);
     let retry = RetryLayer::builder().max_attempts(3).build();
+    let bulkhead = BulkheadLayer::builder()
+        .max_concurrent_calls(1_000)
+        .reject_when_full();
+    let bulkhead = bulkhead.build().expect("a valid bulkhead");
     let name = [
         "tower_resilience.circuit_breaker",
         "tower_resilience.rate_limiter",
         "tower_resilience.retry",
         "tower_resilience.time_limiter",
         "tower_resilience.stack",
+        "tower_resilience.bulkhead",
     ];
     vec![
         Row::service(name[0], breaker.layer(Bare), Result::is_ok),
@@ -179,5 +185,6 @@ fn tower_resilience_rows() -> Vec<Row> {
         Row::service(name[2], retry.layer(Bare), Result::is_ok),
         Row::service(name[3], timeout.layer(Bare), Result::is_ok),
         Row::service(name[4], stack, Result::is_ok),
+        Row::service(name[5], bulkhead.layer(Bare), Result::is_ok),
     ]
 }

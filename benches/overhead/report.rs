@@ -13,7 +13,7 @@ enum Limit {
 use Limit::{Clocks, Of};
 
 /// Row, and its limits with one thread and with two.
-const TARGETS: [(&str, [Limit; 2]); 8] = [
+const TARGETS: [(&str, [Limit; 2]); 12] = [
     (
         "buttress.circuit_breaker",
         [Clocks(3.2), Clocks(3.2 * 1.25)],
@@ -39,6 +39,19 @@ const TARGETS: [(&str, [Limit; 2]); 8] = [
     (
         "buttress.stack.cloned",
         [Of(1.25, "buttress.stack"), Of(1.25, "buttress.stack")],
+    ),
+    ("buttress.load_shed", [Clocks(2.4), Clocks(2.4 * 1.25)]),
+    (
+        "buttress.load_shed.queued",
+        [Clocks(2.4), Clocks(2.4 * 1.25)],
+    ),
+    (
+        "buttress.load_shed.adaptive",
+        [Clocks(3.5), Clocks(3.5 * 1.3)],
+    ),
+    (
+        "buttress.load_shed.denied",
+        [Clocks(1.2), Clocks(1.2 * 1.3)],
     ),
 ];
 
