@@ -6,7 +6,7 @@
 //!
 //! | kind | question | policies |
 //! |---|---|---|
-//! | guard | may this call start, and what does its end teach? | [`circuit_breaker`], [`rate_limit`] |
+//! | guard | may this call start, and what does its end teach? | [`circuit_breaker`], [`rate_limit`], [`load_shed`], [`throttle`] |
 //! | attempt | how long, how often? | [`timeout`] and deadline, [`retry`] |
 //!
 //! [`http`] and [`grpc`] are where they meet the outside: what a rejection looks like, what a
