@@ -162,7 +162,7 @@ impl Gates<'_> {
     fn naive(&mut self) {
         for (stack, phase) in [
             ("naive.retry", "2x"),
-            ("naive.breaker", "2x"),
+            ("naive.breaker", "10x"),
             ("naive.no_budget", "10x"),
             ("naive.breaker_counts_overload", "10x"),
             ("tower_resilience", "2x"),

@@ -8,6 +8,8 @@
 //! between them are real services made of real layers; only time is virtual, and repeatable by seed.
 #![allow(missing_docs)]
 #![allow(clippy::expect_used)]
+// It tells how long it has been running.
+#![allow(clippy::disallowed_methods)]
 
 mod backend;
 mod clock;
@@ -139,7 +141,7 @@ fn options() -> Result<Options, String> {
     };
     let mut args = env::args().skip(1);
     while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         match &*arg {
             "--quick" => options.length = Length::Quick,
             "--smoke" => options.length = Length::Smoke,

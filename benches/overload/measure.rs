@@ -16,8 +16,6 @@ pub(crate) struct Row {
     pub(crate) phase: &'static str,
     /// Requests served in time, as a share of what the backend can do.
     pub(crate) goodput: f64,
-    /// The same as a share of what was offered.
-    pub(crate) share: f64,
     /// Milliseconds; the median of all seconds' 99th percentiles.
     pub(crate) p99: f64,
     /// The same of the requests that the backend admitted, from when they reached it.
@@ -64,9 +62,7 @@ fn row(scenario: &Scenario, phase: &Phase, stack: &str, seed: u64, all: &[Second
         let arrived = sum(steady, &|s| s.counts[count as usize]);
         arrived / sum(steady, &|s| s.offered[0])
     };
-    let served = |class: usize| {
-        sum(steady, &|s| s.served[class]) / sum(steady, &|s| s.offered[class]).max(1.0)
-    };
+    let critical = |f: fn(&Second) -> u32| sum(steady, &f);
     let shed = |seconds: &[Second]| seconds.iter().map(|s| s.counts[Count::Shed as usize]).sum();
     let first = early.iter().take(6);
     Row {
@@ -75,7 +71,6 @@ fn row(scenario: &Scenario, phase: &Phase, stack: &str, seed: u64, all: &[Second
         seed,
         phase: phase.name,
         goodput: sum(steady, &|s| s.served[0]) / (capacity * steady.len() as f64),
-        share: served(0),
         p99: median(steady.iter().filter_map(|s| p99(&s.latencies)).collect()),
         admitted_p99: median(steady.iter().filter_map(|s| p99(&s.admitted)).collect()),
         early_p99: first
@@ -87,7 +82,7 @@ fn row(scenario: &Scenario, phase: &Phase, stack: &str, seed: u64, all: &[Second
         early_shed: shed(early),
         shed: shed(steady),
         limit: sum(steady, &|s| s.limit as u32) / steady.len() as f64,
-        critical: served(1),
+        critical: critical(|s| s.served[1]) / critical(|s| s.offered[1]),
     }
 }
 

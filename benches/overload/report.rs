@@ -3,6 +3,8 @@
 use crate::measure::{Recovery, Row};
 use std::{collections::BTreeMap, fmt::Write, fs, io, path::Path};
 
+/// Goodput is a share of what the backend can do; but in the rows `.critical` of S6, the share of
+/// the critical requests that were served.
 pub(crate) fn tsv(rows: &[Row]) -> String {
     let mut out =
         "scenario\tstack\tseed\tphase\tgoodput\tp99_ms\tamplification\trecovery_s\n".to_owned();
@@ -30,6 +32,13 @@ pub(crate) fn tsv(rows: &[Row]) -> String {
             out,
             "{scenario}\t{stack}\t{seed}\t{phase}\t{goodput:.4}\t{p99}\t{amplification:.3}\t{recovery}"
         );
+        if *scenario == "S6" {
+            let served = row.critical;
+            let _ = writeln!(
+                out,
+                "{scenario}\t{stack}\t{seed}\t{phase}.critical\t{served:.4}\t-\t-\t-"
+            );
+        }
     }
     out
 }
