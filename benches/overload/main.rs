@@ -109,25 +109,25 @@ fn picture(scenarios: &'static [Scenario]) -> String {
     let Some(scenario) = scenarios.iter().find(|scenario| scenario.name == "S1") else {
         return String::new();
     };
-    let stacks = [
-        Stack::Full,
-        Stack::NaiveRetry,
-        Stack::NaiveBreakerCountsOverload,
-        Stack::TowerResilience,
+    let shown = [
+        (Stack::Full, "this crate"),
+        (
+            Stack::NaiveBreakerCountsOverload,
+            "breaker that counts refusals",
+        ),
+        (Stack::NaiveRetry, "retries with jitter"),
+        (Stack::TowerResilience, "tower-resilience"),
     ];
-    let jobs = stacks.map(|stack| Job {
+    let jobs = shown.map(|(stack, _)| Job {
         scenario,
         stack,
         seed: 1,
     });
-    let line = |(done, colour): (Done, &'static str)| svg::Line {
-        name: done.job.stack.name(),
-        colour,
-        seconds: done.seconds,
-    };
-    // What matters most is drawn last.
-    let mut lines: Vec<_> = run(&jobs).into_iter().zip(svg::COLOURS).map(line).collect();
-    lines.reverse();
+    let lines: Vec<_> = run(&jobs)
+        .into_iter()
+        .zip(shown)
+        .map(|(done, (_, name))| (name, done.seconds))
+        .collect();
     svg::draw(scenario, scenario.workers as f64 / WORK, &lines)
 }
 

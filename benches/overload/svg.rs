@@ -12,17 +12,19 @@ const BOTTOM: f64 = 40.0;
 /// Of the vertical axis, as a multiple of the capacity.
 const MOST: f64 = 1.2;
 
-/// One line: its name, its colour, and what was served in each second.
-pub(crate) struct Line {
-    pub(crate) name: String,
-    pub(crate) colour: &'static str,
-    pub(crate) seconds: Vec<Second>,
-}
+/// Colour and dashes of each line. Readable on white and on black, told apart by most people, and
+/// where two lie on each other both are seen.
+const STYLES: [(&str, &str); 4] = [
+    ("#0a9396", "none"),
+    ("#b8860b", "none"),
+    ("#d1495b", "6 6"),
+    ("#8e6bbf", "none"),
+];
 
-/// Readable on white and on black, with colours that most people can tell apart.
-pub(crate) const COLOURS: [&str; 5] = ["#0a9396", "#d1495b", "#b8860b", "#8e6bbf", "#5b8db8"];
+/// Names, and what was served in each second; the most important first.
+type Lines = [(&'static str, Vec<Second>)];
 
-pub(crate) fn draw(scenario: &Scenario, capacity: f64, lines: &[Line]) -> String {
+pub(crate) fn draw(scenario: &Scenario, capacity: f64, lines: &Lines) -> String {
     let length: u32 = scenario.phases.iter().map(|phase| phase.seconds).sum();
     let x = |second: f64| LEFT + second / f64::from(length) * (WIDTH - LEFT - RIGHT);
     let y = |share: f64| TOP + (1.0 - share.min(MOST) / MOST) * (HEIGHT - TOP - BOTTOM);
@@ -67,23 +69,29 @@ pub(crate) fn draw(scenario: &Scenario, capacity: f64, lines: &[Line]) -> String
         "<text x=\"{LEFT}\" y=\"16\">Requests served in time, in each second, as a share of what the \
          service can do</text>"
     );
-    let mut legend = LEFT;
-    for line in lines {
+    let (mut legend, mut drawn) = (LEFT, Vec::new());
+    for ((name, seconds), (colour, dashes)) in lines.iter().zip(STYLES) {
         let mut points = String::new();
-        for (second, record) in line.seconds.iter().enumerate().take(length as usize) {
+        for (second, record) in seconds.iter().enumerate().take(length as usize) {
             let share = f64::from(record.served[0]) / capacity;
             let _ = write!(points, "{:.1},{:.1} ", x(second as f64 + 0.5), y(share));
         }
-        let Line { name, colour, .. } = line;
+        let style = format!("stroke=\"{colour}\" stroke-dasharray=\"{dashes}\"");
+        drawn.push(format!(
+            "<polyline class=\"line\" {style} points=\"{}\"/>",
+            points.trim_end()
+        ));
         let _ = writeln!(
             out,
-            "<polyline class=\"line\" stroke=\"{colour}\" points=\"{}\"/>\
-             <rect x=\"{legend:.1}\" y=\"29\" width=\"14\" height=\"4\" fill=\"{colour}\"/>\
+            "<path class=\"line\" {style} d=\"M{legend:.1} 32h22\"/>\
              <text x=\"{:.1}\" y=\"36\">{name}</text>",
-            points.trim_end(),
-            legend + 20.0
+            legend + 28.0
         );
-        legend += 36.0 + 7.0 * name.len() as f64;
+        legend += 48.0 + 6.5 * name.len() as f64;
+    }
+    // What matters most comes last, over the others.
+    for line in drawn.iter().rev() {
+        let _ = writeln!(out, "{line}");
     }
     out.push_str("</svg>\n");
     out
