@@ -3,11 +3,15 @@ use crate::{
     inner::{Inner, get},
     subject::{Entry, Subject},
 };
+use std::time::Duration;
+use tokio::time::timeout;
 use tokio_test::task::spawn;
 use tower::{Service, ServiceExt};
 
 /// More than any layer here has permits of.
 const MANY: u64 = 70;
+/// Longer than any layer here makes a call wait.
+const LONG: Duration = Duration::from_secs(10_000);
 
 pub(crate) fn before_the_first_poll<L: Subject>(entry: Entry<L>) {
     paused(async {
@@ -81,6 +85,7 @@ pub(crate) fn while_waiting<L: Subject>(entry: Entry<L>) {
         }
         (full.free)();
         // Whoever left the queue is not in the way of the next one.
-        still_works(&full.layer, &inner).await;
+        let works = still_works(&full.layer, &inner);
+        timeout(LONG, works).await.expect("a turn");
     });
 }
