@@ -61,9 +61,17 @@ mod criticality;
 mod deadline;
 #[cfg(feature = "rate-limit")]
 mod fields;
-#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "circuit-breaker",
+    feature = "load-shed",
+    feature = "rate-limit"
+))]
 mod keys;
-#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "circuit-breaker",
+    feature = "load-shed",
+    feature = "rate-limit"
+))]
 mod proxies;
 #[cfg(feature = "retry")]
 mod replay;
@@ -88,9 +96,17 @@ pub use deadline::{
 };
 #[cfg(feature = "rate-limit")]
 pub use fields::{QuotaFields, QuotaFieldsFuture, QuotaFieldsLayer};
-#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "circuit-breaker",
+    feature = "load-shed",
+    feature = "rate-limit"
+))]
 pub use keys::{ClientAddr, HeaderKey, PathKey, PeerAddr};
-#[cfg(any(feature = "circuit-breaker", feature = "load-shed", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "circuit-breaker",
+    feature = "load-shed",
+    feature = "rate-limit"
+))]
 pub use proxies::TrustedProxies;
 #[cfg(feature = "retry")]
 pub use replay::{Kept, ReplayBody};
