@@ -48,8 +48,6 @@ impl Fault {
         match self {
             Self::Rejected(rejected) => match rejected.kind() {
                 Kind::TimedOut | Kind::DeadlineExceeded => Self::Failed,
-                // A coin was tossed. The next one may fall otherwise, at once.
-                Kind::Throttled => Self::Full(None),
                 _ => Self::Full(rejected.retry_after()),
             },
             other => other,

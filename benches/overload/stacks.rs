@@ -27,10 +27,6 @@ pub(crate) const CLIENTS: usize = 100;
 const RELAYS: usize = 10;
 const ATTEMPT: Duration = Duration::from_millis(500);
 const CALL: Duration = Duration::from_secs(2);
-/// What a refusal by the backend says about when to come back: when you like. A request that is
-/// refused now has the same chance a moment later, and the retries' budget protects the backend;
-/// longer waits would only show in the users' 99th percentile.
-const COME_BACK: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stack {
@@ -135,9 +131,7 @@ impl Stack {
         classes: bool,
         seed: u64,
     ) -> (Remote, Box<dyn Fn() -> usize + Send>) {
-        let shed = LoadShed::builder("backend")
-            .seed(seed)
-            .retry_after(COME_BACK);
+        let shed = LoadShed::builder("backend").seed(seed);
         let shed = match self {
             Self::Full | Self::Server | Self::NaiveNoBudget | Self::NaiveBreakerCountsOverload => {
                 shed.fixed(workers)

@@ -212,9 +212,8 @@ impl<Req> Guard<Req> for Throttle {
     fn admit(&self, _: &Req, now: &Now) -> Admission<(), Never> {
         let core = &*self.0;
         if core.pressure.load(Relaxed) != 0 && core.refuses(now.get()) {
-            // By then, everything that it is held back for has left the window.
-            let rejected = Rejected::new(Kind::Throttled, core.name);
-            return Admission::Refused(rejected.with_retry_after(core.terms.window));
+            // With no time to come back: a coin was tossed, and the next one may fall otherwise.
+            return Admission::Refused(Rejected::new(Kind::Throttled, core.name));
         }
         Admission::Admitted(())
     }

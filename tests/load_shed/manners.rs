@@ -24,7 +24,7 @@ async fn the_call_beyond_the_limit_is_rejected_at_once_and_says_by_whom_and_unti
         (rejected.kind(), rejected.policy()),
         (Kind::Overloaded, "api")
     );
-    assert_eq!(rejected.retry_after(), Some(Duration::from_millis(100)));
+    assert_eq!(rejected.retry_after(), Some(Duration::from_millis(1)));
     assert!(!rejected.reached_service());
     assert_eq!(inner.running(), [0, 1]);
     inner.end();
