@@ -16,9 +16,9 @@ const KEYS: u64 = 1_000_000;
 fn a_million_keys_stay_within_what_the_docs_say_and_known_keys_allocate_nothing() {
     let gcra = Algorithm::Gcra { burst: 5 };
     for (name, quota, algorithm, most) in [
-        ("gcra", 5, gcra, 32),
-        ("log of 16", 16, Algorithm::SlidingWindow, 160),
-        ("counters", 100, Algorithm::SlidingWindow, 160),
+        ("gcra", 5, gcra, 28),
+        ("log of 15", 15, Algorithm::SlidingWindow, 134),
+        ("counters", 100, Algorithm::SlidingWindow, 134),
     ] {
         let builder = RateLimiter::builder("memory", quota, Duration::from_secs(60));
         let builder = builder.algorithm(algorithm).keyed(|key: &u128| *key);

@@ -47,7 +47,7 @@ pub struct RateLimiterBuilder<K = Global, C = One> {
 }
 
 pub(super) const POLICY: &str = "rate limiter";
-/// At 155 bytes a key 155 MB, if an attacker brings a million keys: bounded, and far above the
+/// At 110 bytes a key 110 MB, if an attacker brings a million keys: bounded, and far above the
 /// number of clients that most services see in a window.
 const MAX_KEYS: usize = 1_000_000;
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
@@ -107,7 +107,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
         self
     }
 
-    /// How many keys are kept at most. By default 1,000,000: about 155 MB when all are there.
+    /// How many keys are kept at most. By default 1,000,000: about 110 MB when all are there.
     ///
     /// While a key has been admitted within the last window it is never evicted. If all that are
     /// kept are such, further keys share a quota (one per shard of the table), so that a flood of
@@ -145,8 +145,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
 
         let (state, lines) = match (self.keyed, self.algorithm) {
             (true, algorithm) => {
-                let cells = keyed::Cells::new(algorithm, quota, window);
-                let keyed = keyed::Keyed::new(cells, max_keys);
+                let keyed = keyed::Keyed::new(algorithm, quota, window, max_keys);
                 (State::Keyed(keyed), Lines::new(16))
             }
             (false, Algorithm::SlidingWindow) => {

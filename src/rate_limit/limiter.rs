@@ -192,7 +192,7 @@ impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
             return Admission::Admitted(Taken { key, at: 0, cost });
         }
         let now = now.get();
-        let taken = if inner.lines.of(key).is_empty() {
+        let taken = if inner.lines.is_empty(key) {
             inner.take(key, cost, now)
         } else {
             inner.take_behind(key, cost, now)

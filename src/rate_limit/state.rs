@@ -66,7 +66,7 @@ impl<K, C> Inner<K, C> {
     /// The same for a call that will not wait, and does not overtake those that do.
     #[cold]
     pub(super) fn take_behind(&self, key: u64, cost: u32, now: Time) -> Result<u64, Option<u64>> {
-        let lines = self.lines.of(key).lock();
+        let lines = self.lines.lock(key);
         match lines.line(key) {
             Some(line) => Err(line.forecast(self.supply(key, now), cost)),
             None => self.take(key, cost, now),
@@ -84,9 +84,8 @@ impl<K, C> Inner<K, C> {
 
     /// Something may have become free.
     pub(super) fn wake(&self, key: u64) {
-        let line = self.lines.of(key);
-        if !line.is_empty() {
-            line.wake(key);
+        if !self.lines.is_empty(key) {
+            self.lines.wake(key);
         }
     }
 

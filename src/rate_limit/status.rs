@@ -29,7 +29,10 @@ pub struct Snapshot {
     /// The cost that one window admits.
     pub quota: u32,
     /// The window.
-    #[cfg_attr(feature = "registry", serde(serialize_with = "crate::registry::seconds"))]
+    #[cfg_attr(
+        feature = "registry",
+        serde(serialize_with = "crate::registry::seconds")
+    )]
     pub window: Duration,
     /// The cost admitted so far, without what was given back by calls that never started.
     pub allowed: u64,

@@ -1,148 +1,226 @@
 //! Conservative sub-window counters, packed; see `global/hub.rs` for why they keep the promise.
+//!
+//! The word holds the number of the newest sub-window, and a lease: what may be admitted in it
+//! without a look at the ring, where it is counted already. So only the first call of a key in each
+//! sub-window looks further than the word.
 
-use super::super::forecast::{Span, Window};
+use super::super::{
+    forecast::{Span, Supply, Window},
+    status::Level,
+};
+use super::{
+    cells::Cell,
+    form::{Form, Line, RING, level},
+};
 
-/// Cell: the sub-window's number and its place in the ring, then 16 words of counts, of 16 or 32
-/// bits each; the last of them is their sum.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::rate_limit) struct Counters {
-    pub(super) quota: u64,
+/// A ring of counts of `BYTES` bytes each, which the quota fits into. The count of a sub-window is
+/// at its number, modulo their number: one more than a window has sub-windows.
+#[derive(Debug)]
+pub(super) struct Counters<const BYTES: usize> {
+    quota: u32,
     sub: u64,
-    /// Counts in the ring: one more than a window has sub-windows.
-    len: u64,
-    /// Bits per count.
-    bits: u32,
 }
 
-const WORDS: u64 = 16;
-/// Leaves 8 bits for the place in the ring.
-const LAST_TAG: u64 = (1 << 56) - 1;
+const LEASE_BITS: u32 = 16;
+const MOST_LEASED: u32 = (1 << LEASE_BITS) - 1;
+/// After 200 years of the shortest windows.
+const LAST_TAG: u64 = u64::MAX >> LEASE_BITS;
 
-impl Counters {
-    /// 62 sub-windows for quotas of 16 bits, 30 for larger ones, in the same space.
+/// A cell, opened: nothing is leased.
+struct Ring<'a, const BYTES: usize> {
+    newest: u64,
+    word: &'a mut u64,
+    line: &'a mut Line,
+}
+
+impl<const BYTES: usize> Counters<BYTES> {
     pub(super) fn new(quota: u32, window: u64) -> Self {
-        let bits = if quota <= u16::MAX.into() { 16 } else { 32 };
-        let len = WORDS * 64 / u64::from(bits) - 1;
         Self {
-            quota: quota.into(),
-            sub: window.div_ceil(len - 1),
-            len,
-            bits,
+            quota,
+            sub: window.div_ceil(Ring::<BYTES>::LEN - 1),
         }
     }
 
-    pub(super) fn words(&self) -> usize {
-        1 + WORDS as usize
-    }
-
-    pub(super) fn take(&self, cell: &mut [u64], cost: u32, now: u64) -> Result<u64, Option<u64>> {
-        let (tag, at) = self.advance(cell, now);
-        let (used, cost) = (self.get(cell, self.len), u64::from(cost));
-        if used + cost <= self.quota {
-            self.add(cell, at, cost);
-            self.add(cell, self.len, cost);
-            return Ok(tag);
-        }
-        let mut must_leave = used + cost - self.quota;
-        for (at, count) in self.leaving(cell) {
-            if count >= must_leave {
-                return Err(Some(at));
-            }
-            must_leave -= count;
-        }
-        Err(None)
-    }
-
-    pub(super) fn give_back(&self, cell: &mut [u64], tag: u64, cost: u32) {
-        let (current, at) = split(cell[0]);
-        let Some(age) = current.checked_sub(tag).filter(|age| *age < self.len) else {
-            return;
-        };
-        let at = (at + self.len - age) % self.len;
-        let cost = u64::from(cost).min(self.get(cell, at));
-        self.sub(cell, at, cost);
-        self.sub(cell, self.len, cost);
-    }
-
-    pub(super) fn idle(&self, cell: &[u64], now: u64) -> bool {
-        let (tag, _) = split(cell[0]);
-        self.get(cell, self.len) == 0 || self.tag(now).saturating_sub(tag) >= self.len
-    }
-
-    pub(super) fn window(&self, cell: &mut [u64], now: u64) -> Window {
-        let (tag, _) = self.advance(cell, now);
-        Window {
-            now: now.max(tag.saturating_mul(self.sub)),
-            quota: self.quota,
-            used: self.get(cell, self.len),
-            leaving: self.leaving(cell).collect(),
-            span: Span::Coarse {
-                sub: self.sub,
-                len: self.len,
-            },
-        }
-    }
-
-    /// Moves on to the present; returns the sub-window that counts and its place.
     #[inline]
-    fn advance(&self, cell: &mut [u64], now: u64) -> (u64, u64) {
-        let (tag, at) = split(cell[0]);
-        let passed = self.tag(now).saturating_sub(tag);
-        if passed == 0 {
-            return (tag, at);
-        }
-        let mut at = at;
-        if passed >= self.len || self.get(cell, self.len) == 0 {
-            cell[1..].fill(0);
-            at = 0;
-        } else {
-            for _ in 0..passed {
-                at = if at + 1 == self.len { 0 } else { at + 1 };
-                let leaving = self.get(cell, at);
-                self.sub(cell, at, leaving);
-                self.sub(cell, self.len, leaving);
-            }
-        }
-        cell[0] = (tag + passed) << 8 | at;
-        (tag + passed, at)
-    }
-
-    /// When how much leaves, oldest first.
-    fn leaving(&self, cell: &[u64]) -> impl Iterator<Item = (u64, u64)> {
-        let (tag, at) = split(cell[0]);
-        (1..=self.len).filter_map(move |i| {
-            let count = self.get(cell, (at + i) % self.len);
-            (count > 0).then(|| ((tag + i).saturating_mul(self.sub), count))
-        })
-    }
-
     fn tag(&self, now: u64) -> u64 {
         (now / self.sub).min(LAST_TAG)
     }
 
-    /// The word and the shift of a count.
-    fn place(&self, i: u64) -> (usize, u64) {
-        let i = i * u64::from(self.bits);
-        (1 + (i / 64) as usize, i % 64)
+    #[inline(never)]
+    fn take_from_ring(
+        &self,
+        mut ring: Ring<'_, BYTES>,
+        cost: u32,
+        tag: u64,
+    ) -> Result<u64, Option<u64>> {
+        ring.advance(tag);
+        let left = self.quota.saturating_sub(ring.line.sum);
+        match left.checked_sub(cost) {
+            Some(left) => {
+                let tag = ring.newest;
+                ring.lend(cost, left.min(MOST_LEASED));
+                Ok(tag)
+            }
+            None => Err(self.admits_at(&ring, cost - left)),
+        }
     }
 
-    fn get(&self, cell: &[u64], i: u64) -> u64 {
-        let (word, shift) = self.place(i);
-        cell[word] >> shift & ((1 << self.bits) - 1)
+    fn admits_at(&self, ring: &Ring<'_, BYTES>, mut must_leave: u32) -> Option<u64> {
+        for (tag, count) in ring.leaving() {
+            if count >= must_leave {
+                return Some(tag.saturating_mul(self.sub));
+            }
+            must_leave -= count;
+        }
+        None
     }
 
-    /// No count exceeds the quota, and the quota fits.
-    fn add(&self, cell: &mut [u64], i: u64, n: u64) {
-        let (word, shift) = self.place(i);
-        cell[word] += n << shift;
-    }
-
-    fn sub(&self, cell: &mut [u64], i: u64, n: u64) {
-        let (word, shift) = self.place(i);
-        cell[word] -= n << shift;
+    fn window(&self, cell: Cell<'_, Line>, now: u64) -> Window {
+        let mut ring = Ring::<BYTES>::open(cell);
+        ring.advance(self.tag(now));
+        let leaving = ring.leaving();
+        let leaving = leaving.map(|(tag, count)| (tag.saturating_mul(self.sub), count.into()));
+        Window {
+            now: now.max(ring.newest.saturating_mul(self.sub)),
+            quota: self.quota.into(),
+            used: ring.line.sum.into(),
+            leaving: leaving.collect(),
+            span: Span::Coarse {
+                sub: self.sub,
+                len: Ring::<BYTES>::LEN,
+            },
+        }
     }
 }
 
-fn split(header: u64) -> (u64, u64) {
-    (header >> 8, header & 0xff)
+impl<const BYTES: usize> Form for Counters<BYTES> {
+    type Body = Line;
+
+    fn quota(&self) -> u32 {
+        self.quota
+    }
+
+    #[inline]
+    fn fits(&self, cost: u32) -> bool {
+        cost <= self.quota
+    }
+
+    #[inline]
+    fn take(&self, cell: Cell<'_, Line>, cost: u32, now: u64) -> Result<u64, Option<u64>> {
+        let tag = self.tag(now);
+        let (newest, leased) = split(*cell.word);
+        if newest == tag && leased >= cost {
+            *cell.word -= u64::from(cost);
+            return Ok(tag);
+        }
+        self.take_from_ring(Ring::open(cell), cost, tag)
+    }
+
+    fn give_back(&self, cell: Cell<'_, Line>, tag: u64, cost: u32) {
+        let mut ring = Ring::<BYTES>::open(cell);
+        let age = ring.newest.checked_sub(tag);
+        if age.is_some_and(|age| age < Ring::<BYTES>::LEN) {
+            ring.less(tag, cost);
+        }
+    }
+
+    fn idle(&self, cell: Cell<'_, Line>, now: u64) -> bool {
+        let (newest, leased) = split(*cell.word);
+        // The word is at hand, and nearly always enough.
+        self.tag(now).saturating_sub(newest) >= Ring::<BYTES>::LEN || cell.body.sum == leased
+    }
+
+    fn level(&self, cell: Cell<'_, Line>, now: u64) -> Level {
+        level(&self.window(cell, now), now)
+    }
+
+    fn supply(&self, cell: Cell<'_, Line>, now: u64) -> Supply {
+        Supply::Window(self.window(cell, now))
+    }
+}
+
+/// The newest sub-window, and what is leased in it.
+#[inline]
+fn split(word: u64) -> (u64, u32) {
+    (word >> LEASE_BITS, word as u32 & MOST_LEASED)
+}
+
+impl<'a, const BYTES: usize> Ring<'a, BYTES> {
+    const LEN: u64 = (RING / BYTES) as u64;
+
+    fn open(cell: Cell<'a, Line>) -> Self {
+        let (newest, leased) = split(*cell.word);
+        let mut ring = Self {
+            newest,
+            word: cell.word,
+            line: cell.body,
+        };
+        ring.less(newest, leased);
+        ring.set_word(0);
+        ring
+    }
+
+    fn set_word(&mut self, leased: u32) {
+        *self.word = self.newest << LEASE_BITS | u64::from(leased);
+    }
+
+    /// Counts what is taken, and what may be.
+    fn lend(&mut self, taken: u32, leased: u32) {
+        let at = self.newest % Self::LEN;
+        // No count exceeds the sum, and that not the quota.
+        self.set(at, self.get(at) + taken + leased);
+        self.line.sum += taken + leased;
+        self.set_word(leased);
+    }
+
+    fn less(&mut self, tag: u64, by: u32) {
+        let at = tag % Self::LEN;
+        let count = self.get(at);
+        let by = by.min(count);
+        self.set(at, count - by);
+        self.line.sum -= by;
+    }
+
+    /// Moves on to the present.
+    fn advance(&mut self, tag: u64) {
+        let passed = tag.saturating_sub(self.newest);
+        if passed == 0 {
+            return;
+        }
+        if passed >= Self::LEN {
+            *self.line = Line::default();
+        } else if self.line.sum > 0 {
+            let mut at = self.newest % Self::LEN;
+            for _ in 0..passed {
+                at = if at + 1 == Self::LEN { 0 } else { at + 1 };
+                self.line.sum -= self.get(at);
+                self.set(at, 0);
+            }
+        }
+        self.newest = tag;
+        self.set_word(0);
+    }
+
+    /// In which sub-window how much leaves, oldest first.
+    fn leaving(&self) -> impl Iterator<Item = (u64, u32)> {
+        (1..=Self::LEN).filter_map(move |i| {
+            let tag = self.newest + i;
+            let count = self.get(tag % Self::LEN);
+            (count > 0).then_some((tag, count))
+        })
+    }
+
+    #[inline]
+    fn get(&self, i: u64) -> u32 {
+        let i = i as usize * BYTES;
+        let mut count = [0; 4];
+        count[..BYTES].copy_from_slice(&self.line.ring[i..i + BYTES]);
+        u32::from_le_bytes(count)
+    }
+
+    #[inline]
+    fn set(&mut self, i: u64, count: u32) {
+        let i = i as usize * BYTES;
+        self.line.ring[i..i + BYTES].copy_from_slice(&count.to_le_bytes()[..BYTES]);
+    }
 }

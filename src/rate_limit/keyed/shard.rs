@@ -1,172 +1,133 @@
-//! A part of the keys: an index, the cells, and the hand that finds idle ones.
+//! A part of the keys, and the hand that finds idle ones.
 
-use super::cell::Cells;
-use hashbrown::HashTable;
+use super::{
+    cells::{Cell, Cells},
+    form::Form,
+};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+/// In the order in which it is used: what every call touches makes a cache line with the lock.
 #[derive(Debug)]
-pub(super) struct Shard {
-    index: HashTable<u32>,
-    slab: Slab,
-    /// Where the search for idle keys goes on.
-    hand: usize,
+#[repr(C)]
+pub(super) struct Shard<B> {
+    cells: Cells<B>,
     /// The latest time seen: a key that was forgotten as idle stays so if the clock goes backwards.
     latest: u64,
     /// Admitted since the beginning, less what was given back.
     pub(super) allowed: u64,
-    /// Shared by keys that find no cell of their own.
-    overflow: Box<[u64]>,
+    rest: Box<Rest<B>>,
 }
 
-/// Cells looked at for each new key: enough that the table stays near the number of live keys, few
-/// enough that nobody waits for it.
-const SEARCH: usize = 4;
-/// The same when no more cells may be made.
-const SEARCH_WHEN_FULL: usize = 16;
+#[derive(Debug, Default)]
+struct Rest<B> {
+    /// Where the search for idle keys goes on.
+    hand: usize,
+    /// Shared by keys that find no cell of their own.
+    overflow: (u64, B),
+}
 
-impl Shard {
-    pub(super) fn new(cells: &Cells) -> Self {
-        let words = cells.words();
+impl<B> Rest<B> {
+    fn overflow(&mut self) -> Cell<'_, B> {
+        let (word, body) = &mut self.overflow;
+        Cell { word, body }
+    }
+}
+
+/// Places looked at for each new key: enough that the table stays near the number of live keys, few
+/// enough that nobody waits for it.
+const SEARCH: usize = 8;
+/// The same when no more cells may be made.
+const SEARCH_WHEN_FULL: usize = 32;
+
+impl<B: Copy + Default> Shard<B> {
+    pub(super) fn new() -> Self {
         Self {
-            index: HashTable::new(),
-            slab: Slab {
-                chunks: Vec::new(),
-                words,
-                len: 0,
-            },
-            hand: 0,
+            cells: Cells::new(),
             latest: 0,
             allowed: 0,
-            overflow: vec![0; words - 1].into(),
+            rest: Box::default(),
         }
     }
 
     pub(super) fn keys(&self) -> usize {
-        self.index.len()
+        self.cells.len()
     }
 
     #[inline]
-    pub(super) fn take(
+    pub(super) fn take<F: Form<Body = B>>(
         &mut self,
-        cells: &Cells,
+        form: &F,
         room: &Room,
         hash: u64,
         cost: u32,
         now: u64,
     ) -> Result<u64, Option<u64>> {
-        self.latest = self.latest.max(now);
-        let now = self.latest;
-        let cell = match self.find(hash) {
-            Some(i) => self.slab.cell(i),
-            None => match self.insert(cells, room, hash) {
-                Some(i) => self.slab.cell(i),
-                None => &mut self.overflow,
-            },
+        let now = self.latest.max(now);
+        self.latest = now;
+        let place = match self.cells.find(hash) {
+            None => self.insert(form, room, hash),
+            found => found,
         };
-        let taken = cells.take(cell, cost, now);
+        let taken = form.take(self.cell(place), cost, now);
         if taken.is_ok() {
             self.allowed += u64::from(cost);
         }
         taken
     }
 
-    pub(super) fn give_back(&mut self, cells: &Cells, hash: u64, at: u64, cost: u32) {
+    pub(super) fn give_back<F: Form<Body = B>>(&mut self, form: &F, hash: u64, at: u64, cost: u32) {
         self.allowed -= u64::from(cost).min(self.allowed);
         // A key that was evicted since had nothing left to give back to, and then neither does the
         // overflow hold anything of that time that still counts.
-        let cell = match self.find(hash) {
-            Some(i) => self.slab.cell(i),
-            None => &mut self.overflow,
-        };
-        cells.give_back(cell, at, cost);
+        form.give_back(self.look(hash), at, cost);
     }
 
-    /// Looks at a key's cell, or at what it would start with.
-    pub(super) fn look<T>(&mut self, hash: u64, look: impl FnOnce(&mut [u64]) -> T) -> T {
-        match self.find(hash) {
-            Some(i) => look(self.slab.cell(i)),
-            None => look(&mut self.overflow),
-        }
+    /// A key's cell, or what it would start with.
+    pub(super) fn look(&mut self, hash: u64) -> Cell<'_, B> {
+        self.cell(self.cells.find(hash))
     }
 
     #[inline]
-    fn find(&self, hash: u64) -> Option<usize> {
-        let i = self.index.find(hash, |&i| self.slab.hash(i) == hash)?;
-        Some(*i as usize)
+    fn cell(&mut self, place: Option<usize>) -> Cell<'_, B> {
+        let own = place.and_then(|place| self.cells.get(place));
+        own.unwrap_or_else(|| self.rest.overflow())
     }
 
     #[cold]
-    fn insert(&mut self, cells: &Cells, room: &Room, hash: u64) -> Option<usize> {
-        let i = match self.evict(cells, SEARCH) {
-            Some(i) => i,
-            None if room.take() => self.slab.push(),
-            None => self.evict(cells, SEARCH_WHEN_FULL)?,
-        };
-        let cell = self.slab.cell(i);
+    fn insert<F: Form<Body = B>>(&mut self, form: &F, room: &Room, hash: u64) -> Option<usize> {
+        let mut free = self.evict(form, SEARCH);
+        if free == 0 && room.take() {
+            free = 1;
+        }
+        if free == 0 {
+            free = self.evict(form, SEARCH_WHEN_FULL);
+        }
+        room.give(free.checked_sub(1)?);
         // The key may have been among those that shared the overflow: it starts with what was
         // counted there. A little too strict for a while is right; twice the quota would not be.
-        if cells.idle(&self.overflow, self.latest) {
-            cell.fill(0);
-        } else {
-            cell.copy_from_slice(&self.overflow);
-        }
-        self.slab.set_hash(i, hash);
-        let slab = &self.slab;
-        self.index.insert_unique(hash, i as u32, |&i| slab.hash(i));
-        Some(i)
+        let (word, body) = match form.idle(self.rest.overflow(), self.latest) {
+            true => (0, B::default()),
+            false => self.rest.overflow,
+        };
+        Some(self.cells.insert(hash, word, body))
     }
 
-    /// Moves the hand on to an idle key and forgets it.
-    fn evict(&mut self, cells: &Cells, search: usize) -> Option<usize> {
-        for _ in 0..search.min(self.slab.len) {
-            let i = self.hand;
-            self.hand = if i + 1 < self.slab.len { i + 1 } else { 0 };
-            if cells.idle(self.slab.cell(i), self.latest) {
-                let hash = self.slab.hash(i as u32);
-                if let Ok(entry) = self.index.find_entry(hash, |&j| j as usize == i) {
-                    entry.remove();
-                }
-                return Some(i);
+    /// Moves the hand on and forgets the idle keys that it finds. Returns how many.
+    fn evict<F: Form<Body = B>>(&mut self, form: &F, search: usize) -> usize {
+        let before = self.cells.len();
+        for _ in 0..search.min(self.cells.places()) {
+            let i = self.rest.hand;
+            let latest = self.latest;
+            let idle = self.cells.get(i).map(|cell| form.idle(cell, latest));
+            if idle == Some(true) {
+                // Another one may have its place now.
+                self.cells.remove(i);
+            } else {
+                let next = i + 1;
+                self.rest.hand = if next < self.cells.places() { next } else { 0 };
             }
         }
-        None
-    }
-}
-
-/// Cells in chunks, so that growth neither moves nor doubles them.
-#[derive(Debug)]
-struct Slab {
-    chunks: Vec<Box<[u64]>>,
-    words: usize,
-    len: usize,
-}
-
-const CHUNK: usize = 32;
-
-impl Slab {
-    fn push(&mut self) -> usize {
-        if self.len == self.chunks.len() * CHUNK {
-            self.chunks.push(vec![0; CHUNK * self.words].into());
-        }
-        self.len += 1;
-        self.len - 1
-    }
-
-    #[inline]
-    fn hash(&self, i: u32) -> u64 {
-        let i = i as usize;
-        self.chunks[i / CHUNK][i % CHUNK * self.words]
-    }
-
-    fn set_hash(&mut self, i: usize, hash: u64) {
-        self.chunks[i / CHUNK][i % CHUNK * self.words] = hash;
-    }
-
-    /// What is kept of the key, without its hash.
-    #[inline]
-    fn cell(&mut self, i: usize) -> &mut [u64] {
-        let start = i % CHUNK * self.words;
-        &mut self.chunks[i / CHUNK][start + 1..start + self.words]
+        before - self.cells.len()
     }
 }
 
@@ -183,5 +144,11 @@ impl Room {
         self.0
             .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
             .is_ok()
+    }
+
+    fn give(&self, cells: usize) {
+        if cells > 0 {
+            self.0.fetch_add(cells, Relaxed);
+        }
     }
 }

@@ -1,48 +1,115 @@
 //! The exact log of a small quota: a ring of times, one for each unit of cost.
+//!
+//! A time is kept as the lower half of its number of ticks, which is enough next to the newest of
+//! them, kept whole in the word: no other is older than a window, and a window is 2^31 ticks at most. Up to two
+//! seconds a tick is a nanosecond; in a longer window times are rounded up, so that each is counted
+//! for at most two ticks longer than it must: a billionth of the window.
 
-use super::super::forecast::{Span, Window};
+use super::super::{
+    forecast::{Span, Supply, Window},
+    status::Level,
+};
+use super::{
+    cells::Cell,
+    form::{Form, Line, RING, level},
+};
 
-/// Cell: position of the oldest time in the upper half of a word and their number in the lower,
-/// then a time per unit of the quota.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::rate_limit) struct Times {
-    pub(super) quota: usize,
-    pub(super) window: u64,
+#[derive(Debug)]
+pub(super) struct Times {
+    quota: usize,
+    /// In nanoseconds.
+    tick: u64,
+    /// In ticks.
+    window: u64,
 }
 
+/// The largest quota whose times fit.
+pub(super) const MOST: u32 = (RING / 4) as u32;
+
+/// A cell, opened: its `sum` holds where the oldest time is, and how many there are.
 struct Ring<'a> {
     head: usize,
     len: usize,
-    times: &'a mut [u64],
+    newest: &'a mut u64,
+    line: &'a mut Line,
 }
 
 impl Times {
-    pub(super) fn words(&self) -> usize {
-        1 + self.quota
+    /// Of a quota up to [`MOST`].
+    pub(super) fn new(quota: u32, window: u64) -> Self {
+        let tick = window.div_ceil(1 << 31);
+        Self {
+            quota: quota.min(MOST) as usize,
+            tick,
+            window: window.div_ceil(tick),
+        }
     }
 
-    pub(super) fn take(&self, cell: &mut [u64], cost: u32, now: u64) -> Result<u64, Option<u64>> {
-        let mut ring = self.ring(cell);
-        let now = ring.advance(now, self.window);
+    /// Lets go what has left.
+    fn advance<'a>(&self, cell: Cell<'a, Line>, now: u64) -> Ring<'a> {
+        let now = now / self.tick;
+        let mut ring = Ring::open(cell);
+        while ring.len > 0 && now.saturating_sub(ring.get(0)) >= self.window {
+            ring.head = place(ring.head + 1);
+            ring.len -= 1;
+        }
+        ring
+    }
+
+    /// When an admission at this tick leaves.
+    fn leaves(&self, at: u64) -> u64 {
+        at.saturating_add(self.window).saturating_mul(self.tick)
+    }
+
+    fn window(&self, cell: Cell<'_, Line>, now: u64) -> Window {
+        let ring = self.advance(cell, now);
+        let leaving = (0..ring.len).map(|i| (self.leaves(ring.get(i)), 1));
+        let window = Window {
+            now,
+            quota: self.quota as u64,
+            used: ring.len as u64,
+            leaving: leaving.collect(),
+            span: Span::Exact(self.window * self.tick),
+        };
+        ring.close();
+        window
+    }
+}
+
+impl Form for Times {
+    type Body = Line;
+
+    fn quota(&self) -> u32 {
+        self.quota as u32
+    }
+
+    fn fits(&self, cost: u32) -> bool {
+        cost as usize <= self.quota
+    }
+
+    fn take(&self, cell: Cell<'_, Line>, cost: u32, now: u64) -> Result<u64, Option<u64>> {
+        let mut ring = self.advance(cell, now);
         let cost = cost as usize;
         let taken = match (ring.len + cost).saturating_sub(self.quota) {
             0 => {
+                // A clock that went backwards counts as the newest time.
+                let at = now.div_ceil(self.tick).max(*ring.newest);
+                *ring.newest = at;
                 for _ in 0..cost {
-                    ring.push(now);
+                    ring.push(at);
                 }
-                Ok(now)
+                Ok(at)
             }
             _ if cost > self.quota => Err(None),
-            must_leave => Err(Some(ring.get(must_leave - 1).saturating_add(self.window))),
+            must_leave => Err(Some(self.leaves(ring.get(must_leave - 1)))),
         };
-        cell[0] = ring.header();
+        ring.close();
         taken
     }
 
-    pub(super) fn give_back(&self, cell: &mut [u64], at: u64, cost: u32) {
-        let mut ring = self.ring(cell);
-        let mut kept = 0;
-        let mut gone = 0;
+    fn give_back(&self, cell: Cell<'_, Line>, at: u64, cost: u32) {
+        let mut ring = Ring::open(cell);
+        let (mut kept, mut gone) = (0, 0);
         for i in 0..ring.len {
             let time = ring.get(i);
             if time == at && gone < cost {
@@ -53,86 +120,61 @@ impl Times {
             }
         }
         ring.len = kept;
-        cell[0] = ring.header();
+        ring.close();
     }
 
-    pub(super) fn idle(&self, cell: &[u64], now: u64) -> bool {
-        let (head, len) = split(cell[0]);
-        let newest = len
-            .checked_sub(1)
-            .map(|i| cell[1 + (head + i) % self.quota]);
-        newest.is_none_or(|time| now.saturating_sub(time) >= self.window)
+    fn idle(&self, cell: Cell<'_, Line>, now: u64) -> bool {
+        // What is newer than the last time that is kept has been given back.
+        let (_, len) = split(cell.body.sum);
+        len == 0 || (now / self.tick).saturating_sub(*cell.word) >= self.window
     }
 
-    pub(super) fn window(&self, cell: &mut [u64], now: u64) -> Window {
-        let mut ring = self.ring(cell);
-        let now = ring.advance(now, self.window);
-        let span = Span::Exact(self.window);
-        let leaving = (0..ring.len).map(|i| (span.leaves(ring.get(i)), 1));
-        let window = Window {
-            now,
-            quota: self.quota as u64,
-            used: ring.len as u64,
-            leaving: leaving.collect(),
-            span,
-        };
-        cell[0] = ring.header();
-        window
+    fn level(&self, cell: Cell<'_, Line>, now: u64) -> Level {
+        level(&self.window(cell, now), now)
     }
 
-    fn ring<'a>(&self, cell: &'a mut [u64]) -> Ring<'a> {
-        let (head, len) = split(cell[0]);
-        Ring {
+    fn supply(&self, cell: Cell<'_, Line>, now: u64) -> Supply {
+        Supply::Window(self.window(cell, now))
+    }
+}
+
+fn split(sum: u32) -> (usize, usize) {
+    ((sum >> 16) as usize, (sum & 0xffff) as usize)
+}
+
+fn place(i: usize) -> usize {
+    let most = MOST as usize;
+    if i >= most { i - most } else { i }
+}
+
+impl<'a> Ring<'a> {
+    fn open(cell: Cell<'a, Line>) -> Self {
+        let (head, len) = split(cell.body.sum);
+        Self {
             head,
             len,
-            times: &mut cell[1..=self.quota],
+            newest: cell.word,
+            line: cell.body,
         }
     }
-}
 
-fn split(header: u64) -> (usize, usize) {
-    (
-        (header >> 32) as usize,
-        (header & u64::from(u32::MAX)) as usize,
-    )
-}
-
-impl Ring<'_> {
-    fn header(&self) -> u64 {
-        (self.head as u64) << 32 | self.len as u64
-    }
-
-    fn index(&self, i: usize) -> usize {
-        match self.head + i {
-            i if i >= self.times.len() => i - self.times.len(),
-            i => i,
-        }
+    fn close(self) {
+        self.line.sum = (self.head as u32) << 16 | self.len as u32;
     }
 
     fn get(&self, i: usize) -> u64 {
-        self.times[self.index(i)]
+        let bytes = &self.line.ring.as_chunks::<4>().0[place(self.head + i)];
+        let before = (*self.newest as u32).wrapping_sub(u32::from_le_bytes(*bytes));
+        *self.newest - u64::from(before)
     }
 
     fn set(&mut self, i: usize, time: u64) {
-        let i = self.index(i);
-        self.times[i] = time;
+        let i = place(self.head + i);
+        self.line.ring.as_chunks_mut::<4>().0[i] = (time as u32).to_le_bytes();
     }
 
     fn push(&mut self, time: u64) {
         self.set(self.len, time);
         self.len += 1;
-    }
-
-    /// Lets go what has left; a clock that went backwards counts as the newest time.
-    fn advance(&mut self, now: u64, window: u64) -> u64 {
-        let Some(newest) = self.len.checked_sub(1) else {
-            return now;
-        };
-        let now = now.max(self.get(newest));
-        while self.len > 0 && now - self.get(0) >= window {
-            self.head = self.index(1);
-            self.len -= 1;
-        }
-        now
     }
 }

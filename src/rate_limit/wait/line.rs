@@ -12,58 +12,66 @@ use std::{
 
 /// All lines of a limiter: one for each key that somebody waits for.
 #[derive(Debug)]
-pub(in crate::rate_limit) struct Lines(Box<[Padded<Shard>]>);
-
-impl Lines {
-    /// A power of two of shards.
-    pub(in crate::rate_limit) fn new(shards: usize) -> Self {
-        Self((0..shards).map(|_| Padded::default()).collect())
-    }
-
-    #[inline]
-    pub(in crate::rate_limit) fn of(&self, key: u64) -> &Shard {
-        &self.0[key as usize & (self.0.len() - 1)].0
-    }
-
-    pub(in crate::rate_limit) fn waiting(&self) -> usize {
-        let waiting = self.0.iter().map(|shard| shard.0.waiting.load(SeqCst));
-        waiting.sum()
-    }
+pub(in crate::rate_limit) struct Lines {
+    shards: Box<[Padded<Shard>]>,
+    /// Shards in which somebody waits: what all arrivals look at, and hardly ever written.
+    busy: Padded<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
-pub(in crate::rate_limit) struct Shard {
-    /// Calls in the lines: what all arrivals look at.
+struct Shard {
+    /// Calls in the lines.
     waiting: AtomicUsize,
     lines: Mutex<HashMap<u64, Line>>,
 }
 
-impl Shard {
-    #[inline]
-    pub(in crate::rate_limit) fn is_empty(&self) -> bool {
-        self.waiting.load(SeqCst) == 0
+impl Lines {
+    /// A power of two of shards.
+    pub(in crate::rate_limit) fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Padded::default()).collect(),
+            busy: Padded::default(),
+        }
     }
 
-    pub(in crate::rate_limit) fn lock(&self) -> Locked<'_> {
+    /// Whether nobody waits for this key, or for those that share its shard.
+    #[inline]
+    pub(in crate::rate_limit) fn is_empty(&self, key: u64) -> bool {
+        self.busy.0.load(SeqCst) == 0 || self.of(key).waiting.load(SeqCst) == 0
+    }
+
+    pub(in crate::rate_limit) fn lock(&self, key: u64) -> Locked<'_> {
+        let Shard { waiting, lines } = self.of(key);
         Locked {
-            waiting: &self.waiting,
-            lines: self.lines.lock().unwrap_or_else(PoisonError::into_inner),
+            busy: &self.busy.0,
+            waiting,
+            lines: lines.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
     /// Something has become free: lets the first in line look.
     #[cold]
     pub(in crate::rate_limit) fn wake(&self, key: u64) {
-        let waker = self.lock().first(key);
+        let waker = self.lock(key).first(key);
         // Not under the lock: the task may be run, or dropped, in here.
         if let Some(waker) = waker {
             waker.wake();
         }
     }
+
+    pub(in crate::rate_limit) fn waiting(&self) -> usize {
+        let waiting = self.shards.iter().map(|shard| &shard.0.waiting);
+        waiting.map(|waiting| waiting.load(SeqCst)).sum()
+    }
+
+    fn of(&self, key: u64) -> &Shard {
+        &self.shards[key as usize & (self.shards.len() - 1)].0
+    }
 }
 
 /// The lines of one shard, locked. What it returns is to be woken or dropped without the lock.
 pub(in crate::rate_limit) struct Locked<'a> {
+    busy: &'a AtomicUsize,
     waiting: &'a AtomicUsize,
     lines: MutexGuard<'a, HashMap<u64, Line>>,
 }
@@ -76,12 +84,16 @@ impl Locked<'_> {
     /// Counts an arrival that may come to stand in line. From here on a call that gives something
     /// back looks for it, so what it looks at afterwards is not out of date.
     pub(super) fn announce(&self) {
-        self.waiting.fetch_add(1, SeqCst);
+        if self.waiting.fetch_add(1, SeqCst) == 0 {
+            self.busy.fetch_add(1, SeqCst);
+        }
     }
 
     /// It does not.
     pub(super) fn withdraw(&self) {
-        self.waiting.fetch_sub(1, SeqCst);
+        if self.waiting.fetch_sub(1, SeqCst) == 1 {
+            self.busy.fetch_sub(1, SeqCst);
+        }
     }
 
     /// It does.

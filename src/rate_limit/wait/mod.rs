@@ -70,7 +70,7 @@ impl<K, C> WaitingLimiter<K, C> {
     #[cold]
     fn join(&self, key: u64, cost: u32, now: Time) -> Admission<Taken, Ticket> {
         let inner = self.limiter.inner();
-        let mut lines = inner.lines.of(key).lock();
+        let mut lines = inner.lines.lock(key);
         lines.announce();
         let nobody = Line::default();
         let line = lines.line(key).unwrap_or(&nobody);
@@ -105,8 +105,7 @@ impl<K, C> WaitingLimiter<K, C> {
     fn poll(&self, ticket: &Ticket, cx: &mut Context<'_>, now: Time) -> Step<Taken> {
         let inner = self.limiter.inner();
         let &Ticket { key, id, cost, .. } = ticket;
-        let shard = inner.lines.of(key);
-        let mut lines = shard.lock();
+        let mut lines = inner.lines.lock(key);
         let (until, ended): (Time, Option<Option<u64>>) = if lines.is_first(key, id) {
             match inner.take(key, cost, now) {
                 // Waiting => admitted
@@ -164,8 +163,8 @@ impl<K, C> Policy for WaitingLimiter<K, C> {
 
     fn abandon(&self, ticket: Ticket, _: &Now) {
         let left: Left = {
-            let shard = self.limiter.inner().lines.of(ticket.key);
-            shard.lock().leave(ticket.key, ticket.id)
+            let mut lines = self.limiter.inner().lines.lock(ticket.key);
+            lines.leave(ticket.key, ticket.id)
         };
         left.wake_next();
     }
@@ -180,7 +179,7 @@ impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for WaitingLimiter<K, C> {
             return Admission::Admitted(Taken { key, at: 0, cost });
         }
         let now = now.get();
-        if inner.lines.of(key).is_empty()
+        if inner.lines.is_empty(key)
             && let Ok(at) = inner.take(key, cost, now)
         {
             return Admission::Admitted(Taken { key, at, cost });
