@@ -139,6 +139,10 @@ where
                             return Poll::Ready(Err(refuse(this.plan.too_late())));
                         }
                     }
+                    // Timers are late: by a millisecond, or by as long as the runtime was busy.
+                    if this.course.deadline().is_some_and(|at| at <= Time::now()) {
+                        return Poll::Ready(Err(refuse(this.plan.too_late())));
+                    }
                     let Some(req) = req.take() else {
                         return Poll::Pending;
                     };
@@ -200,7 +204,7 @@ impl<R, C> Plan<R, C> {
         }
     }
 
-    /// The service did not get ready for another attempt before the deadline.
+    /// The deadline came before another attempt could start.
     #[cold]
     fn too_late(&self) -> Rejected {
         Rejected::new(Kind::DeadlineExceeded, self.retry.name()).having_reached_service()

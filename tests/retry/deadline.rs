@@ -103,6 +103,26 @@ proptest! {
     }
 }
 
+// Tokio's timers fire on whole milliseconds, after the time that they were set to; and a busy runtime
+// fires them later than that.
+#[tokio::test(start_paused = true)]
+async fn no_attempt_starts_after_the_deadline_because_a_timer_was_late() {
+    use buttress::timeout::Deadline;
+    let us = Duration::from_micros;
+    let retry = Retry::builder("api").attempts(9);
+    let retry = retry.backoff(exact(us(100_200))).build().unwrap();
+    let script = Script::new([BUSY]);
+    let call = retry.layer().layer(script.service()).oneshot(0);
+    let answer = Deadline::within(us(100_500)).scope(call).await;
+    assert_eq!(script.calls().len(), 1);
+    assert!(matches!(answer, Err(Error::Rejected(r)) if r.kind() == Kind::DeadlineExceeded));
+    assert_eq!(
+        retry.snapshot().balance,
+        10.0,
+        "a retry that was not made is not paid for"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_times_out_is_retried() {
     use buttress::timeout::Timeout;
