@@ -60,6 +60,8 @@ mod rng;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod shared;
 
+#[cfg(feature = "cache")]
+pub mod cache;
 #[cfg(feature = "circuit-breaker")]
 pub mod circuit_breaker;
 #[cfg(feature = "grpc")]
@@ -70,6 +72,8 @@ pub mod http;
 pub mod load_shed;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "registry")]
 pub mod registry;
 #[cfg(feature = "retry")]

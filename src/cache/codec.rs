@@ -1,0 +1,54 @@
+//! Answers as bytes.
+
+use std::error::Error;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Turns answers into bytes and back, for stores outside of the process.
+pub trait Codec<V>: Send + Sync + 'static {
+    /// Appends the answer's bytes.
+    ///
+    /// # Errors
+    /// If it cannot be written; then it is not stored.
+    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), BoxError>;
+
+    /// The answer with these bytes, which may be anything: another version of the application may
+    /// have written them.
+    ///
+    /// # Errors
+    /// If they are not those of an answer; then it counts as not stored.
+    fn decode(&self, bytes: &[u8]) -> Result<V, BoxError>;
+}
+
+/// Readable bytes that forgive fields that were added or left out: what serde makes of JSON.
+#[cfg(feature = "redis")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+#[cfg(feature = "redis")]
+impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
+    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        Ok(serde_json::to_writer(out, value)?)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<V, BoxError> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+}
+
+/// The fewest bytes, of the [postcard](https://docs.rs/postcard) format: a type that changes needs
+/// another namespace.
+#[cfg(feature = "redis")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Binary;
+
+#[cfg(feature = "redis")]
+impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Binary {
+    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        Ok(postcard::to_io(value, out).map(|_| ())?)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<V, BoxError> {
+        Ok(postcard::from_bytes(bytes)?)
+    }
+}

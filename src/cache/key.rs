@@ -1,0 +1,96 @@
+//! What an entry is kept under.
+
+use std::sync::Arc;
+
+/// What an entry is kept under: a key, and maybe the tag that it is invalidated with.
+///
+/// A tag stands for everything that one write may change: all pages of a list, say. It is part of
+/// what identifies an entry, and an entry has one at most: so that key and tag can be checked in
+/// one step wherever they are kept, a Redis cluster included.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct EntryKey {
+    tag: Option<Arc<str>>,
+    key: Arc<str>,
+}
+
+/// The same, borrowed: what is looked up need not be allocated first.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyRef<'a> {
+    tag: Option<&'a str>,
+    key: &'a str,
+}
+
+impl<'a> KeyRef<'a> {
+    /// A key without a tag.
+    #[inline]
+    pub const fn new(key: &'a str) -> Self {
+        Self { tag: None, key }
+    }
+
+    /// The same key under this tag.
+    #[inline]
+    #[must_use]
+    pub const fn tagged(self, tag: &'a str) -> Self {
+        let tag = Some(tag);
+        Self { tag, ..self }
+    }
+
+    /// The key.
+    #[inline]
+    pub const fn key(self) -> &'a str {
+        self.key
+    }
+
+    /// The tag.
+    #[inline]
+    pub const fn tag(self) -> Option<&'a str> {
+        self.tag
+    }
+
+    /// The same, to keep.
+    pub fn to_owned(self) -> EntryKey {
+        EntryKey {
+            tag: self.tag.map(Arc::from),
+            key: self.key.into(),
+        }
+    }
+}
+
+impl EntryKey {
+    /// The same, borrowed.
+    #[inline]
+    pub fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef {
+            tag: self.tag.as_deref(),
+            key: &self.key,
+        }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The tag.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+}
+
+impl<'a> From<&'a str> for KeyRef<'a> {
+    fn from(key: &'a str) -> Self {
+        Self::new(key)
+    }
+}
+
+impl<'a> From<&'a String> for KeyRef<'a> {
+    fn from(key: &'a String) -> Self {
+        Self::new(key)
+    }
+}
+
+impl<'a> From<&'a EntryKey> for KeyRef<'a> {
+    fn from(key: &'a EntryKey) -> Self {
+        key.as_ref()
+    }
+}

@@ -1,0 +1,176 @@
+//! Where answers are kept, and the protocol by which they get there.
+//!
+//! An answer is only as good as the promise that no read after an acknowledged invalidation
+//! returns what was invalidated. What keeps it is the lease:
+//!
+//! 1. [`acquire`](Store::acquire) answers with the entry if it is fresh; else it grants a **lease**
+//!    to one caller at a time, and tells the others that somebody is at it.
+//! 2. Whoever has the lease reads the source, **after** it was granted, and offers the answer with
+//!    [`fill`](Store::fill). The store takes it only if the lease still stands.
+//! 3. [`invalidate`](Store::invalidate), called after the write to the source has been committed,
+//!    removes the entry **and the lease**. So a load that began before the write is not stored.
+//!
+//! A lease is unique (a random token), so one that was removed cannot come back under another
+//! holder's name; there is no generation counter, which would be wrong after it was lost. Ages count
+//! from the moment the lease was granted.
+
+use super::{
+    freshness::{Entry, Freshness},
+    key::{EntryKey, KeyRef},
+};
+use crate::{clock::Now, error::Rejected};
+use std::{error::Error, future::Future, time::Duration};
+
+/// What becomes of an entry that is invalidated.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Mode {
+    /// It is gone, even if the source cannot be read: right for permissions, balances, deletions.
+    #[default]
+    Drop,
+    /// It is never the answer again, but for the rest of its time better than an error: right for
+    /// catalogues and profiles.
+    Keep,
+}
+
+/// What a caller may do.
+#[derive(Clone, Debug)]
+pub enum Acquired<V, L> {
+    /// Answer with this.
+    Fresh(Entry<V>),
+    /// Load, and fill with this lease.
+    Leased {
+        /// What proves it.
+        lease: L,
+        /// What is stored, stale.
+        known: Option<Entry<V>>,
+    },
+    /// Wait: somebody else is loading.
+    Busy {
+        /// For how long the other one's lease lasts, at most.
+        lasts: Duration,
+        /// What is stored, stale.
+        known: Option<Entry<V>>,
+    },
+}
+
+/// How to ask for an entry.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Ask {
+    /// How long the lease lasts: longer than a load takes.
+    pub lease: Duration,
+    /// Grant a lease even if the entry is fresh: it is refreshed before its time.
+    pub early: bool,
+}
+
+impl Ask {
+    /// For a lease of this length, if the entry is not fresh.
+    pub const fn new(lease: Duration) -> Self {
+        let early = false;
+        Self { lease, early }
+    }
+
+    /// For a lease, whatever the entry.
+    #[must_use]
+    pub const fn early(self) -> Self {
+        let early = true;
+        Self { early, ..self }
+    }
+}
+
+/// An answer to store.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Fill<V> {
+    /// The answer.
+    pub value: V,
+    /// What it is good for.
+    pub freshness: Freshness,
+    /// How long its load took.
+    pub cost: Duration,
+}
+
+impl<V> Fill<V> {
+    /// This answer, good for so long, after a load of this length.
+    pub const fn new(value: V, freshness: Freshness, cost: Duration) -> Self {
+        Self {
+            value,
+            freshness,
+            cost,
+        }
+    }
+}
+
+/// Why a store did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A policy around the store refused, or gave up.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// It is not there, or not well.
+    #[error("the store is not available: {0}")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// An answer cannot be written or read as bytes.
+    #[error("an answer cannot be stored as bytes: {0}")]
+    Codec(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Where answers of type `V` are kept.
+///
+/// The [module](self) says what the methods must keep to. A store need not be reliable: the cache
+/// takes every error for a miss. It must not be wrong.
+pub trait Store<V>: Send + Sync + 'static {
+    /// What proves that a caller may fill.
+    type Lease: Send + 'static;
+
+    /// The entry, if it is at hand and may be answered with: no waiting, no allocation.
+    ///
+    /// An entry that has to be refreshed before its time may be returned too: the cache looks.
+    fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Entry<V>>;
+
+    /// Asks for the entry, or for a lease on it.
+    fn acquire(
+        &self,
+        key: &EntryKey,
+        ask: Ask,
+    ) -> impl Future<Output = Result<Acquired<V, Self::Lease>, StoreError>> + Send;
+
+    /// Offers an answer. `false`: the lease did not stand any more, and nothing was stored.
+    fn fill(
+        &self,
+        key: &EntryKey,
+        lease: Self::Lease,
+        fill: Fill<V>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Gives a lease back: there is no answer to store.
+    fn release(
+        &self,
+        key: &EntryKey,
+        lease: Self::Lease,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What is stored now, fresh or stale, without a lease: asked when a load has failed.
+    fn look(
+        &self,
+        key: &EntryKey,
+    ) -> impl Future<Output = Result<Option<Entry<V>>, StoreError>> + Send;
+
+    /// Removes what is stored, and every lease on it.
+    ///
+    /// When this returns `Ok`, no caller that asks from now on gets what was stored before as fresh,
+    /// from any instance that shares the store (but for the bound that a memory tier states).
+    fn invalidate(
+        &self,
+        key: &EntryKey,
+        mode: Mode,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The same for all entries with this tag.
+    fn invalidate_tag(
+        &self,
+        tag: &str,
+        mode: Mode,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}

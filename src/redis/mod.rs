@@ -1,0 +1,1 @@
+//! State that is shared by all instances, in Redis.
