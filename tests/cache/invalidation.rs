@@ -140,7 +140,7 @@ async fn no_read_after_an_invalidation_sees_what_was_before_it() {
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
     };
-    const WRITES: u32 = 300;
+    const WRITES: u32 = 1_000;
     let (cache, truth) = (cache(), Arc::new(AtomicU32::new(0)));
     // What the last acknowledged write was.
     let acked = Arc::new(AtomicU32::new(0));
@@ -182,6 +182,7 @@ async fn no_read_after_an_invalidation_sees_what_was_before_it() {
         let (cache, truth, acked) = (cache.clone(), truth.clone(), acked.clone());
         async move {
             for write in 1..=WRITES {
+                let loads = cache.snapshot().loads;
                 truth.store(write, SeqCst);
                 match write % 3 {
                     0 => cache.invalidate_tag("t").await.unwrap(),
@@ -191,7 +192,6 @@ async fn no_read_after_an_invalidation_sees_what_was_before_it() {
                     }
                 }
                 acked.store(write, SeqCst);
-                let loads = cache.snapshot().loads;
                 // Until somebody has read what was written.
                 while cache.snapshot().loads == loads {
                     tokio::task::yield_now().await;
