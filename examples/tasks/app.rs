@@ -6,7 +6,7 @@ use axum::{
     extract::{Request, State},
     http::{HeaderName, HeaderValue, StatusCode},
     middleware::{Next, from_fn_with_state},
-    response::Response,
+    response::{Html, Redirect, Response},
     routing::get,
 };
 use std::{sync::Arc, time::Instant};
@@ -37,11 +37,14 @@ pub(crate) fn router(app: App) -> Router {
     let (router, description) = described(app.clone());
     let description: Arc<Description> = description.into();
     let json = get(async move || Json(Arc::clone(&description)));
-    // The page itself is in the executable: it needs no network.
-    let page = SwaggerUi::new("/docs").config(Config::from("/api-docs/openapi.json"));
+    // Swagger UI's files are in the executable: the page needs no network. Its own page answers
+    // only under a name that ends with a slash, so there is one of ours for those who leave it out.
+    let files = SwaggerUi::new("/docs/files").config(Config::from("/api-docs/openapi.json"));
     router
         .route("/api-docs/openapi.json", json)
-        .merge(page)
+        .route("/docs", get(async || Html(include_str!("docs.html"))))
+        .route("/docs/", get(async || Redirect::permanent("/docs")))
+        .merge(files)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             let detail = "this cannot be done here; see /docs";

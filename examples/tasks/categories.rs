@@ -71,7 +71,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 }
 
 /// Lists categories.
-#[utoipa::path(get, path = "/categories", tag = "categories",
+#[utoipa::path(get, path = "/categories", operation_id = "list_categories", tag = "categories",
     params(
         ("sort" = Option<String>, Query, description = "id, name or created_at; -name: backwards"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "100 if not given"),
@@ -92,7 +92,7 @@ async fn all(
 }
 
 /// Adds a category.
-#[utoipa::path(post, path = "/categories", tag = "categories", request_body = NewCategory,
+#[utoipa::path(post, path = "/categories", operation_id = "create_category", tag = "categories", request_body = NewCategory,
     responses(
         (status = 201, body = Category),
         (status = 400, body = Problem, description = "the body is not understood"),
@@ -112,7 +112,7 @@ async fn create(
 }
 
 /// Shows a category.
-#[utoipa::path(get, path = "/categories/{id}", tag = "categories",
+#[utoipa::path(get, path = "/categories/{id}", operation_id = "get_category", tag = "categories",
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Category),
@@ -128,7 +128,7 @@ async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Category>, Probl
 }
 
 /// Changes a category: what the body names.
-#[utoipa::path(put, path = "/categories/{id}", tag = "categories", request_body = CategoryChange,
+#[utoipa::path(put, path = "/categories/{id}", operation_id = "change_category", tag = "categories", request_body = CategoryChange,
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Category),
@@ -153,7 +153,7 @@ async fn change(
 }
 
 /// Removes a category that has no tasks.
-#[utoipa::path(delete, path = "/categories/{id}", tag = "categories",
+#[utoipa::path(delete, path = "/categories/{id}", operation_id = "delete_category", tag = "categories",
     params(("id" = i64, Path)),
     responses(
         (status = 204),

@@ -83,13 +83,18 @@ async fn watch_over(
         let Ok(mut child) = child.inspect_err(|error| say(format_args!("{error}"))) else {
             return;
         };
+        // Taken out: waiting for it would close it.
+        let input = child.stdin.take();
         tokio::select! {
             ended = child.wait() => {
                 let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
                 say(format_args!("the instance on port {} ended: {how}", instance.port));
             }
             () = instance.answers(&mut up) => {}
-            () = told(&mut stopped) => return end(child).await,
+            () = told(&mut stopped) => {
+                drop(input);
+                return end(child).await;
+            }
         }
         if up.is_some() {
             return;
@@ -137,7 +142,7 @@ impl Instance {
     async fn is_up(&self) -> io::Result<bool> {
         let asked = timeout(Duration::from_secs(2), async {
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
-            let request = b"GET /docs/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            let request = b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
             stream.write_all(request).await?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await?;
@@ -148,9 +153,8 @@ impl Instance {
     }
 }
 
-/// Its input ends, and it finishes what it is doing.
+/// Its input has ended, and it finishes what it is doing.
 async fn end(mut child: Child) {
-    drop(child.stdin.take());
     if timeout(Duration::from_secs(15), child.wait())
         .await
         .is_err()

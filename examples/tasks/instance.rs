@@ -6,12 +6,7 @@ use crate::{
     db::Db,
     log, migrate,
 };
-use std::{
-    error::Error,
-    future::{Future, IntoFuture},
-    pin::pin,
-    time::Duration,
-};
+use std::{error::Error, future::IntoFuture, pin::pin, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -74,11 +69,9 @@ pub(crate) async fn serve(
 }
 
 /// Resolves at the next word; nobody left to say it is none.
-fn asked(stop: &mut mpsc::Receiver<()>) -> impl Future<Output = ()> {
-    async {
-        if stop.recv().await.is_none() {
-            std::future::pending().await
-        }
+async fn asked(stop: &mut mpsc::Receiver<()>) {
+    if stop.recv().await.is_none() {
+        std::future::pending().await
     }
 }
 

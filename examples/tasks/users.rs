@@ -80,7 +80,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 }
 
 /// Lists users.
-#[utoipa::path(get, path = "/users", tag = "users",
+#[utoipa::path(get, path = "/users", operation_id = "list_users", tag = "users",
     params(
         ("sort" = Option<String>, Query, description = "id, name, email or created_at; -name: backwards"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "100 if not given"),
@@ -98,7 +98,7 @@ async fn all(State(app): State<App>, mut query: Parameters) -> Result<Json<List<
 }
 
 /// Adds a user.
-#[utoipa::path(post, path = "/users", tag = "users", request_body = NewUser,
+#[utoipa::path(post, path = "/users", operation_id = "create_user", tag = "users", request_body = NewUser,
     responses(
         (status = 201, body = User),
         (status = 400, body = Problem, description = "the body is not understood"),
@@ -119,7 +119,7 @@ async fn create(
 }
 
 /// Shows a user.
-#[utoipa::path(get, path = "/users/{id}", tag = "users",
+#[utoipa::path(get, path = "/users/{id}", operation_id = "get_user", tag = "users",
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = User),
@@ -133,7 +133,7 @@ async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<User>, Problem> 
 }
 
 /// Changes a user: what the body names.
-#[utoipa::path(put, path = "/users/{id}", tag = "users", request_body = UserChange,
+#[utoipa::path(put, path = "/users/{id}", operation_id = "change_user", tag = "users", request_body = UserChange,
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = User),
@@ -159,7 +159,7 @@ async fn change(
 }
 
 /// Removes a user who has no tasks.
-#[utoipa::path(delete, path = "/users/{id}", tag = "users",
+#[utoipa::path(delete, path = "/users/{id}", operation_id = "delete_user", tag = "users",
     params(("id" = i64, Path)),
     responses(
         (status = 204),

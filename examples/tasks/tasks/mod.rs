@@ -29,7 +29,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 }
 
 /// Lists tasks.
-#[utoipa::path(get, path = "/tasks", tag = "tasks",
+#[utoipa::path(get, path = "/tasks", operation_id = "list_tasks", tag = "tasks",
     params(
         ("status" = Option<Status>, Query),
         ("user_id" = Option<i64>, Query, minimum = 0),
@@ -51,7 +51,7 @@ async fn all(State(app): State<App>, query: Parameters) -> Result<Response, Prob
 }
 
 /// Adds a task.
-#[utoipa::path(post, path = "/tasks", tag = "tasks", request_body = NewTask,
+#[utoipa::path(post, path = "/tasks", operation_id = "create_task", tag = "tasks", request_body = NewTask,
     responses(
         (status = 201, body = Task),
         (status = 400, body = Problem, description = "the body is not understood"),
@@ -80,7 +80,7 @@ async fn create(State(app): State<App>, Valid(new): Valid<NewTask>) -> Result<Re
 }
 
 /// Shows a task.
-#[utoipa::path(get, path = "/tasks/{id}", tag = "tasks",
+#[utoipa::path(get, path = "/tasks/{id}", operation_id = "get_task", tag = "tasks",
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Task),
@@ -94,7 +94,7 @@ async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Task>, Problem> 
 }
 
 /// Changes a task: what the body names.
-#[utoipa::path(put, path = "/tasks/{id}", tag = "tasks", request_body = TaskChange,
+#[utoipa::path(put, path = "/tasks/{id}", operation_id = "change_task", tag = "tasks", request_body = TaskChange,
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Task),
@@ -138,7 +138,7 @@ async fn change(
 }
 
 /// Removes a task.
-#[utoipa::path(delete, path = "/tasks/{id}", tag = "tasks",
+#[utoipa::path(delete, path = "/tasks/{id}", operation_id = "delete_task", tag = "tasks",
     params(("id" = i64, Path)),
     responses(
         (status = 204),

@@ -6,8 +6,8 @@ use crate::{
 };
 use garde::Validate;
 use serde::{
-    Deserialize, Serialize,
-    de::{DeserializeOwned, IntoDeserializer, value::Error as Unknown},
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error, IntoDeserializer, value::Error as Unknown},
 };
 use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
@@ -69,7 +69,7 @@ pub(crate) struct NewTask {
     /// `medium` if not given.
     #[garde(skip)]
     pub(crate) priority: Option<Priority>,
-    #[serde(with = "day::option")]
+    #[serde(deserialize_with = "some_day")]
     #[garde(skip)]
     pub(crate) due_date: Option<Date>,
     #[garde(skip)]
@@ -112,10 +112,13 @@ pub(crate) struct TaskChange {
     pub(crate) category_id: Option<Option<i64>>,
 }
 
-fn present_day<'de, D: serde::Deserializer<'de>>(
-    from: D,
-) -> Result<Option<Option<Date>>, D::Error> {
-    day::option::deserialize(from).map(Some)
+fn some_day<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Date>, D::Error> {
+    let wrong = |_| D::Error::custom("must be a date such as 2030-12-31");
+    day::option::deserialize(from).map_err(wrong)
+}
+
+fn present_day<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Date>>, D::Error> {
+    some_day(from).map(Some)
 }
 
 impl Status {
