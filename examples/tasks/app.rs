@@ -1,6 +1,6 @@
 //! All routes.
 
-use crate::{categories, db::Db, health, log, problem::Problem, tasks, users};
+use crate::{cached::Lists, categories, db::Db, health, log, problem::Problem, tasks, users};
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -18,7 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) db: Db,
-    pub(crate) redis: redis::Client,
+    pub(crate) lists: Lists,
     /// What `X-Served-By` says.
     pub(crate) served_by: HeaderValue,
     /// Whether every request is a line in the log.

@@ -19,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) connections: usize,
     pub(crate) postgres_timeout: Duration,
     pub(crate) redis_timeout: Duration,
+    /// What keeps our keys in Redis from those of another database.
+    pub(crate) cache_namespace: String,
     /// How long an answer is fresh.
     pub(crate) fresh: Duration,
     /// For how long after that it is better than an error.
@@ -37,8 +39,11 @@ impl Config {
             database_url: parsed("DATABASE_URL", None, DATABASE, database_url)?,
             redis_url: parsed("REDIS_URL", None, REDIS, redis_url)?,
             connections: number("POSTGRES_CONNECTIONS", 16, 1..=1_000, CONNECTIONS)?,
-            postgres_timeout: seconds("POSTGRES_TIMEOUT_SECONDS", 2.0)?,
-            redis_timeout: seconds("REDIS_TIMEOUT_SECONDS", 0.1)?,
+            postgres_timeout: limit("POSTGRES_TIMEOUT_SECONDS", 2.0)?,
+            redis_timeout: limit("REDIS_TIMEOUT_SECONDS", 0.1)?,
+            cache_namespace: parsed("CACHE_NAMESPACE", "tasks".to_owned(), NAMESPACE, |text| {
+                (!text.is_empty()).then(|| text.to_owned())
+            })?,
             fresh: seconds("CACHE_TTL_SECONDS", 30.0)?,
             stale: seconds("STALE_SECONDS", 300.0)?,
             log_requests: parsed("LOG_REQUESTS", true, "true or false", |text| {
@@ -48,9 +53,16 @@ impl Config {
     }
 }
 
+/// How long one call may take.
+fn limit(name: &'static str, default: f64) -> Result<Duration, Invalid> {
+    let accepts = "a number of seconds from 0.001 to 60";
+    number(name, default, 0.001..=60.0, accepts).map(Duration::from_secs_f64)
+}
+
 const PORT: &str = "a port from 1 to 65000, or 0 for free ones";
 const DATABASE: &str = "a URL such as postgres://user:password@127.0.0.1:5432/database (no TLS)";
 const REDIS: &str = "a URL such as redis://127.0.0.1:6379 (no TLS)";
+const NAMESPACE: &str = "a text that is not empty";
 const CONNECTIONS: &str = "a whole number from 1 to 1000";
 
 /// An empty variable means the same as none: one is booted.

@@ -1,6 +1,6 @@
 //! Several instances, each a process; one that ends is started again.
 
-use crate::log::say;
+use crate::{config::Config, log::say};
 use std::{
     env, io,
     net::{Ipv4Addr, SocketAddr},
@@ -33,11 +33,13 @@ struct Instance {
     port: u16,
     database: String,
     redis: String,
+    namespace: String,
 }
 
 impl Fleet {
     /// Starts an instance on each of these ports; all of them answer when this returns.
     pub(crate) async fn start(
+        config: &Config,
         ports: &[u16],
         (database, redis): (&str, &str),
     ) -> Result<Self, String> {
@@ -49,6 +51,7 @@ impl Fleet {
                 port: *port,
                 database: database.to_owned(),
                 redis: redis.to_owned(),
+                namespace: config.cache_namespace.clone(),
             };
             let (up, is_up) = oneshot::channel();
             watched.spawn(watch_over(instance, up, stopped.clone()));
@@ -122,6 +125,7 @@ impl Instance {
         command.env("LISTEN_ADDR", address.to_string());
         command.env("DATABASE_URL", &self.database);
         command.env("REDIS_URL", &self.redis);
+        command.env("CACHE_NAMESPACE", &self.namespace);
         // A Ctrl-C in the terminal is for us, who tell them in the right order.
         command.process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).spawn()

@@ -1,6 +1,6 @@
 //! `/health`: what is well.
 
-use crate::app::App;
+use crate::{app::App, cached};
 use axum::{
     Json,
     extract::State,
@@ -56,11 +56,7 @@ async fn postgres(app: &App) -> bool {
     asked.is_ok_and(|answer| answer.is_ok())
 }
 
-/// On a connection of its own: whether Redis takes one is a part of the question.
 async fn redis(app: &App) -> bool {
-    let ping = async {
-        let mut connection = app.redis.get_multiplexed_async_connection().await?;
-        redis::cmd("PING").query_async::<()>(&mut connection).await
-    };
-    timeout(PATIENCE, ping).await.is_ok_and(|pong| pong.is_ok())
+    let asked = timeout(PATIENCE, cached::answers(&app.lists)).await;
+    asked.unwrap_or(false)
 }

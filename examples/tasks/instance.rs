@@ -2,9 +2,10 @@
 
 use crate::{
     app::{self, App},
+    cached,
     config::Config,
     db::Db,
-    log, migrate,
+    log, migrate, relay,
 };
 use std::{error::Error, future::IntoFuture, pin::pin, time::Duration};
 use tokio::{
@@ -36,9 +37,11 @@ pub(crate) async fn serve(
     )?;
     tell_of_transitions(&db);
     migrate::start(db.clone()).await;
+    let lists = cached::build(config, redis).await?;
+    tokio::spawn(relay::run(db.clone(), lists.clone()));
     let app = App {
         db,
-        redis: redis::Client::open(redis)?,
+        lists,
         served_by: address.to_string().try_into()?,
         log_requests: config.log_requests,
     };

@@ -6,6 +6,7 @@
 mod app;
 mod args;
 mod body;
+mod cached;
 mod categories;
 #[path = "../common/mod.rs"]
 mod common;
@@ -22,6 +23,7 @@ mod migrate;
 mod path;
 mod problem;
 mod query;
+mod relay;
 #[path = "../gateway/shutdown.rs"]
 mod shutdown;
 mod tasks;
@@ -33,7 +35,13 @@ use config::Config;
 use fleet::Fleet;
 use log::say;
 use shutdown::Stop;
-use std::{error::Error, io, net::SocketAddr, process::ExitCode};
+use std::{
+    error::Error,
+    hash::{BuildHasher, RandomState},
+    io,
+    net::SocketAddr,
+    process::ExitCode,
+};
 use tokio::{io::AsyncReadExt, sync::mpsc};
 
 type Failed = Box<dyn Error + Send + Sync>;
@@ -64,7 +72,7 @@ fn wrong(what: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(2)
 }
 
-async fn run(args: Args, config: Config) -> Result<(), Failed> {
+async fn run(args: Args, mut config: Config) -> Result<(), Failed> {
     // First of all: from the first line on we can be told to stop.
     let mut stop = Stop::listen()?;
     let (asked, stopped) = mpsc::channel(2);
@@ -90,7 +98,7 @@ async fn run(args: Args, config: Config) -> Result<(), Failed> {
         });
     }
 
-    let servers = Servers::boot(&config)?;
+    let servers = Servers::boot(&mut config)?;
     let urls = (servers.database.as_str(), servers.redis.as_str());
     match args.instances {
         None if !args.nginx => {
@@ -121,7 +129,7 @@ async fn several(
     };
     let ports = (0..count).map(port).collect::<io::Result<Vec<_>>>()?;
     let fleet = tokio::select! {
-        fleet = Fleet::start(&ports, urls) => fleet?,
+        fleet = Fleet::start(config, &ports, urls) => fleet?,
         _ = stopped.recv() => return Ok(()),
     };
     let front = nginx.then(|| front(config.nginx, &ports)).transpose();
@@ -169,12 +177,17 @@ struct Servers {
 }
 
 impl Servers {
-    fn boot(config: &Config) -> io::Result<Self> {
+    fn boot(config: &mut Config) -> io::Result<Self> {
         let (database, postgres) = match &config.database_url {
             Some(url) => (url.clone(), None),
             None => {
                 let postgres = Postgres::start_on_tcp()?;
                 say(format_args!("a throw-away Postgres at {}", postgres.url()));
+                if config.redis_url.is_some() {
+                    // What somebody's Redis knows is not of this database, nor will be of the next.
+                    let any = RandomState::new().hash_one(0);
+                    config.cache_namespace = format!("{}-{any:x}", config.cache_namespace);
+                }
                 (postgres.url(), Some(postgres))
             }
         };

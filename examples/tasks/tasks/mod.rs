@@ -6,7 +6,9 @@ mod task;
 use crate::{
     app::App,
     body::Valid,
-    list::{self, Entity, List, one},
+    cached::{self, TAG},
+    db::Failure,
+    list::{self, Entity, List},
     path::Id,
     problem::Problem,
     query::Parameters,
@@ -17,7 +19,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use filter::Filter;
+pub(crate) use filter::Filter;
 use task::{NewTask, Priority, Status, Task, TaskChange};
 use tokio_postgres::{Row, types::ToSql};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -46,8 +48,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         (status = 503, body = Problem, description = "Postgres does not answer, and neither can the cache"),
     ))]
 async fn all(State(app): State<App>, query: Parameters) -> Result<Response, Problem> {
-    let filter = Filter::from_query(query)?;
-    Ok(Json(filter.read(&app.db).await?).into_response())
+    cached::list(&app, Filter::from_query(query)?).await
 }
 
 /// Adds a task.
@@ -73,10 +74,11 @@ async fn create(State(app): State<App>, Valid(new): Valid<NewTask>) -> Result<Re
         &new.user_id,
         &new.category_id,
     ];
-    let task = write(&app, insert, &values).await?;
-    let task = task.ok_or_else(Problem::impossible)?;
+    let written = write(&app, insert, &values).await?;
+    let (task, note) = written.ok_or_else(Problem::impossible)?;
     let place = [(header::LOCATION, format!("/tasks/{}", task.id))];
-    Ok((StatusCode::CREATED, place, Json(task)).into_response())
+    let answer = (StatusCode::CREATED, place, Json(task)).into_response();
+    Ok(cached::invalidate(&app, note, answer).await)
 }
 
 /// Shows a task.
@@ -132,9 +134,9 @@ async fn change(
         &change.category_id.is_some(),
         &change.category_id.flatten(),
     ];
-    let task = write(&app, update, &values).await?;
-    let task = task.ok_or_else(|| Problem::not_found("task", id))?;
-    Ok(Json(task).into_response())
+    let written = write(&app, update, &values).await?;
+    let (task, note) = written.ok_or_else(|| Problem::not_found("task", id))?;
+    Ok(cached::invalidate(&app, note, Json(task).into_response()).await)
 }
 
 /// Removes a task.
@@ -148,24 +150,28 @@ async fn change(
     ))]
 async fn delete(State(app): State<App>, Id(id): Id) -> Result<Response, Problem> {
     let delete = "DELETE FROM tasks WHERE id = $1 RETURNING *";
-    let gone = write(&app, delete, &[&id]).await?;
-    gone.ok_or_else(|| Problem::not_found("task", id))?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let written = write(&app, delete, &[&id]).await?;
+    let (_, note) = written.ok_or_else(|| Problem::not_found("task", id))?;
+    Ok(cached::invalidate(&app, note, StatusCode::NO_CONTENT.into_response()).await)
 }
 
 /// Writes a row of tasks, and in the same transaction, which is one statement, notes that what the
-/// cache knows of tasks is outdated.
+/// cache knows of tasks is outdated: whatever happens next, that note is not lost. Returns the row
+/// and the note's number.
 async fn write(
     app: &App,
     statement: &str,
     parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Option<Task>, Problem> {
+) -> Result<Option<(Task, i64)>, Problem> {
     let columns = Task::COLUMNS;
     let statement = format!(
         "WITH written AS ({statement}), noted AS \
-         (INSERT INTO invalidations (tag) SELECT 'tasks' FROM written RETURNING id AS note) \
+         (INSERT INTO invalidations (tag) SELECT '{TAG}' FROM written RETURNING id AS note) \
          SELECT {columns}, note FROM written, noted"
     );
-    let row: Option<Row> = app.db.row(&statement, parameters).await?;
-    Ok(one(row)?)
+    let Some(row) = app.db.row(&statement, parameters).await? else {
+        return Ok(None);
+    };
+    let read = |row: &Row| Ok((Task::read(row)?, row.try_get("note")?));
+    Ok(Some(read(&row).map_err(Failure::Refused)?))
 }
