@@ -24,25 +24,21 @@ mod path;
 mod problem;
 mod query;
 mod relay;
+mod servers;
 #[path = "../gateway/shutdown.rs"]
 mod shutdown;
 mod tasks;
 mod users;
 
 use args::Args;
-use common::{Nginx, Postgres, Redis, free_port};
+use common::free_port;
 use config::Config;
 use fleet::Fleet;
 use log::say;
+use servers::{Servers, front};
 use shutdown::Stop;
-use std::{
-    error::Error,
-    hash::{BuildHasher, RandomState},
-    io,
-    net::SocketAddr,
-    process::ExitCode,
-};
-use tokio::{io::AsyncReadExt, sync::mpsc};
+use std::{error::Error, io, process::ExitCode, thread};
+use tokio::sync::mpsc;
 
 type Failed = Box<dyn Error + Send + Sync>;
 
@@ -74,30 +70,7 @@ fn wrong(what: &dyn std::fmt::Display) -> ExitCode {
 
 async fn run(args: Args, mut config: Config) -> Result<(), Failed> {
     // First of all: from the first line on we can be told to stop.
-    let mut stop = Stop::listen()?;
-    let (asked, stopped) = mpsc::channel(2);
-    if args.until_stdin_ends {
-        // One of several: whoever started us tells us when to stop, or is gone.
-        tokio::spawn(async move {
-            let mut input = tokio::io::stdin();
-            while input.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
-            let _ = asked.send(()).await;
-            while {
-                stop.asked().await;
-                asked.send(()).await.is_ok()
-            } {}
-        });
-    } else {
-        tokio::spawn(async move {
-            loop {
-                stop.asked().await;
-                if asked.send(()).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-
+    let stopped = words(Stop::listen()?, args.until_stdin_ends);
     let servers = Servers::boot(&mut config)?;
     let urls = (servers.database.as_str(), servers.redis.as_str());
     match args.instances {
@@ -112,6 +85,29 @@ async fn run(args: Args, mut config: Config) -> Result<(), Failed> {
         }
         instances => several(&config, urls, instances.unwrap_or(1), args.nginx, stopped).await,
     }
+}
+
+/// Each is one word to stop: the signals and, for one of several instances, that whoever started it
+/// has no more to say, or is gone.
+fn words(mut stop: Stop, until_stdin_ends: bool) -> mpsc::Receiver<()> {
+    let (word, words) = mpsc::channel(2);
+    if until_stdin_ends {
+        let word = word.clone();
+        // No task: the runtime would wait for it, and it for its input.
+        thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            let _ = word.blocking_send(());
+        });
+    }
+    tokio::spawn(async move {
+        loop {
+            stop.asked().await;
+            if word.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    words
 }
 
 async fn several(
@@ -151,61 +147,6 @@ async fn several(
         _ = stopped.recv() => Err("stopped, without waiting for the requests that ran".into()),
     }
     // nginx, which passes on the last answers, goes after the instances; the databases last.
-}
-
-/// nginx before the instances, as the template says.
-fn front(mut address: SocketAddr, ports: &[u16]) -> io::Result<(Nginx, SocketAddr)> {
-    if address.port() == 0 {
-        address.set_port(free_port()?);
-    }
-    let server = |port| format!("    server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;\n");
-    let servers: String = ports.iter().map(server).collect();
-    let sites = include_str!("nginx.conf.template")
-        .replace("@SERVERS@", servers.trim_end())
-        .replace("@LISTEN@", &address.to_string());
-    let nginx = Nginx::start(&sites)?;
-    say(format_args!("nginx listening on http://{address}"));
-    Ok((nginx, address))
-}
-
-/// Where Postgres and Redis are, and those that are ours, to be removed at the end.
-struct Servers {
-    database: String,
-    redis: String,
-    _postgres: Option<Postgres>,
-    _redis: Option<Redis>,
-}
-
-impl Servers {
-    fn boot(config: &mut Config) -> io::Result<Self> {
-        let (database, postgres) = match &config.database_url {
-            Some(url) => (url.clone(), None),
-            None => {
-                let postgres = Postgres::start_on_tcp()?;
-                say(format_args!("a throw-away Postgres at {}", postgres.url()));
-                if config.redis_url.is_some() {
-                    // What somebody's Redis knows is not of this database, nor will be of the next.
-                    let any = RandomState::new().hash_one(0);
-                    config.cache_namespace = format!("{}-{any:x}", config.cache_namespace);
-                }
-                (postgres.url(), Some(postgres))
-            }
-        };
-        let (url, redis) = match &config.redis_url {
-            Some(url) => (url.clone(), None),
-            None => {
-                let redis = Redis::start()?;
-                say(format_args!("a throw-away Redis at {}", redis.url()));
-                (redis.url(), Some(redis))
-            }
-        };
-        Ok(Self {
-            database,
-            redis: url,
-            _postgres: postgres,
-            _redis: redis,
-        })
-    }
 }
 
 fn invite(url: &str) {

@@ -2,7 +2,7 @@
 
 use crate::{
     common::{Postgres, Redis},
-    process::{Service, eventually},
+    process::{Service, eventually, number},
 };
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -96,6 +96,125 @@ async fn it_starts_without_either_and_works_when_they_are_there() {
     redis.restart().unwrap();
     eventually("Redis is seen", async || {
         api.get("/health").await.with(200)["status"] == "up"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_postgres_lists_that_are_cached_are_answered_and_marked_when_stale() {
+    let mut postgres = Postgres::start().unwrap();
+    let redis = Redis::start().unwrap();
+    let settings = [("CACHE_TTL_SECONDS", "1")];
+    let api = Service::over(&postgres.url(), &redis.url(), &settings);
+    api.add("/tasks", json!({"title": "t"})).await;
+    let list = api.get("/tasks").await.with(200);
+    postgres.kill().unwrap();
+    let mut stale = false;
+    eventually("the list is stale", async || {
+        let start = Instant::now();
+        let answer = api.get("/tasks").await;
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(200), "{took:?}");
+        let status = answer.header("cache-status").to_owned();
+        stale = status.contains("fwd=stale") && status.contains("detail=sie");
+        assert!(stale || status.contains("hit"), "{status}");
+        assert_eq!(answer.with(200), list);
+        stale
+    })
+    .await;
+    // What nobody has asked for is not there.
+    let start = Instant::now();
+    api.get("/tasks?sort=-title").await.problem(503, &[]);
+    assert!(start.elapsed() < Duration::from_millis(200));
+    postgres.restart().unwrap();
+    let start = Instant::now();
+    eventually("the list is fresh again", async || {
+        let answer = api.get("/tasks").await;
+        let stale = answer.header("cache-status").contains("detail=sie");
+        assert_eq!(answer.with(200), list);
+        !stale
+    })
+    .await;
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn without_redis_reads_and_writes_go_on_and_what_is_pending_is_done_when_it_is_back() {
+    let postgres = Postgres::start().unwrap();
+    let mut redis = Redis::start().unwrap();
+    let api = Service::over(&postgres.url(), &redis.url(), &[]);
+    api.get("/tasks").await.with(200);
+    redis.kill().unwrap();
+    for n in 1..=5 {
+        let start = Instant::now();
+        let added = api.post("/tasks", json!({"title": "t"})).await;
+        assert_eq!(added.header("x-cache-invalidation"), "pending");
+        added.with(201);
+        let list = api.get("/tasks").await;
+        let took = start.elapsed();
+        let status = list.header("cache-status").to_owned();
+        assert!(status.contains("detail=store-unavailable"), "{status}");
+        assert_eq!(list.with(200)["total"], n);
+        assert!(took < Duration::from_millis(500), "{took:?}");
+    }
+    let changed = api.put("/tasks/1", json!({"title": "u"})).await;
+    assert_eq!(changed.header("x-cache-invalidation"), "pending");
+    changed.with(200);
+    let removed = api.delete("/tasks/1").await;
+    assert_eq!(removed.header("x-cache-invalidation"), "pending");
+    removed.with(204);
+    let pending = "SELECT count(*) FROM invalidations";
+    assert_eq!(number(&postgres.url(), pending).await, 7);
+    assert_eq!(api.get("/health").await.with(200)["redis"], "down");
+
+    redis.restart().unwrap();
+    eventually("nothing is pending", async || {
+        number(&postgres.url(), pending).await == 0
+    })
+    .await;
+    let added = api.post("/tasks", json!({"title": "t"})).await;
+    assert_eq!(added.header("x-cache-invalidation"), "");
+    added.with(201);
+    api.get("/tasks").await.with(200);
+    let list = api.get("/tasks").await;
+    assert!(list.header("cache-status").contains("hit"), "{list:?}");
+    assert_eq!(number(&postgres.url(), pending).await, 0);
+}
+
+#[tokio::test]
+async fn a_redis_that_hung_does_not_keep_what_was_outdated_meanwhile() {
+    let postgres = Postgres::start().unwrap();
+    let redis = Redis::start().unwrap();
+    let settings = [("CACHE_TTL_SECONDS", "1000")];
+    let api = Service::over(&postgres.url(), &redis.url(), &settings);
+    api.get("/tasks").await.with(200);
+    assert!(
+        api.get("/tasks")
+            .await
+            .header("cache-status")
+            .contains("hit")
+    );
+    redis.suspend().unwrap();
+    let added = api.post("/tasks", json!({"title": "t"})).await;
+    assert_eq!(added.header("x-cache-invalidation"), "pending");
+    added.with(201);
+    assert_eq!(api.get("/tasks").await.with(200)["total"], 1);
+    redis.resume().unwrap();
+    eventually("the old list is gone from Redis", async || {
+        let pending = "SELECT count(*) FROM invalidations";
+        number(&postgres.url(), pending).await == 0
+    })
+    .await;
+    assert_eq!(api.get("/tasks").await.with(200)["total"], 1);
+    eventually("Redis is used again", async || {
+        api.get("/tasks")
+            .await
+            .header("cache-status")
+            .contains("hit")
     })
     .await;
 }

@@ -11,6 +11,7 @@ mod example;
 
 mod away;
 mod bodies;
+mod cache;
 mod docs;
 mod fleet;
 mod lists;

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Every variable, so that those of whoever runs the tests do not reach the service.
-pub(crate) const VARIABLES: [&str; 13] = [
+pub(crate) const VARIABLES: [&str; 14] = [
     "LISTEN_ADDR",
     "PORT_BASE",
     "NGINX_ADDR",
@@ -28,6 +28,7 @@ pub(crate) const VARIABLES: [&str; 13] = [
     "POSTGRES_CONNECTIONS",
     "POSTGRES_TIMEOUT_SECONDS",
     "REDIS_TIMEOUT_SECONDS",
+    "CACHE_NAMESPACE",
     "CACHE_TTL_SECONDS",
     "STALE_SECONDS",
     "LOG_REQUESTS",
@@ -74,13 +75,22 @@ pub(crate) async fn empty() -> (String, String) {
     (database, format!("{}/{n}", shared.redis.url()))
 }
 
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let connected = tokio_postgres::connect(url, tokio_postgres::NoTls).await;
+    let (client, connection) = connected.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
 /// Runs statements.
 pub(crate) async fn sql(url: &str, statements: &str) {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    client.batch_execute(statements).await.unwrap();
+    connect(url).await.batch_execute(statements).await.unwrap();
+}
+
+/// The number that a statement returns.
+pub(crate) async fn number(url: &str, statement: &str) -> i64 {
+    let row = connect(url).await.query_one(statement, &[]).await;
+    row.unwrap().get(0)
 }
 
 /// A running service; it is killed when dropped.

@@ -41,6 +41,8 @@ fn a_bad_value_is_exit_code_2_and_one_line_with_the_variable_and_what_it_accepts
         ),
         ("POSTGRES_TIMEOUT_SECONDS", seconds, "number of seconds"),
         ("REDIS_TIMEOUT_SECONDS", seconds, "number of seconds"),
+        ("REDIS_TIMEOUT_SECONDS", &["61"], "from 0.001 to 60"),
+        ("CACHE_NAMESPACE", &[""], "not empty"),
         ("CACHE_TTL_SECONDS", seconds, "number of seconds"),
         ("STALE_SECONDS", seconds, "number of seconds"),
         ("LOG_REQUESTS", &["", "yes", "2"], "true or false"),
