@@ -186,7 +186,11 @@ impl From<Failure> for Problem {
         match &failure {
             Failure::Refused(error) => refused(error, &failure),
             Failure::Away(Error::Rejected(rejected)) => {
-                Self::unavailable("the database does not answer", rejected.retry_after())
+                let detail = match rejected.reached_service() {
+                    true => "the database did not answer in time; a change may have been made",
+                    false => "the database does not answer",
+                };
+                Self::unavailable(detail, rejected.retry_after())
             }
             Failure::Away(Error::Service(_)) => {
                 Self::unavailable("the database does not answer", None)

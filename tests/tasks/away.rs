@@ -2,10 +2,17 @@
 
 use crate::{
     common::{Postgres, Redis},
-    process::{Service, eventually, number},
+    process::{Service, empty, eventually, number},
 };
 use serde_json::json;
 use std::time::{Duration, Instant};
+use tokio_postgres::NoTls;
+
+/// The machine may be busy with something else now and then.
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
 
 #[tokio::test]
 async fn without_postgres_it_says_so_in_milliseconds_and_is_back_when_postgres_is() {
@@ -14,6 +21,7 @@ async fn without_postgres_it_says_so_in_milliseconds_and_is_back_when_postgres_i
     let api = Service::over(&postgres.url(), &redis.url(), &[]);
     api.add("/tasks", json!({"title": "t"})).await;
     postgres.kill().unwrap();
+    let mut times = Vec::new();
     for n in 0..20 {
         let start = Instant::now();
         let (answer, what) = match n % 4 {
@@ -25,14 +33,14 @@ async fn without_postgres_it_says_so_in_milliseconds_and_is_back_when_postgres_i
             2 => (api.get("/users").await, "users"),
             _ => (api.delete("/categories/1").await, "no category"),
         };
-        let took = start.elapsed();
+        times.push(start.elapsed());
         assert!(
             !answer.header("retry-after").is_empty(),
             "{what}: {answer:?}"
         );
         answer.problem(503, &[]);
-        assert!(took < Duration::from_millis(200), "{what}: {took:?}");
     }
+    assert!(median(&mut times) < Duration::from_millis(20), "{times:?}");
     // What is wrong with a request is said without Postgres.
     api.get("/tasks?sort=x").await.problem(400, &["sort"]);
     let health = api.get("/health").await.with(200);
@@ -109,23 +117,29 @@ async fn without_postgres_lists_that_are_cached_are_answered_and_marked_when_sta
     api.add("/tasks", json!({"title": "t"})).await;
     let list = api.get("/tasks").await.with(200);
     postgres.kill().unwrap();
-    let mut stale = false;
+    let mut times = Vec::new();
     eventually("the list is stale", async || {
         let start = Instant::now();
         let answer = api.get("/tasks").await;
-        let took = start.elapsed();
-        assert!(took < Duration::from_millis(200), "{took:?}");
+        times.push(start.elapsed());
         let status = answer.header("cache-status").to_owned();
-        stale = status.contains("fwd=stale") && status.contains("detail=sie");
+        let stale = status.contains("fwd=stale") && status.contains("detail=sie");
         assert!(stale || status.contains("hit"), "{status}");
         assert_eq!(answer.with(200), list);
         stale
     })
     .await;
+    assert!(median(&mut times) < Duration::from_millis(20), "{times:?}");
     // What nobody has asked for is not there.
-    let start = Instant::now();
-    api.get("/tasks?sort=-title").await.problem(503, &[]);
-    assert!(start.elapsed() < Duration::from_millis(200));
+    let mut times = Vec::new();
+    for n in 1..=9 {
+        let start = Instant::now();
+        api.get(&format!("/tasks?limit={n}"))
+            .await
+            .problem(503, &[]);
+        times.push(start.elapsed());
+    }
+    assert!(median(&mut times) < Duration::from_millis(20), "{times:?}");
     postgres.restart().unwrap();
     let start = Instant::now();
     eventually("the list is fresh again", async || {
@@ -149,18 +163,19 @@ async fn without_redis_reads_and_writes_go_on_and_what_is_pending_is_done_when_i
     let api = Service::over(&postgres.url(), &redis.url(), &[]);
     api.get("/tasks").await.with(200);
     redis.kill().unwrap();
+    let mut times = Vec::new();
     for n in 1..=5 {
         let start = Instant::now();
         let added = api.post("/tasks", json!({"title": "t"})).await;
         assert_eq!(added.header("x-cache-invalidation"), "pending");
         added.with(201);
         let list = api.get("/tasks").await;
-        let took = start.elapsed();
+        times.push(start.elapsed());
         let status = list.header("cache-status").to_owned();
         assert!(status.contains("detail=store-unavailable"), "{status}");
         assert_eq!(list.with(200)["total"], n);
-        assert!(took < Duration::from_millis(500), "{took:?}");
     }
+    assert!(median(&mut times) < Duration::from_millis(250), "{times:?}");
     let changed = api.put("/tasks/1", json!({"title": "u"})).await;
     assert_eq!(changed.header("x-cache-invalidation"), "pending");
     changed.with(200);
@@ -217,4 +232,30 @@ async fn a_redis_that_hung_does_not_keep_what_was_outdated_meanwhile() {
             .contains("hit")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_holds_up_its_own_requests_and_opens_no_breaker() {
+    let (database, redis) = empty().await;
+    let settings = [
+        ("POSTGRES_CONNECTIONS", "2"),
+        ("POSTGRES_TIMEOUT_SECONDS", "1"),
+    ];
+    let api = Service::over(&database, &redis, &settings);
+    api.get("/users").await.with(200);
+    let (client, connection) = tokio_postgres::connect(&database, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+        .batch_execute("BEGIN; LOCK TABLE users")
+        .await
+        .unwrap();
+    // Two wait for the lock, the others for a connection, and none for longer than it may.
+    let start = Instant::now();
+    let calls = (0..6).map(|_| api.get("/users"));
+    for answer in futures::future::join_all(calls).await {
+        answer.problem(503, &[]);
+    }
+    assert!(start.elapsed() < Duration::from_secs(3));
+    client.batch_execute("ROLLBACK").await.unwrap();
+    api.get("/users").await.with(200);
 }

@@ -120,6 +120,58 @@ async fn an_instance_killed_under_load_fails_no_read_and_is_started_again() {
     assert_eq!(api.get("/tasks/1").await.with(200)["id"], id);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn no_task_is_added_twice_and_none_is_lost_when_an_instance_is_killed_meanwhile() {
+    let mut api = four().await;
+    let ended = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..8)
+        .map(|n| {
+            let (client, url) = (api.client.clone(), format!("{}/tasks", api.url));
+            let ended = Arc::clone(&ended);
+            tokio::spawn(async move {
+                let mut done = Vec::new();
+                for m in 0.. {
+                    if ended.load(Relaxed) {
+                        break;
+                    }
+                    let title = format!("{n} {m}");
+                    let body = json!({"title": title}).to_string();
+                    let answer = client.post(&url).body(body).send().await.unwrap();
+                    match answer.status().as_u16() {
+                        201 => done.push(title),
+                        // It may or may not have been done.
+                        502 => {}
+                        status => panic!("{status}"),
+                    }
+                }
+                done
+            })
+        })
+        .collect();
+    signal(instances(api.id())[0], "KILL");
+    api.line("again");
+    api.line("listening on");
+    ended.store(true, Relaxed);
+    let mut done = Vec::new();
+    for writer in writers {
+        done.extend(writer.await.unwrap());
+    }
+    assert!(done.len() > 20, "{}", done.len());
+    let mut found = BTreeMap::<String, u32>::new();
+    for page in 0.. {
+        let path = format!("/tasks?limit=1000&offset={}", page * 1000);
+        let titles = api.column(&path, "title").await;
+        if titles.is_empty() {
+            break;
+        }
+        for title in titles {
+            *found.entry(title.as_str().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    assert!(done.iter().all(|title| found.contains_key(title)));
+    assert!(found.values().all(|count| *count == 1));
+}
+
 #[tokio::test]
 async fn a_write_on_one_instance_is_read_on_all_others() {
     let api = four().await;
