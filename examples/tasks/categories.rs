@@ -6,7 +6,7 @@ use crate::{
     db::{Failure, is_referred_to},
     list::{self, Entity, List, one},
     path::Id,
-    problem::Problem,
+    problem::{PROBLEM, Problem},
     query::Parameters,
 };
 use axum::{
@@ -79,8 +79,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     ),
     responses(
         (status = 200, body = List<Category>),
-        (status = 400, body = Problem, description = "a parameter is not known, or not understood"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "a parameter is not known, or not understood"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn all(
     State(app): State<App>,
@@ -95,10 +95,10 @@ async fn all(
 #[utoipa::path(post, path = "/categories", operation_id = "create_category", tag = "categories", request_body = NewCategory,
     responses(
         (status = 201, body = Category),
-        (status = 400, body = Problem, description = "the body is not understood"),
-        (status = 409, body = Problem, description = "the name is taken"),
-        (status = 422, body = Problem, description = "a field is not valid"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the body is not understood"),
+        (status = 409, body = Problem, content_type = PROBLEM, description = "the name is taken"),
+        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn create(
     State(app): State<App>,
@@ -116,9 +116,9 @@ async fn create(
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Category),
-        (status = 400, body = Problem, description = "the id is no number"),
-        (status = 404, body = Problem),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
+        (status = 404, body = Problem, content_type = PROBLEM),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Category>, Problem> {
     let category = list::by_id(&app.db, id).await?;
@@ -132,11 +132,11 @@ async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Category>, Probl
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Category),
-        (status = 400, body = Problem, description = "the id is no number, or the body is not understood"),
-        (status = 404, body = Problem),
-        (status = 409, body = Problem, description = "the name is taken"),
-        (status = 422, body = Problem, description = "a field is not valid"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number, or the body is not understood"),
+        (status = 404, body = Problem, content_type = PROBLEM),
+        (status = 409, body = Problem, content_type = PROBLEM, description = "the name is taken"),
+        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn change(
     State(app): State<App>,
@@ -157,10 +157,10 @@ async fn change(
     params(("id" = i64, Path)),
     responses(
         (status = 204),
-        (status = 400, body = Problem, description = "the id is no number"),
-        (status = 404, body = Problem),
-        (status = 409, body = Problem, description = "the category still has tasks"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
+        (status = 404, body = Problem, content_type = PROBLEM),
+        (status = 409, body = Problem, content_type = PROBLEM, description = "the category still has tasks"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn delete(State(app): State<App>, Id(id): Id) -> Result<StatusCode, Problem> {
     const DELETE: &str = "DELETE FROM categories WHERE id = $1 RETURNING id";

@@ -6,7 +6,7 @@ use crate::{
     db::{Failure, is_referred_to},
     list::{self, Entity, List, one},
     path::Id,
-    problem::Problem,
+    problem::{PROBLEM, Problem},
     query::Parameters,
 };
 use axum::{
@@ -88,8 +88,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     ),
     responses(
         (status = 200, body = List<User>),
-        (status = 400, body = Problem, description = "a parameter is not known, or not understood"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "a parameter is not known, or not understood"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn all(State(app): State<App>, mut query: Parameters) -> Result<Json<List<User>>, Problem> {
     let page = query.page(&["id", "name", "email", "created_at"]);
@@ -101,10 +101,10 @@ async fn all(State(app): State<App>, mut query: Parameters) -> Result<Json<List<
 #[utoipa::path(post, path = "/users", operation_id = "create_user", tag = "users", request_body = NewUser,
     responses(
         (status = 201, body = User),
-        (status = 400, body = Problem, description = "the body is not understood"),
-        (status = 409, body = Problem, description = "the email is taken"),
-        (status = 422, body = Problem, description = "a field is not valid"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the body is not understood"),
+        (status = 409, body = Problem, content_type = PROBLEM, description = "the email is taken"),
+        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn create(
     State(app): State<App>,
@@ -123,9 +123,9 @@ async fn create(
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = User),
-        (status = 400, body = Problem, description = "the id is no number"),
-        (status = 404, body = Problem),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
+        (status = 404, body = Problem, content_type = PROBLEM),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<User>, Problem> {
     let user = list::by_id(&app.db, id).await?;
@@ -137,11 +137,11 @@ async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<User>, Problem> 
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = User),
-        (status = 400, body = Problem, description = "the id is no number, or the body is not understood"),
-        (status = 404, body = Problem),
-        (status = 409, body = Problem, description = "the email is taken"),
-        (status = 422, body = Problem, description = "a field is not valid"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number, or the body is not understood"),
+        (status = 404, body = Problem, content_type = PROBLEM),
+        (status = 409, body = Problem, content_type = PROBLEM, description = "the email is taken"),
+        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn change(
     State(app): State<App>,
@@ -163,10 +163,10 @@ async fn change(
     params(("id" = i64, Path)),
     responses(
         (status = 204),
-        (status = 400, body = Problem, description = "the id is no number"),
-        (status = 404, body = Problem),
-        (status = 409, body = Problem, description = "the user still has tasks"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
+        (status = 404, body = Problem, content_type = PROBLEM),
+        (status = 409, body = Problem, content_type = PROBLEM, description = "the user still has tasks"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn delete(State(app): State<App>, Id(id): Id) -> Result<StatusCode, Problem> {
     const DELETE: &str = "DELETE FROM users WHERE id = $1 RETURNING id";

@@ -176,3 +176,19 @@ async fn the_writes_of_an_instance_that_was_killed_before_it_told_redis_are_told
     })
     .await;
 }
+
+#[tokio::test]
+async fn databases_that_share_a_redis_do_not_share_lists() {
+    let ((one, redis), (other, _)) = (empty().await, empty().await);
+    let one = Service::over(&one, &redis, &[]);
+    let other = Service::over(&other, &redis, &[("CACHE_NAMESPACE", "other")]);
+    // It boots a Postgres of its own, which is nobody else's.
+    let own = Service::run(&[], &[("REDIS_URL", &redis)], "listening on");
+    one.add("/tasks", json!({"title": "of one"})).await;
+    assert_eq!(one.get("/tasks").await.with(200)["total"], 1);
+    for api in [other, own] {
+        assert_eq!(status(&api, "").await, "tasks; fwd=uri-miss; stored");
+        assert_eq!(api.get("/tasks").await.with(200)["total"], 0);
+    }
+    assert!(status(&one, "").await.contains("hit"));
+}

@@ -53,6 +53,8 @@ async fn the_description_has_every_route_and_nothing_it_refers_to_is_missing() {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(description.pointer(pointer).is_some(), "{reference}");
     }
+    let missing = &paths["/tasks/{id}"]["get"]["responses"]["404"]["content"];
+    assert!(missing["application/problem+json"].is_object(), "{missing}");
     let task = &description["components"]["schemas"]["NewTask"];
     assert_eq!(task["required"], serde_json::json!(["title"]));
 }

@@ -10,7 +10,7 @@ use crate::{
     db::Failure,
     list::{self, Entity, List},
     path::Id,
-    problem::Problem,
+    problem::{PROBLEM, Problem},
     query::Parameters,
 };
 use axum::{
@@ -43,9 +43,10 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         ("offset" = Option<i64>, Query, minimum = 0),
     ),
     responses(
-        (status = 200, body = List<Task>),
-        (status = 400, body = Problem, description = "a parameter is not known, or not understood"),
-        (status = 503, body = Problem, description = "Postgres does not answer, and neither can the cache"),
+        (status = 200, body = List<Task>, headers(("Cache-Status" = String, description = "RFC 9211: \
+            `hit`, loaded (`fwd=uri-miss`) or, because Postgres is away, stale (`fwd=stale; detail=sie`)"))),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "a parameter is not known, or not understood"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer, and neither can the cache"),
     ))]
 async fn all(State(app): State<App>, query: Parameters) -> Result<Response, Problem> {
     cached::list(&app, Filter::from_query(query)?).await
@@ -54,10 +55,11 @@ async fn all(State(app): State<App>, query: Parameters) -> Result<Response, Prob
 /// Adds a task.
 #[utoipa::path(post, path = "/tasks", operation_id = "create_task", tag = "tasks", request_body = NewTask,
     responses(
-        (status = 201, body = Task),
-        (status = 400, body = Problem, description = "the body is not understood"),
-        (status = 422, body = Problem, description = "a field is not valid, or there is no such user or category"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 201, body = Task, headers(("X-Cache-Invalidation" = String, description = "`pending`: committed, but Redis \
+            could not be told yet; old lists may be read for a while"))),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the body is not understood"),
+        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid, or there is no such user or category"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn create(State(app): State<App>, Valid(new): Valid<NewTask>) -> Result<Response, Problem> {
     let insert = "INSERT INTO tasks \
@@ -86,9 +88,9 @@ async fn create(State(app): State<App>, Valid(new): Valid<NewTask>) -> Result<Re
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Task),
-        (status = 400, body = Problem, description = "the id is no number"),
-        (status = 404, body = Problem),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
+        (status = 404, body = Problem, content_type = PROBLEM),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Task>, Problem> {
     let task = list::by_id(&app.db, id).await?;
@@ -99,11 +101,12 @@ async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Task>, Problem> 
 #[utoipa::path(put, path = "/tasks/{id}", operation_id = "change_task", tag = "tasks", request_body = TaskChange,
     params(("id" = i64, Path)),
     responses(
-        (status = 200, body = Task),
-        (status = 400, body = Problem, description = "the id is no number, or the body is not understood"),
-        (status = 404, body = Problem),
-        (status = 422, body = Problem, description = "a field is not valid, or there is no such user or category"),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 200, body = Task, headers(("X-Cache-Invalidation" = String, description = "`pending`: committed, but Redis \
+            could not be told yet; old lists may be read for a while"))),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number, or the body is not understood"),
+        (status = 404, body = Problem, content_type = PROBLEM),
+        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid, or there is no such user or category"),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn change(
     State(app): State<App>,
@@ -143,10 +146,11 @@ async fn change(
 #[utoipa::path(delete, path = "/tasks/{id}", operation_id = "delete_task", tag = "tasks",
     params(("id" = i64, Path)),
     responses(
-        (status = 204),
-        (status = 400, body = Problem, description = "the id is no number"),
-        (status = 404, body = Problem),
-        (status = 503, body = Problem, description = "Postgres does not answer"),
+        (status = 204, headers(("X-Cache-Invalidation" = String, description = "`pending`: committed, but Redis \
+            could not be told yet; old lists may be read for a while"))),
+        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
+        (status = 404, body = Problem, content_type = PROBLEM),
+        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
     ))]
 async fn delete(State(app): State<App>, Id(id): Id) -> Result<Response, Problem> {
     let delete = "DELETE FROM tasks WHERE id = $1 RETURNING *";
