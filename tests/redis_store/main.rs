@@ -12,3 +12,4 @@ mod runs;
 mod server;
 mod support;
 mod tags;
+mod tiered;
