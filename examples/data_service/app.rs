@@ -47,7 +47,7 @@ pub(crate) fn router(service: Service) -> Router {
 
 async fn list(State(service): State<Service>, RawQuery(query): RawQuery) -> Response {
     let Some(limit) = limit(query.as_deref().unwrap_or_default()) else {
-        let why = "the only parameter is limit, a whole number from 1 to 1000";
+        let why = "limit must be a whole number from 1 to 1000";
         return refuse(StatusCode::BAD_REQUEST, why);
     };
     match service {
@@ -123,13 +123,10 @@ impl IntoResponse for Unfit {
 
 /// The limit in a query, the default if it has none, or nothing if it is wrong.
 fn limit(query: &str) -> Option<i64> {
-    let mut limit = 100;
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=')?;
-        limit = match name {
-            "limit" => value.parse().ok().filter(|n| (1..=1000).contains(n))?,
-            _ => return None,
-        };
+    let parameters = query.split('&').filter_map(|pair| pair.split_once('='));
+    let mut limits = parameters.filter(|(name, _)| *name == "limit");
+    match limits.next_back() {
+        Some((_, value)) => value.parse().ok().filter(|n| (1..=1000).contains(n)),
+        None => Some(100),
     }
-    Some(limit)
 }

@@ -28,12 +28,7 @@ impl Config {
     pub(crate) fn from_env() -> Result<Self, Invalid> {
         Ok(Self {
             resilient: parsed("RESILIENCE", true, "on or off", switch)?,
-            database: parsed(
-                "DATABASE_URL",
-                None,
-                DATABASE,
-                optional(|url| url.parse().ok()),
-            )?,
+            database: parsed("DATABASE_URL", None, DATABASE, optional(database_url))?,
             redis: parsed("REDIS_URL", None, REDIS, optional(redis_url))?,
             listen: address("LISTEN_ADDR", 8000)?,
             max_concurrent: number("MAX_CONCURRENT", 100, 1..=100_000, CONCURRENT)?,
@@ -65,6 +60,13 @@ fn optional<T>(parse: impl Fn(&str) -> Option<T>) -> impl Fn(&str) -> Option<Opt
         "" => Some(None),
         text => parse(text).map(Some),
     }
+}
+
+fn database_url(text: &str) -> Option<tokio_postgres::Config> {
+    let config: tokio_postgres::Config = text.parse().ok()?;
+    // Without one there is nothing to connect to.
+    let somewhere = !config.get_hosts().is_empty() || !config.get_hostaddrs().is_empty();
+    somewhere.then_some(config)
 }
 
 fn redis_url(text: &str) -> Option<String> {

@@ -94,7 +94,7 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         let _ = drained.await;
     });
     say(format_args!("data service listening on {url}"));
-    say(format_args!("  curl -i {url}/data?limit=3"));
+    say(format_args!("  curl -i '{url}/data?limit=3'"));
     say(format_args!("  curl -i {url}/data/7"));
     say(format_args!(
         "  curl -i {url}/data -d '{{\"name\": \"a\", \"value\": 1}}'"
