@@ -1,7 +1,8 @@
-//! Policies around Postgres: what the library is for.
+//! Policies around Postgres, and a cache before it: what the library is for.
 
 use crate::{
-    answer::{self, CACHE_STATUS, rejected_by, unavailable},
+    answer::{self, CACHE_STATUS, INVALIDATION, STALE, rejected_by, unavailable},
+    cached::{self, Answers, Body},
     config::Config,
     health::{self, Redis},
     items::{Failure, Items, NewItem},
@@ -9,11 +10,15 @@ use crate::{
 use axum::{
     Router,
     extract::Request,
-    http::{HeaderValue, Method, StatusCode},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
 };
-use buttress::{CircuitBreaker, Error, InvalidConfig, LoadShed, Timeout, http::RespondLayer};
+use buttress::{
+    CircuitBreaker, Error, InvalidConfig, LoadShed, Timeout,
+    cache::{Cached, KeyRef},
+    http::RespondLayer,
+};
 use std::{future::Future, time::Duration};
 
 /// The name of the limit on requests at once.
@@ -22,7 +27,8 @@ pub(crate) const REQUESTS: &str = "requests";
 /// The service with its policies. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Guarded {
-    items: Items,
+    pub(crate) items: Items,
+    pub(crate) answers: Answers,
     redis: Redis,
     timeout: Timeout,
     breaker: CircuitBreaker,
@@ -30,10 +36,19 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    pub(crate) fn new(config: &Config, items: Items, redis: Redis) -> Result<Self, InvalidConfig> {
+    pub(crate) fn new(
+        config: &Config,
+        items: Items,
+        answers: Answers,
+        redis: Redis,
+    ) -> Result<Self, InvalidConfig> {
         let breaker = CircuitBreaker::builder("postgres")
-            // Short and always the same: Postgres is back in service a second after it is back.
-            // A probe a second costs a dead one nothing.
+            // One that hangs is noticed well before its calls have timed out and, what is worse,
+            // have taken up all room for requests, those too that the cache can answer.
+            .slow_call_duration(config.postgres_timeout / 4)
+            .slow_call_rate(0.5)
+            // Short, and hardly longer each time: Postgres is in use again a second after it is
+            // back. A probe a second costs a dead one nothing.
             .open_for(Duration::from_millis(500))
             .max_open_for(Duration::from_millis(1000));
         let requests = LoadShed::builder(REQUESTS)
@@ -41,20 +56,12 @@ impl Guarded {
             .retry_after(Duration::from_secs(1));
         Ok(Self {
             items,
+            answers,
             redis,
             timeout: Timeout::new("postgres", config.postgres_timeout),
             breaker: breaker.build()?,
             requests: requests.build()?,
         })
-    }
-
-    /// Makes the tables: now if Postgres is there, else as soon as it is.
-    pub(crate) async fn prepare(&self) {
-        let items = self.items.clone();
-        let prepare = async move || items.prepare().await;
-        if let Err(error) = self.postgres(prepare).await {
-            eprintln!("Postgres is not ready: {error}");
-        }
     }
 
     /// Limits the requests that these routes work on at once, and sees to it that every answer of
@@ -65,47 +72,85 @@ impl Guarded {
     }
 
     pub(crate) async fn list(&self, limit: i64) -> Response {
-        let items = self.items.clone();
-        match self.postgres(async move || items.list(limit).await).await {
-            Ok(json) => answer::body(StatusCode::OK, json),
-            Err(error) => unavailable(error),
-        }
+        let load = async move |items: Items| items.list(limit).await.map(Some);
+        self.read(cached::list(&limit.to_string()), load).await
     }
 
     pub(crate) async fn one(&self, id: i64) -> Response {
-        let items = self.items.clone();
-        match self.postgres(async move || items.one(id).await).await {
-            Ok(Some(json)) => answer::body(StatusCode::OK, json),
-            Ok(None) => answer::no_such_item(),
-            Err(error) => unavailable(error),
-        }
+        let load = async move |items: Items| items.one(id).await;
+        self.read(KeyRef::new(&cached::item(id)), load).await
     }
 
-    pub(crate) async fn create(&self, new: NewItem) -> Response {
-        let items = self.items.clone();
-        match self.postgres(async move || items.insert(&new).await).await {
-            Ok(Ok(written)) => answer::body(StatusCode::CREATED, written.body),
-            Ok(Err(unfit)) => unfit.into_response(),
-            Err(error) => unavailable(error),
+    /// From the cache, or from Postgres by way of it.
+    async fn read<F>(
+        &self,
+        key: KeyRef<'_>,
+        load: impl FnOnce(Items) -> F + Send + 'static,
+    ) -> Response
+    where
+        F: Future<Output = Result<Body, Failure>> + Send + 'static,
+    {
+        let this = self.clone();
+        let load = async move || this.postgres(load).await;
+        let Cached { value, status } = match self.answers.run(key, load).await {
+            Ok(cached) => cached,
+            Err(error) => return unavailable(error),
+        };
+        let mut response = match value {
+            Some(json) => answer::body(StatusCode::OK, json),
+            None => answer::no_such_item(),
+        };
+        let headers = response.headers_mut();
+        if let Ok(status_field) = status.to_string().try_into() {
+            headers.insert(CACHE_STATUS, status_field);
         }
+        headers.insert(header::AGE, status.age().as_secs().into());
+        if status.is_stale() {
+            headers.insert(STALE, HeaderValue::from_static("true"));
+        }
+        response
+    }
+
+    /// Writes, and outdates what was cached before it answers.
+    pub(crate) async fn create(&self, new: NewItem) -> Response {
+        let insert = async move |items: Items| items.insert(&new).await;
+        let written = match self.postgres(insert).await {
+            Ok(Ok(written)) => written,
+            Ok(Err(unfit)) => return unfit.into_response(),
+            Err(error) => return unavailable(error),
+        };
+        let mut response = answer::body(StatusCode::CREATED, written.body);
+        let headers = response.headers_mut();
+        if let Ok(place) = format!("/data/{}", written.id).try_into() {
+            headers.insert(header::LOCATION, place);
+        }
+        if cached::outdate(&self.answers, written.id).await.is_err() {
+            // It is in the outbox, and will be repeated.
+            headers.insert(INVALIDATION, HeaderValue::from_static("pending"));
+        } else {
+            // Whether or not this note can be removed now: what it asks for may be done twice.
+            let done = async move |items: Items| items.done(&[written.note]).await;
+            let _ = self.postgres(done).await;
+        }
+        response
     }
 
     /// Up, degraded or down: down is who cannot answer.
     pub(crate) async fn health(&self) -> Response {
-        let items = self.items.clone();
         // As every other question, so that a Postgres that is back is noticed even if nobody else
         // asks.
-        let postgres = self.postgres(async move || items.ping().await);
+        let postgres = self.postgres(async |items: Items| items.ping().await);
         let (postgres, redis) = tokio::join!(postgres, self.redis.ping());
         health::answer(postgres.is_ok(), redis)
     }
 
     /// Asks Postgres, if it is worth asking, and not for longer than the timeout.
-    async fn postgres<T, F: Future<Output = Result<T, Failure>>>(
+    pub(crate) async fn postgres<T, F: Future<Output = Result<T, Failure>>>(
         &self,
-        ask: impl FnOnce() -> F,
+        ask: impl FnOnce(Items) -> F,
     ) -> Result<T, Error<Failure>> {
-        let ask = async || ask().await.map_err(Error::Service);
+        let asked = ask(self.items.clone());
+        let ask = async || asked.await.map_err(Error::Service);
         self.breaker.run(|| self.timeout.run(ask)).await
     }
 }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod app;
+mod cached;
 #[path = "../common/mod.rs"]
 mod common;
 mod config;
@@ -13,6 +14,7 @@ mod env;
 mod guarded;
 mod health;
 mod items;
+mod outbox;
 mod pool;
 #[path = "../gateway/shutdown.rs"]
 mod shutdown;
@@ -79,9 +81,13 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let limit = config.resilient.then_some(config.postgres_timeout);
     let items = Items(Pool::new(database, limit)?);
     let service = if config.resilient {
+        let answers = cached::new(&config, &redis)?;
         let redis = health::Redis::new(&redis, config.redis_timeout)?;
-        let guarded = Guarded::new(&config, items, redis)?;
-        guarded.prepare().await;
+        let guarded = Guarded::new(&config, items, answers, redis)?;
+        if let Err(error) = outbox::prepare(&guarded).await {
+            say(format_args!("Postgres is not there yet: {error}"));
+        }
+        tokio::spawn(outbox::work(guarded.clone()));
         Service::Guarded(guarded)
     } else {
         items.prepare().await?;
