@@ -7,7 +7,7 @@ use buttress::{
     cache::{Cache, Codec, Freshness, KeyRef, Mode, Pending},
     redis::RedisStore,
 };
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 /// An answer's JSON as it is sent, or that there is no such item: which is kept as well, or
 /// whoever asks for what is not there would reach Postgres each time.
@@ -18,6 +18,9 @@ pub(crate) type Answers = Cache<Body, RedisStore<Plain>>;
 
 /// Every list, whatever its limit, is outdated by any write.
 pub(crate) const LISTS: &str = "lists";
+
+/// The most that the cache takes.
+const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) fn new(config: &Config, redis: &str) -> Result<Answers, InvalidConfig> {
     let store = RedisStore::builder(redis)
@@ -35,8 +38,8 @@ pub(crate) fn new(config: &Config, redis: &str) -> Result<Answers, InvalidConfig
             stale_if_error: config.stale,
         })
         // Longer than a load can take, with waiting for a connection.
-        .lease(2 * config.postgres_timeout)
-        .store_timeout(config.redis_timeout)
+        .lease((2 * config.postgres_timeout).min(HOUR))
+        .store_timeout(config.redis_timeout.min(HOUR))
         // Two retries, here only: what Postgres is asked for is not cheap.
         .store_attempts(3)
         .store(store)

@@ -20,6 +20,7 @@ use buttress::{
     http::RespondLayer,
 };
 use std::{future::Future, time::Duration};
+use tokio::time::timeout;
 
 /// The name of the limit on requests at once.
 pub(crate) const REQUESTS: &str = "requests";
@@ -45,8 +46,10 @@ impl Guarded {
         let breaker = CircuitBreaker::builder("postgres")
             // One that hangs is noticed well before its calls have timed out and, what is worse,
             // have taken up all room for requests, those too that the cache can answer.
-            .slow_call_duration(config.postgres_timeout / 4)
+            .slow_call_duration((config.postgres_timeout / 3).max(Duration::from_millis(1)))
             .slow_call_rate(0.5)
+            // Short, or the good calls before it would outweigh them for too long.
+            .window(Duration::from_secs(1))
             // Short, and hardly longer each time: Postgres is in use again a second after it is
             // back. A probe a second costs a dead one nothing.
             .open_for(Duration::from_millis(500))
@@ -140,8 +143,10 @@ impl Guarded {
         // As every other question, so that a Postgres that is back is noticed even if nobody else
         // asks.
         let postgres = self.postgres(async |items: Items| items.ping().await);
+        // Who asks for health does not wait in line for a connection.
+        let postgres = timeout(Duration::from_millis(500), postgres);
         let (postgres, redis) = tokio::join!(postgres, self.redis.ping());
-        health::answer(postgres.is_ok(), redis)
+        health::answer(postgres.is_ok_and(|answer| answer.is_ok()), redis)
     }
 
     /// Asks Postgres, if it is worth asking, and not for longer than the timeout.
