@@ -33,7 +33,8 @@ async fn of_a_thousand_at_once_a_hundred_are_served_and_the_rest_pushed_back() {
             assert!(answer.cache().starts_with("items; "), "{answer:?}");
             refused += 1;
         }
-        asked = waiting        refused == 900
+        asked = waiting;
+        refused == 900
     })
     .await;
     // Health is not limited.
