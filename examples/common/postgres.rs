@@ -91,6 +91,11 @@ impl Postgres {
         self.port
     }
 
+    /// What it has written since it was last started.
+    pub(crate) fn log(&self) -> String {
+        self.server.log()
+    }
+
     /// SIGKILL, for every process of it.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.server.kill()
