@@ -24,6 +24,15 @@ impl Dice {
             Some(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
         }
     }
+
+    /// A number that nobody else draws: 128 bits.
+    #[cfg(feature = "redis")]
+    pub(crate) fn token(&self) -> u128 {
+        match &self.0 {
+            None => rand::rng().random(),
+            Some(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
+        }
+    }
 }
 
 #[cfg(test)]

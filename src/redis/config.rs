@@ -1,0 +1,94 @@
+//! What a store in Redis is built from.
+
+use super::{keys::Namespace, link::Link, store::RedisStore};
+use crate::{cache::Json, error::InvalidConfig};
+use ::redis::Client;
+use std::fmt;
+use tokio::runtime::Handle;
+
+const STORE: &str = "redis store";
+
+/// Builds a [`RedisStore`].
+#[derive(Clone)]
+#[must_use = "nothing is built before `connect`"]
+pub struct Builder<C = Json> {
+    url: String,
+    namespace: String,
+    codec: C,
+}
+
+impl Builder {
+    pub(super) const fn new(url: String) -> Self {
+        Self {
+            url,
+            namespace: String::new(),
+            codec: Json,
+        }
+    }
+}
+
+impl<C> Builder<C> {
+    /// What all keys begin with. There is no default: two applications that share a Redis must not
+    /// take each other's answers for theirs.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// How answers are written. By default as [`Json`]: it can be read with `redis-cli`, and
+    /// forgives fields that another version of the application added.
+    pub fn codec<D>(self, codec: D) -> Builder<D> {
+        let Self { url, namespace, .. } = self;
+        Builder {
+            url,
+            namespace,
+            codec,
+        }
+    }
+
+    /// The store. It connects in the background: until it has, every call fails at once.
+    ///
+    /// # Errors
+    /// If the address is none, the namespace is empty, or this is not called on a tokio runtime.
+    pub fn connect(self) -> Result<RedisStore<C>, InvalidConfig> {
+        let Self {
+            url,
+            namespace,
+            codec,
+        } = self;
+        InvalidConfig::check(
+            !namespace.is_empty(),
+            STORE,
+            "namespace",
+            &namespace,
+            "a name that tells the application from others in the same Redis",
+        )?;
+        let client = Client::open(url).map_err(|_| {
+            InvalidConfig::new(
+                STORE,
+                "url",
+                format_args!("another text (not shown: it may hold a password)"),
+                "redis://[user:password@]host[:port][/database] or redis+unix:///path",
+            )
+        })?;
+        let runtime = Handle::try_current().map_err(|_| {
+            InvalidConfig::new(
+                STORE,
+                "runtime",
+                format_args!("absent"),
+                "a tokio runtime: build the store inside of one",
+            )
+        })?;
+        let link = Link::new(client, runtime);
+        Ok(RedisStore::new(link, Namespace::new(&namespace), codec))
+    }
+}
+
+impl<C> fmt::Debug for Builder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the address: it may hold a password.
+        f.debug_struct("Builder")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,315 @@
+//! The store in Redis.
+
+use super::{
+    config::Builder,
+    keys::{Invalidated, Keys, Namespace},
+    link::{Link, Up},
+    scripts::{SCRIPTS, micros, millis},
+};
+use crate::{
+    cache::{
+        Acquired, Ask, Codec, Entry, EntryKey, Fill, Freshness, Json, KeyRef, Mode, Store,
+        StoreError,
+    },
+    clock::{Now, Time},
+    rng::Dice,
+};
+use ::redis::{Script, ScriptInvocation};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// Keeps answers in Redis, where all instances of an application share them.
+///
+/// The [module](super) says how. Clones share the connection. The store works on the tokio runtime
+/// that it was built on; dropping the last clone closes the connection.
+pub struct RedisStore<C = Json>(Arc<Inner<C>>);
+
+struct Inner<C> {
+    link: Link,
+    namespace: Namespace,
+    channel: String,
+    codec: C,
+    dice: Dice,
+}
+
+/// Proves that its holder may fill an entry in Redis.
+#[derive(Debug)]
+pub struct RedisLease {
+    token: String,
+    /// When it was asked for.
+    pub(super) sent: Time,
+    pub(super) run: Arc<str>,
+}
+
+/// As the scripts return it: age, fresh, stale-while-revalidate, stale-if-error, cost, outdated,
+/// the answer.
+type Stored = (u64, u64, u64, u64, u64, bool, Vec<u8>);
+
+const FRESH: u8 = 0;
+const LEASED: u8 = 1;
+
+impl RedisStore {
+    /// A store in the Redis at this address: `redis://[user:password@]host[:port][/database]`, or
+    /// `redis+unix:///path`.
+    pub fn builder(url: impl Into<String>) -> Builder {
+        Builder::new(url.into())
+    }
+}
+
+impl<C> RedisStore<C> {
+    pub(super) fn new(link: Link, namespace: Namespace, codec: C) -> Self {
+        Self(Arc::new(Inner {
+            link,
+            channel: namespace.channel(),
+            namespace,
+            codec,
+            dice: Dice::default(),
+        }))
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.0.link
+    }
+
+    pub(super) fn channel(&self) -> &str {
+        &self.0.channel
+    }
+
+    fn token(&self) -> String {
+        format!("{:032x}", self.0.dice.token())
+    }
+
+    /// The entry that the scripts returned; none if its bytes are not those of an answer.
+    fn entry<V>(&self, stored: Stored, read: Time) -> Option<Entry<V>>
+    where
+        C: Codec<V>,
+    {
+        let (age, fresh, swr, sie, cost, outdated, data) = stored;
+        Some(Entry {
+            value: self.0.codec.decode(&data).ok()?,
+            age: Duration::from_micros(age),
+            read,
+            freshness: Freshness {
+                fresh: Duration::from_micros(fresh),
+                stale_while_revalidate: Duration::from_micros(swr),
+                stale_if_error: Duration::from_micros(sie),
+            },
+            cost: Duration::from_micros(cost),
+            outdated,
+        })
+    }
+
+    /// Asks for the entry or a lease; says too in which run of Redis that was.
+    pub(super) async fn ask<V>(
+        &self,
+        key: &EntryKey,
+        ask: Ask,
+    ) -> Result<(Acquired<V, RedisLease>, Arc<str>), StoreError>
+    where
+        C: Codec<V>,
+    {
+        let keys = self.0.namespace.keys(key.as_ref());
+        let mut early = ask.early;
+        loop {
+            let up = self.0.link.up()?;
+            let run = Arc::clone(&up.wire.run);
+            let token = self.token();
+            let mut script = invoke(&SCRIPTS.acquire, &keys);
+            script.arg(&*run).arg(&token).arg(millis(ask.lease));
+            script
+                .arg(u8::from(early))
+                .arg(self.token())
+                .arg(self.token());
+            let sent = Time::now();
+            let (state, lasts, stored): (u8, i64, Option<Stored>) =
+                self.0.link.run(up, &script).await?;
+            let known = stored.and_then(|stored| self.entry(stored, sent));
+            let acquired = match (state, known) {
+                (FRESH, Some(entry)) => Acquired::Fresh(entry),
+                // Not the bytes of an answer: as if nothing was stored, so ask for the lease.
+                (FRESH, None) if !early => {
+                    early = true;
+                    continue;
+                }
+                (FRESH, None) => busy(0, None),
+                (LEASED, known) => {
+                    let run = Arc::clone(&run);
+                    let lease = RedisLease { token, sent, run };
+                    Acquired::Leased { lease, known }
+                }
+                // Whoever asked before its time need not wait.
+                (_, Some(entry)) if ask.early && is_fresh(&entry) => Acquired::Fresh(entry),
+                (_, known) => busy(lasts, known),
+            };
+            return Ok((acquired, run));
+        }
+    }
+
+    /// Offers an answer.
+    pub(super) async fn offer<V>(
+        &self,
+        key: &EntryKey,
+        lease: &RedisLease,
+        value: &V,
+        freshness: Freshness,
+        cost: Duration,
+    ) -> Result<bool, StoreError>
+    where
+        C: Codec<V>,
+    {
+        let mut data = Vec::new();
+        if let Err(error) = self.0.codec.encode(value, &mut data) {
+            // Nobody need wait for what will not come.
+            self.give_back(key, lease).await?;
+            return Err(StoreError::Codec(error));
+        }
+        let up = self.0.link.up()?;
+        let mut script = invoke(&SCRIPTS.fill, &self.0.namespace.keys(key.as_ref()));
+        script.arg(&*up.wire.run).arg(&lease.token);
+        let Freshness {
+            fresh,
+            stale_while_revalidate,
+            stale_if_error,
+        } = freshness;
+        script
+            .arg(micros(fresh))
+            .arg(micros(stale_while_revalidate))
+            .arg(micros(stale_if_error));
+        script.arg(micros(cost)).arg(data);
+        self.0.link.run(up, &script).await
+    }
+
+    pub(super) async fn give_back(
+        &self,
+        key: &EntryKey,
+        lease: &RedisLease,
+    ) -> Result<(), StoreError> {
+        let (up, mut script) = self.begin(&SCRIPTS.release, key)?;
+        script.arg(&lease.token);
+        self.0.link.run(up, &script).await
+    }
+
+    pub(super) async fn stored<V>(&self, key: &EntryKey) -> Result<Option<Entry<V>>, StoreError>
+    where
+        C: Codec<V>,
+    {
+        let (up, script) = self.begin(&SCRIPTS.look, key)?;
+        let sent = Time::now();
+        let stored: Option<Stored> = self.0.link.run(up, &script).await?;
+        Ok(stored.and_then(|stored| self.entry(stored, sent)))
+    }
+
+    pub(super) async fn remove(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
+        let (up, mut script) = self.begin(&SCRIPTS.invalidate, key)?;
+        let message = Invalidated::Entry(key.as_ref()).message();
+        script.arg(word(mode)).arg(self.channel()).arg(message);
+        self.0.link.run(up, &script).await
+    }
+
+    pub(super) async fn remove_tag(&self, tag: &str, mode: Mode) -> Result<(), StoreError> {
+        let up = self.0.link.up()?;
+        let mut script = SCRIPTS.invalidate_tag.prepare_invoke();
+        script.key(self.0.namespace.tag(tag));
+        let message = Invalidated::Tag(tag).message();
+        script
+            .arg(word(mode))
+            .arg(self.token())
+            .arg(self.channel())
+            .arg(message);
+        self.0.link.run(up, &script).await
+    }
+
+    /// A script about one entry, with the run of the connection that it will go over.
+    fn begin<'a>(
+        &self,
+        script: &'a Script,
+        key: &EntryKey,
+    ) -> Result<(Up, ScriptInvocation<'a>), StoreError> {
+        let up = self.0.link.up()?;
+        let mut script = invoke(script, &self.0.namespace.keys(key.as_ref()));
+        script.arg(&*up.wire.run);
+        Ok((up, script))
+    }
+}
+
+fn invoke<'a>(script: &'a Script, keys: &Keys) -> ScriptInvocation<'a> {
+    let mut script = script.prepare_invoke();
+    script.key(&keys.value).key(&keys.lease);
+    if let Some(tag) = &keys.tag {
+        script.key(tag);
+    }
+    script
+}
+
+fn busy<V, L>(lasts: i64, known: Option<Entry<V>>) -> Acquired<V, L> {
+    let lasts = Duration::from_millis(lasts.try_into().unwrap_or(0));
+    Acquired::Busy { lasts, known }
+}
+
+/// When it was read.
+fn is_fresh<V>(entry: &Entry<V>) -> bool {
+    !entry.outdated && entry.age < entry.freshness.fresh
+}
+
+fn word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Drop => "drop",
+        Mode::Keep => "keep",
+    }
+}
+
+impl<V: Send + Sync + 'static, C: Codec<V>> Store<V> for RedisStore<C> {
+    type Lease = RedisLease;
+
+    fn peek(&self, _: KeyRef<'_>, _: &Now) -> Option<Entry<V>> {
+        None
+    }
+
+    async fn acquire(
+        &self,
+        key: &EntryKey,
+        ask: Ask,
+    ) -> Result<Acquired<V, RedisLease>, StoreError> {
+        Ok(self.ask(key, ask).await?.0)
+    }
+
+    async fn fill(
+        &self,
+        key: &EntryKey,
+        lease: RedisLease,
+        fill: Fill<V>,
+    ) -> Result<bool, StoreError> {
+        self.offer(key, &lease, &fill.value, fill.freshness, fill.cost)
+            .await
+    }
+
+    async fn release(&self, key: &EntryKey, lease: RedisLease) -> Result<(), StoreError> {
+        self.give_back(key, &lease).await
+    }
+
+    async fn look(&self, key: &EntryKey) -> Result<Option<Entry<V>>, StoreError> {
+        self.stored(key).await
+    }
+
+    async fn invalidate(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
+        self.remove(key, mode).await
+    }
+
+    async fn invalidate_tag(&self, tag: &str, mode: Mode) -> Result<(), StoreError> {
+        self.remove_tag(tag, mode).await
+    }
+}
+
+impl<C> Clone for RedisStore<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> fmt::Debug for RedisStore<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("namespace", &self.0.namespace)
+            .field("link", &self.0.link)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,69 @@
+//! Redis is restarted: what it holds then may be what it had dropped before.
+
+use crate::{server::Server, support::*};
+use buttress::cache::Mode;
+
+#[tokio::test]
+async fn a_lease_from_before_a_restart_fills_nothing() {
+    let mut server = Server::start();
+    let store = connect(&server).await;
+    let (seven, page) = (key("7"), tagged("page", "items"));
+    let leases = [lease(&store, &seven).await, lease(&store, &page).await];
+    server.restart();
+    eventually("it is connected again", async || {
+        try_fill(&store, &key("other"), lease_of_nobody(&store).await, "")
+            .await
+            .is_ok()
+    })
+    .await;
+    for (key, lease) in [&seven, &page].into_iter().zip(leases) {
+        assert!(!fill(&store, key, lease, "old").await);
+        assert!(look(&store, key).await.is_none());
+    }
+}
+
+/// Polls for one.
+async fn lease_of_nobody(store: &Texts) -> buttress::redis::RedisLease {
+    use buttress::cache::{Acquired, Ask, Store};
+    for i in 0.. {
+        let key = key(&format!("nobody {i}"));
+        if let Ok(Acquired::Leased { lease, .. }) = store.acquire(&key, Ask::new(S)).await {
+            return lease;
+        }
+        tokio::time::sleep(5 * MS).await;
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn what_a_restart_brings_back_counts_for_nothing_fresh_stale_or_leased() {
+    let mut server = Server::start();
+    let store = connect(&server).await;
+    let (seven, page, other) = (key("7"), tagged("page", "items"), tagged("other", "items"));
+    put(&store, &seven, "old").await;
+    put(&store, &page, "old").await;
+    let racing = lease(&store, &other).await;
+    server.ask::<()>(&["SAVE"]);
+    // Dropped and acknowledged, and then forgotten by the crash.
+    invalidate(&store, &seven, Mode::Drop).await;
+    invalidate_tag(&store, "items", Mode::Keep).await;
+    server.restart();
+    assert_eq!(server.ask::<i64>(&["EXISTS", "app:v:{k=7}"]), 1);
+    assert_eq!(server.ask::<i64>(&["EXISTS", "app:l:{t=items}:other"]), 1);
+    connected(&store).await;
+
+    for key in [&seven, &page] {
+        assert!(look(&store, key).await.is_none());
+        let (granted, known) = leased(acquire(&store, key).await);
+        assert!(known.is_none());
+        // Not even as outdated: `Keep` drops what is of another run.
+        invalidate(&store, key, Mode::Keep).await;
+        assert!(look(&store, key).await.is_none());
+        assert!(!fill(&store, key, granted, "old").await);
+    }
+    assert!(!fill(&store, &other, racing, "old").await);
+    // The old lease binds nobody.
+    let granted = lease(&store, &other).await;
+    assert!(fill(&store, &other, granted, "new").await);
+    assert_eq!(fresh(acquire(&store, &other).await).value, "new");
+}
