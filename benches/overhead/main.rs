@@ -17,49 +17,22 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod measure;
+mod options;
 mod ours;
 mod peers;
 mod report;
 mod row;
 
-use measure::Plan;
+use options::{Options, runtime};
 use row::{Answer, Bare, Row};
-use std::{env, hint::black_box, path::PathBuf, process::ExitCode, time::Duration};
+use std::{hint::black_box, path::PathBuf, process::ExitCode};
 
 fn main() -> ExitCode {
-    let mut args = env::args().skip(1);
-    let (mut smoke, mut only) = (false, None);
-    while let Some(arg) = args.next() {
-        match &*arg {
-            "--smoke" => smoke = true,
-            "--only" => only = args.next(),
-            // Cargo's own.
-            "--bench" => {}
-            other => {
-                eprintln!("unknown argument {other}; known are --smoke and --only SUBSTRING");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    let plan = match smoke {
-        true => Plan {
-            rounds: 15,
-            batch: Duration::from_micros(300),
-            row_time: Duration::from_millis(100),
-        },
-        false => Plan {
-            rounds: 300,
-            batch: Duration::from_millis(1),
-            row_time: Duration::from_secs(4),
-        },
+    let Some(options) = Options::read() else {
+        return ExitCode::from(2);
     };
-
     // The timers want a runtime around them; its worker sleeps.
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("no runtime: {error}");
@@ -67,19 +40,11 @@ fn main() -> ExitCode {
         }
     };
     let _entered = runtime.enter();
-
-    let mut all = Vec::new();
-    for threads in [1, 2] {
-        let mut rows = rows();
-        rows.retain(|row| {
-            let wanted = |only: &String| row.name.contains(&**only);
-            matches!(row.name, "clock" | "bare") || only.as_ref().is_none_or(wanted)
-        });
-        all.extend(measure::measure(&rows, threads, plan));
-    }
-
+    let all = options.measure(rows);
     let tsv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench/overhead.tsv");
-    print!("{}\n{}", report::table(&all), report::targets(&all));
+    let targets = report::targets(&all, &report::TARGETS);
+    print!("{}\n{targets}", report::table(&all));
+    print!("{}", report::allocations(&all, |_| 0.0));
     if let Err(error) = report::write(&all, &tsv) {
         eprintln!("cannot write {}: {error}", tsv.display());
         return ExitCode::FAILURE;
