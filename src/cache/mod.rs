@@ -1,15 +1,283 @@
-//! Answers that are kept, with stale ones to fall back on.
-// In progress.
-#![allow(dead_code, missing_docs)]
+//! Answers that are kept, so that they need not be asked for, and stale ones to fall back on.
+//!
+//! Cache-aside around any load: what is **fresh** is answered at once. What is **stale** may be
+//! answered while a new answer is looked for in the background, and is answered when there is no
+//! newer one to be had, because the load failed. Everything is loaded once at a time: calls for
+//! the same key share one load, in a process and, with a store that instances share, among all.
+//!
+//! ```
+//! use buttress::{Error, cache::Cache};
+//! use std::{io, sync::Arc};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), buttress::InvalidConfig> {
+//! let items: Cache<Arc<str>> = Cache::builder("items").build()?;
+//!
+//! let load = || async { Ok::<Arc<str>, Error<io::Error>>("a lamp".into()) };
+//! match items.run("7", load).await {
+//!     Ok(item) => println!("{} ({})", item.value, item.status), // a lamp (items; fwd=uri-miss; stored)
+//!     Err(Error::Rejected(rejected)) => println!("not asked, or given up: {rejected}"),
+//!     Err(Error::Service(error)) => println!("not there, and nothing stale either: {error}"),
+//! }
+//!
+//! // After a write, before it is acknowledged:
+//! if let Err(pending) = items.invalidate("7").await {
+//!     println!("committed, but others may read the old item for a while: {pending}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//! - No call that begins after an [invalidation](Cache::invalidate) returned `Ok` gets what was
+//!   stored before it as fresh. A load that raced with it is not stored; a call that asked after
+//!   that load had begun does not share it. [`store`] says how. (A tier of memory over a shared
+//!   store has a bound of its own, which it states.)
+//! - Nothing is fresh for longer than [`fresh`](Freshness::fresh) after it was outdated, even if no
+//!   invalidation ever comes: ages count from the moment at which a load was allowed to begin.
+//! - The store is a guest: it has a timeout, a breaker and a retry of its own. What goes wrong with
+//!   it is counted, and otherwise a miss; never an error, and never slower than its timeout.
+//! - A leader that is dropped hands its load over; one that panics, too. Errors are never stored.
+//!
+//! # Trade-offs
+//! - **Invalidated entries** are gone, even if the source cannot be read afterwards
+//!   ([`Mode::Drop`]); where an outdated answer is better than none, use [`Mode::Keep`].
+//! - **A failed load** is shared by those who waited for it, as a
+//!   [`LoadFailed`](crate::Kind::LoadFailed) rejection, since errors cannot be cloned. The next
+//!   call loads again; put a breaker and a timeout below the cache.
+//! - **A stale answer** that there is no better one for is given at once for a while after a load
+//!   has failed, with one more load per key and pause (half a second, doubling to 30 s).
+//! - A miss costs some allocations; a hit in memory none but those of the answer's `Clone`.
 
 mod codec;
+mod config;
+mod core;
+mod early;
+mod flight;
 mod freshness;
+mod guest;
 mod key;
+mod layer;
+mod leases;
+mod load;
+mod lookup;
+mod memory;
+mod notes;
+mod service;
+mod status;
 pub mod store;
+mod tags;
+mod tally;
 
 pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use codec::{Binary, Json};
+pub use config::{Builder, Stored};
 pub use freshness::{Entry, Freshness, Worth};
 pub use key::{EntryKey, KeyRef};
+pub use layer::{CacheLayer, Values};
+pub use leases::Granted;
+pub use load::{Failure, Loaded};
+pub use lookup::{AsConfigured, Keep, Lookup};
+pub use memory::MemoryStore;
+pub use service::{CacheFuture, CacheService, KeyBuf, Shape, Use};
+pub use status::{CacheStatus, Cached, Served, Why};
 pub use store::{Acquired, Ask, Fill, Mode, Store, StoreError};
+pub use tally::Snapshot;
+
+use crate::{Name, error::FromRejected, shared::Shared};
+use core::Core;
+use std::{fmt, future::Future};
+
+/// A cache of answers of type `V`. Clones share it.
+pub struct Cache<V, St = MemoryStore<V>>(Shared<Core<V, St>>)
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>;
+
+impl Cache<()> {
+    /// Settings for a cache, of whatever it is [built](Builder::build) for.
+    pub fn builder(name: impl Into<Name>) -> Builder {
+        Builder::new(name.into())
+    }
+}
+
+impl<V, St> Cache<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// Where it keeps its answers.
+    pub fn store(&self) -> &St {
+        &self.0.guest.store
+    }
+
+    /// The answer that is stored, or the one that is loaded, or a stale one if that fails; every
+    /// `Err` is a failure. [`lookup`](Self::lookup) can do more.
+    ///
+    /// The load may go on after this has answered (to replace a stale answer), so it owns what it
+    /// uses.
+    ///
+    /// # Errors
+    /// What the load failed with, if there is nothing stale; for a call that shared another's load
+    /// a [`Rejected`](crate::Rejected): the one that the load failed with, or
+    /// [`LoadFailed`](crate::Kind::LoadFailed).
+    pub async fn run<'k, E, F, Fut>(
+        &self,
+        key: impl Into<KeyRef<'k>>,
+        load: F,
+    ) -> Result<Cached<V>, E>
+    where
+        E: FromRejected + Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        Lookup::new(self, key.into()).run(load).await
+    }
+
+    /// A question that says more: what counts as a failure, which answers are kept for how long.
+    ///
+    /// ```
+    /// use buttress::{Error, cache::{Cache, Freshness, KeyRef}};
+    /// use std::{io, time::Duration};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let users: Cache<Option<u32>> = Cache::builder("users").build()?;
+    /// let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+    ///
+    /// let found = users
+    ///     .lookup(KeyRef::new("ada").tagged("users"))
+    ///     // That there is no such user is kept for a shorter time.
+    ///     .freshness(move |user: &Option<u32>| {
+    ///         Some(Freshness::fresh(if user.is_some() { minute } else { second }))
+    ///     })
+    ///     .run(|| async { Ok::<_, Error<io::Error>>(None) })
+    ///     .await?;
+    /// assert_eq!(found.value, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lookup<'a>(&'a self, key: impl Into<KeyRef<'a>>) -> Lookup<'a, V, St> {
+        Lookup::new(self, key.into())
+    }
+
+    /// Removes an entry: to be called after a write was committed, and before it is acknowledged.
+    /// No call that begins after this returned `Ok` gets the old answer as fresh.
+    ///
+    /// # Errors
+    /// If the store could not be told: then old answers may be found for as long as they are
+    /// [fresh](Freshness::fresh), unless the invalidation is [repeated](Pending).
+    pub async fn invalidate<'k>(&self, key: impl Into<KeyRef<'k>>) -> Result<(), Pending> {
+        self.invalidate_with(key, Mode::Drop).await
+    }
+
+    /// The same, and says what becomes of the old answer.
+    ///
+    /// # Errors
+    /// As for [`invalidate`](Self::invalidate).
+    pub async fn invalidate_with<'k>(
+        &self,
+        key: impl Into<KeyRef<'k>>,
+        mode: Mode,
+    ) -> Result<(), Pending> {
+        self.invalidate_entry(key.into().to_owned(), mode).await
+    }
+
+    pub(crate) async fn invalidate_entry(&self, key: EntryKey, mode: Mode) -> Result<(), Pending> {
+        self.invalidated(self.0.guest.invalidate(&key, mode).await)
+    }
+
+    /// Removes all entries with a tag: a list in all its pages and orders, say. It costs as much as
+    /// removing one.
+    ///
+    /// # Errors
+    /// As for [`invalidate`](Self::invalidate).
+    pub async fn invalidate_tag(&self, tag: &str) -> Result<(), Pending> {
+        self.invalidate_tag_with(tag, Mode::Drop).await
+    }
+
+    /// The same, and says what becomes of the old answers.
+    ///
+    /// # Errors
+    /// As for [`invalidate`](Self::invalidate).
+    pub async fn invalidate_tag_with(&self, tag: &str, mode: Mode) -> Result<(), Pending> {
+        self.invalidated(self.0.guest.invalidate_tag(tag, mode).await)
+    }
+
+    fn invalidated(&self, told: Result<(), StoreError>) -> Result<(), Pending> {
+        self.0.tally.add(|t| &t.invalidations);
+        told.map_err(|why| {
+            self.0.tally.add(|t| &t.store_failures);
+            self.0.tally.add(|t| &t.pending);
+            Pending(why)
+        })
+    }
+
+    /// A tower layer over services whose responses can be cloned; `key` says what identifies the
+    /// answer to a request, and `None` that it is not for a cache.
+    ///
+    /// For HTTP see [`http_layer`](Self::http_layer), which knows methods, status codes and
+    /// `Cache-Control`.
+    pub fn layer<K>(&self, key: K) -> CacheLayer<V, St, Values<K>> {
+        CacheLayer::new(self.0.clone(), Values::new(key, self.0.freshness))
+    }
+
+    /// What it has done so far.
+    pub fn snapshot(&self) -> Snapshot {
+        let (core, tally) = (&self.0, &self.0.tally);
+        Snapshot {
+            name: core.name,
+            fresh: tally.sum(|t| &t.fresh),
+            revalidating: tally.sum(|t| &t.revalidating),
+            if_error: tally.sum(|t| &t.if_error),
+            collapsed: tally.sum(|t| &t.collapsed),
+            bypassed: tally.sum(|t| &t.bypassed),
+            loads: tally.sum(|t| &t.loads),
+            load_failures: tally.sum(|t| &t.load_failures),
+            refreshes: tally.sum(|t| &t.refreshes),
+            stored: tally.sum(|t| &t.stored),
+            not_stored: tally.sum(|t| &t.not_stored),
+            store_failures: tally.sum(|t| &t.store_failures),
+            store_up: !core.guest.is_out(),
+            invalidations: tally.sum(|t| &t.invalidations),
+            pending: tally.sum(|t| &t.pending),
+            in_flight: core.flights.len() as u64,
+        }
+    }
+}
+
+impl<V, St> Clone for Cache<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    #[inline]
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<V, St> fmt::Debug for Cache<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The write is committed, but the store could not be told of it: until it is, or until they are
+/// not fresh any more, old answers may be found.
+///
+/// An invalidation can be repeated any number of times. So write down what is to be invalidated in
+/// the same transaction as the write, and let a task repeat it until it returns `Ok`.
+#[derive(Debug, thiserror::Error)]
+#[error("the invalidation is pending: {0}")]
+pub struct Pending(#[source] StoreError);

@@ -122,7 +122,7 @@ pub enum StoreError {
 /// takes every error for a miss. It must not be wrong.
 pub trait Store<V>: Send + Sync + 'static {
     /// What proves that a caller may fill.
-    type Lease: Send + 'static;
+    type Lease: Send + Sync + 'static;
 
     /// The entry, if it is at hand and may be answered with: no waiting, no allocation.
     ///

@@ -7,6 +7,8 @@ mod rejected;
 
 pub use invalid::InvalidConfig;
 pub use name::Name;
+#[cfg(feature = "cache")]
+pub(crate) use provenance::note;
 pub(crate) use provenance::{Mark, refuse};
 pub use rejected::{Kind, Rejected};
 

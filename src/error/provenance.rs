@@ -19,9 +19,15 @@ thread_local! {
 /// Makes the rejection the service's error, and leaves the note.
 #[cold]
 pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
+    note(rejected);
+    E::from_rejected(rejected)
+}
+
+/// Leaves the note alone: a rejection that was held back for some polls goes on up.
+#[cold]
+pub(crate) fn note(rejected: Rejected) {
     LAST.set(Some(rejected));
     REFUSALS.set(REFUSALS.get().wrapping_add(1));
-    E::from_rejected(rejected)
 }
 
 /// A point in this thread's history, set before a service is polled.

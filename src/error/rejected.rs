@@ -32,12 +32,14 @@ pub enum Kind {
     DeadlineExceeded = 5,
     /// The service was not ready for a call at this moment.
     NotReady = 6,
+    /// The load that this call was sharing failed, and what it failed with cannot be shared.
+    LoadFailed = 7,
 }
 
 const UNKNOWN: u64 = MILLIS;
 const MILLIS: u64 = (1 << 56) - 1;
 const REACHED: u64 = 1 << 63;
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::CircuitOpen,
     Kind::RateLimited,
     Kind::Overloaded,
@@ -45,13 +47,14 @@ const KINDS: [Kind; 7] = [
     Kind::TimedOut,
     Kind::DeadlineExceeded,
     Kind::NotReady,
+    Kind::LoadFailed,
 ];
 
 impl Rejected {
     /// A rejection of this kind by the policy of this name, with no idea when to come back.
     #[inline]
     pub const fn new(kind: Kind, policy: &'static str) -> Self {
-        let reached = if matches!(kind, Kind::TimedOut) {
+        let reached = if matches!(kind, Kind::TimedOut | Kind::LoadFailed) {
             REACHED
         } else {
             0
@@ -134,6 +137,7 @@ impl fmt::Display for Kind {
             Self::TimedOut => "timed out",
             Self::DeadlineExceeded => "deadline exceeded",
             Self::NotReady => "not ready",
+            Self::LoadFailed => "the shared load failed",
         })
     }
 }
@@ -161,7 +165,8 @@ mod tests {
                 let rejected = Rejected::new(kind, "p").with_retry_after(after);
                 assert_eq!(rejected.kind(), kind);
                 assert!(rejected.retry_after().is_some_and(|t| t <= after));
-                assert_eq!(rejected.reached_service(), kind == Kind::TimedOut);
+                let reached = matches!(kind, Kind::TimedOut | Kind::LoadFailed);
+                assert_eq!(rejected.reached_service(), reached);
             }
             assert_eq!(Rejected::new(kind, "p").retry_after(), None);
         }

@@ -40,7 +40,7 @@ impl From<Rejected> for Status {
     fn from(rejected: Rejected) -> Self {
         let code = match rejected.kind() {
             Kind::RateLimited | Kind::Overloaded | Kind::Throttled => Code::ResourceExhausted,
-            Kind::CircuitOpen | Kind::NotReady => Code::Unavailable,
+            Kind::CircuitOpen | Kind::NotReady | Kind::LoadFailed => Code::Unavailable,
             Kind::TimedOut | Kind::DeadlineExceeded => Code::DeadlineExceeded,
         };
         let mut status = Self::new(code, rejected.to_string());
@@ -50,7 +50,7 @@ impl From<Rejected> for Status {
             let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             metadata.insert(PUSHBACK, MetadataValue::from(millis));
         }
-        if code == Code::Unavailable {
+        if code == Code::Unavailable && rejected.kind() != Kind::LoadFailed {
             let token = MetadataValue::from_static(overload_token(rejected.kind()));
             metadata.insert(OVERLOADED_NAME, token);
         }
@@ -123,6 +123,7 @@ mod tests {
             (Kind::Throttled, Code::ResourceExhausted),
             (Kind::CircuitOpen, Code::Unavailable),
             (Kind::NotReady, Code::Unavailable),
+            (Kind::LoadFailed, Code::Unavailable),
             (Kind::TimedOut, Code::DeadlineExceeded),
             (Kind::DeadlineExceeded, Code::DeadlineExceeded),
         ] {
@@ -135,7 +136,8 @@ mod tests {
             assert!(status.message().starts_with("orders: "));
             assert!(status.metadata().get(PUSHBACK).is_none());
             let marked = status.metadata().contains_key(OVERLOADED_NAME);
-            assert_eq!(marked, code == Code::Unavailable);
+            let unworked = code == Code::Unavailable && !rejected.reached_service();
+            assert_eq!(marked, unworked);
 
             let status = Status::from(rejected.with_retry_after(MS_1500));
             assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "1500");

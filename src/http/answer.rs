@@ -12,11 +12,12 @@ use std::fmt::Write;
 /// |---|---|
 /// | rate limited | 429, your quota |
 /// | circuit open, overloaded, throttled, not ready | 503, we are short |
+/// | a shared load failed | 503 |
 /// | timed out, deadline exceeded | 504 |
 ///
 /// - `Retry-After` is there when the policy knows the time: in whole seconds, rounded up, at least
 ///   one, so that nobody who obeys comes back early.
-/// - A 503 carries `buttress-overloaded: <kind>`. It says that no work was done for the call, and
+/// - A 503 of the first kind carries `buttress-overloaded: <kind>`. It says that no work was done for the call, and
 ///   is how [`ServerErrorsAsFailures`](super::ServerErrorsAsFailures) tells a server that sheds
 ///   load from one that is broken, even where there is no `Retry-After`.
 /// - The body is `application/problem+json` and names the policy. Policies are named after what
@@ -36,7 +37,7 @@ impl<B: From<Bytes>> Respond<Response<B>> for Http {
         if let Some(seconds) = retry_after_seconds(&rejected) {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE && rejected.kind() != Kind::LoadFailed {
             headers.insert(
                 OVERLOADED,
                 HeaderValue::from_static(overload_token(rejected.kind())),
@@ -50,9 +51,11 @@ impl<B: From<Bytes>> Respond<Response<B>> for Http {
 fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Kind::CircuitOpen | Kind::Overloaded | Kind::Throttled | Kind::NotReady => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Kind::CircuitOpen
+        | Kind::Overloaded
+        | Kind::Throttled
+        | Kind::NotReady
+        | Kind::LoadFailed => StatusCode::SERVICE_UNAVAILABLE,
         Kind::TimedOut | Kind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     }
 }
@@ -125,23 +128,25 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const KINDS: [(Kind, u16); 7] = [
+    const KINDS: [(Kind, u16); 8] = [
         (Kind::RateLimited, 429),
         (Kind::CircuitOpen, 503),
         (Kind::Overloaded, 503),
         (Kind::Throttled, 503),
         (Kind::NotReady, 503),
+        (Kind::LoadFailed, 503),
         (Kind::TimedOut, 504),
         (Kind::DeadlineExceeded, 504),
     ];
 
     #[test]
-    fn every_kind_is_answered_with_its_status_and_the_marker_is_on_503_only() {
+    fn every_kind_is_answered_with_its_status_and_the_marker_where_no_work_was_done() {
         for (kind, status) in KINDS {
             let rejected = Rejected::new(kind, "orders");
             let response: Response<Bytes> = Http.respond(rejected);
             assert_eq!(response.status(), status, "{kind}");
-            assert_eq!(response.headers().contains_key(OVERLOADED), status == 503);
+            let unworked = status == 503 && !rejected.reached_service();
+            assert_eq!(response.headers().contains_key(OVERLOADED), unworked);
             assert_eq!(response.extensions().get(), Some(&rejected));
             assert!(!response.headers().contains_key("retry-after"));
         }

@@ -38,7 +38,7 @@ impl From<Rejected> for Verdict {
     /// attempt like any other.
     fn from(rejected: Rejected) -> Self {
         match rejected.kind() {
-            Kind::TimedOut => Self::Failed(None),
+            Kind::TimedOut | Kind::LoadFailed => Self::Failed(None),
             _ => Self::Final,
         }
     }

@@ -1,0 +1,223 @@
+//! The terms of a cache.
+
+use super::{
+    Cache,
+    core::{Core, LONGEST},
+    flight::Flights,
+    freshness::Freshness,
+    guest::Guest,
+    memory::{DEFAULT_ENTRIES, MemoryStore},
+    notes::Notes,
+    store::Store,
+    tally::Tally,
+};
+use crate::{
+    InvalidConfig, Name,
+    circuit_breaker::CircuitBreaker,
+    retry::{Backoff, Retry},
+    rng::Dice,
+    shared::Shared,
+    timeout::Timeout,
+};
+use std::{sync::Arc, time::Duration};
+
+/// The terms of a [`Cache`].
+#[derive(Debug)]
+pub struct Builder<St = ()> {
+    name: Name,
+    freshness: Freshness,
+    lease: Duration,
+    jitter: f64,
+    beta: f64,
+    store: St,
+    timeout: Duration,
+    attempts: u32,
+    seed: Option<u64>,
+}
+
+impl Builder {
+    pub(super) fn new(name: Name) -> Self {
+        Self {
+            name,
+            freshness: Freshness {
+                fresh: Duration::from_secs(60),
+                stale_while_revalidate: Duration::ZERO,
+                stale_if_error: Duration::from_secs(3600),
+            },
+            lease: Duration::from_secs(5),
+            jitter: 0.1,
+            beta: 1.0,
+            store: (),
+            timeout: Duration::from_millis(100),
+            attempts: 2,
+            seed: None,
+        }
+    }
+
+    /// The cache, with a [`MemoryStore`] of 10 000 answers.
+    ///
+    /// # Errors
+    /// If a setting is not what its setter says.
+    pub fn build<V>(self) -> Result<Cache<V>, InvalidConfig>
+    where
+        V: Clone + Send + Sync + 'static,
+    {
+        self.store(MemoryStore::entries(DEFAULT_ENTRIES)?).build()
+    }
+}
+
+impl<St> Builder<St> {
+    /// For how long an answer is good for what: fresh for a minute, and for another hour better than
+    /// an error, unless told otherwise. Stale answers while a new one is looked for are off: not
+    /// every application may give them.
+    ///
+    /// Up to ten years each. An answer may have [its own](super::CacheLayer::freshness).
+    #[must_use]
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// For how long a load may go on before another one may start: 5 s unless told otherwise,
+    /// longer than a load should take. Put a [`Timeout`] below the cache that is shorter. 1 ms to an
+    /// hour.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Makes each answer's fresh time shorter by up to this share of it, at random, so that what was
+    /// loaded together does not go stale together: 0.1 unless told otherwise; 0 to below 1.
+    #[must_use]
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.jitter = share;
+        self
+    }
+
+    /// How eager to be to refresh what is asked for a lot before it goes stale: 1 unless told
+    /// otherwise, at which a load is begun about as long before the end as it takes. 0 does not; up
+    /// to 10.
+    #[must_use]
+    pub fn early_refresh(mut self, beta: f64) -> Self {
+        self.beta = beta;
+        self
+    }
+
+    /// The longest that the store may keep a call waiting, all attempts together: 100 ms unless told
+    /// otherwise, a hundred times what a healthy one on the same network takes. After that the
+    /// call goes on without it. 1 ms to an hour.
+    #[must_use]
+    pub fn store_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How often to ask the store, the first time included: 2 unless told otherwise, because a
+    /// second one finds the connection that replaced a broken one. 1 to 10.
+    #[must_use]
+    pub fn store_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Makes jitter and early refreshes repeatable: random by default.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Where to keep answers.
+    #[must_use]
+    pub fn store<St2>(self, store: St2) -> Builder<Stored<St2>> {
+        Builder {
+            name: self.name,
+            freshness: self.freshness,
+            lease: self.lease,
+            jitter: self.jitter,
+            beta: self.beta,
+            store: Stored(store),
+            timeout: self.timeout,
+            attempts: self.attempts,
+            seed: self.seed,
+        }
+    }
+}
+
+/// The store of a [`Builder`] that was given one.
+#[derive(Debug)]
+pub struct Stored<St>(St);
+
+impl<St> Builder<Stored<St>> {
+    /// The cache.
+    ///
+    /// # Errors
+    /// If a setting is not what its setter says.
+    pub fn build<V>(self) -> Result<Cache<V, St>, InvalidConfig>
+    where
+        V: Clone + Send + Sync + 'static,
+        St: Store<V>,
+    {
+        const MS: Duration = Duration::from_millis(1);
+        const HOUR: Duration = Duration::from_secs(3600);
+        let check = |valid, field, given: &dyn std::fmt::Debug, accepts| {
+            InvalidConfig::check(valid, "cache", field, given, accepts)
+        };
+        let Freshness {
+            fresh,
+            stale_while_revalidate,
+            stale_if_error,
+        } = self.freshness;
+        for (field, time) in [
+            ("freshness.fresh", fresh),
+            ("freshness.stale_while_revalidate", stale_while_revalidate),
+            ("freshness.stale_if_error", stale_if_error),
+        ] {
+            check(time <= LONGEST, field, &time, "at most ten years")?;
+        }
+        let times = MS..=HOUR;
+        let accepts = "1 ms to an hour";
+        check(times.contains(&self.lease), "lease", &self.lease, accepts)?;
+        check(
+            times.contains(&self.timeout),
+            "store_timeout",
+            &self.timeout,
+            accepts,
+        )?;
+        let share = (0.0..1.0).contains(&self.jitter);
+        check(share, "jitter", &self.jitter, "0 to below 1")?;
+        let eager = (0.0..=10.0).contains(&self.beta);
+        check(eager, "early_refresh", &self.beta, "0 to 10")?;
+        let attempts = (1..=10).contains(&self.attempts);
+        check(attempts, "store_attempts", &self.attempts, "1 to 10")?;
+
+        let name = self.name.as_str();
+        let guest = Guest {
+            store: Arc::new(self.store.0),
+            // It costs nothing while it is away, and is noticed within a second when it is back.
+            breaker: CircuitBreaker::builder(name)
+                .open_for(Duration::from_millis(500))
+                .max_open_for(Duration::from_secs(1))
+                .slow_call_duration(self.timeout.max(MS))
+                .build()?,
+            timeout: Timeout::new(name, self.timeout),
+            retry: Retry::builder(name)
+                .attempts(self.attempts)
+                .backoff(Backoff::exponential(self.timeout / 20).max(self.timeout / 4))
+                .build()?,
+        };
+        Ok(Cache(Shared::new(Core {
+            name,
+            freshness: self.freshness,
+            lease: self.lease,
+            jitter: self.jitter,
+            beta: self.beta,
+            guest,
+            flights: Flights::new(),
+            notes: Notes::default(),
+            tally: Tally::default(),
+            dice: Dice::new(self.seed),
+        })))
+    }
+}

@@ -1,0 +1,179 @@
+//! What a cache's handles, layers and running calls share.
+
+use super::{
+    early,
+    flight::Flights,
+    freshness::{Entry, Freshness, Worth},
+    guest::Guest,
+    key::EntryKey,
+    load::{Held, Verdict},
+    notes::Notes,
+    status::{CacheStatus, Cached, Served},
+    store::{Acquired, Ask, Fill, Store, StoreError},
+    tally::Tally,
+};
+use crate::{
+    clock::Time,
+    error::{Kind, Rejected},
+    rng::Dice,
+};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+use tokio::runtime::Handle;
+
+/// The longest that an answer is good for anything. What an application asks for beyond that is
+/// for ever, and this is easier to count with.
+pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
+/// A cache's terms, its store and its state.
+pub(super) struct Core<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    pub(super) name: &'static str,
+    pub(super) freshness: Freshness,
+    pub(super) lease: Duration,
+    pub(super) jitter: f64,
+    pub(super) beta: f64,
+    pub(super) guest: Guest<St>,
+    pub(super) flights: Arc<Flights<Verdict<V>, Held<V, St>>>,
+    pub(super) notes: Notes,
+    pub(super) tally: Tally,
+    pub(super) dice: Dice,
+}
+
+impl<V, St> Core<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    pub(super) async fn acquire(
+        &self,
+        key: &EntryKey,
+        ask: Ask,
+    ) -> Result<Acquired<V, St::Lease>, ()> {
+        self.heard(self.guest.acquire(key, ask).await)
+    }
+
+    /// Whether it was stored.
+    pub(super) async fn fill(&self, key: &EntryKey, lease: St::Lease, fill: Fill<V>) -> bool {
+        let stored = self.heard(self.guest.fill(key, lease, fill).await) == Ok(true);
+        self.tally
+            .add(|t| if stored { &t.stored } else { &t.not_stored });
+        stored
+    }
+
+    pub(super) async fn release(&self, key: &EntryKey, lease: St::Lease) {
+        let _ = self.heard(self.guest.release(key, lease).await);
+    }
+
+    pub(super) async fn look(&self, key: &EntryKey) -> Result<Option<Entry<V>>, ()> {
+        self.heard(self.guest.look(key).await)
+    }
+
+    /// What a store's error is to a reader: nothing but a number.
+    fn heard<T>(&self, answer: Result<T, StoreError>) -> Result<T, ()> {
+        answer.map_err(|_| self.tally.add(|t| &t.store_failures))
+    }
+
+    /// What to answer with before, or instead of, loading.
+    pub(super) fn meanwhile(
+        &self,
+        key: &EntryKey,
+        entry: Entry<V>,
+        now: Time,
+    ) -> Option<Cached<V>> {
+        match entry.worth_at(now) {
+            Worth::Fresh => Some(self.cached(entry, Served::Fresh)),
+            Worth::Revalidate => Some(self.cached(entry, Served::Revalidating)),
+            Worth::IfError if self.notes.failing(key, now) => {
+                Some(self.cached(entry, Served::IfError))
+            }
+            Worth::IfError | Worth::Gone => None,
+        }
+    }
+
+    /// Whether the call that finds this fresh entry is the one to refresh it.
+    #[inline]
+    pub(super) fn refresh_is_due(&self, entry: &Entry<V>, now: Time) -> bool {
+        let fresh = entry.freshness.fresh;
+        let left = fresh.saturating_sub(entry.age_at(now));
+        early::due(left, fresh, entry.cost, self.beta, || self.dice.unit())
+    }
+
+    #[inline]
+    pub(super) fn cached(&self, entry: Entry<V>, served: Served) -> Cached<V> {
+        let age = entry.age_at(Time::now());
+        let status = self.status(served, age, entry.freshness.fresh);
+        let value = entry.value;
+        Cached { value, status }
+    }
+
+    #[inline]
+    pub(super) fn status(&self, served: Served, age: Duration, fresh: Duration) -> CacheStatus {
+        CacheStatus {
+            cache: self.name,
+            served,
+            age,
+            fresh,
+            collapsed: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn count(&self, served: Served) {
+        match served {
+            Served::Fresh => self.tally.add(|t| &t.fresh),
+            Served::Revalidating => self.tally.add(|t| &t.revalidating),
+            Served::IfError => self.tally.add(|t| &t.if_error),
+            // Loads are counted where they begin.
+            Served::Loaded { .. } => {}
+        }
+    }
+
+    /// Shorter, never longer, so that `fresh` stays a promise.
+    pub(super) fn jittered(&self, freshness: Freshness) -> Freshness {
+        let Freshness {
+            fresh,
+            stale_while_revalidate,
+            stale_if_error,
+        } = freshness;
+        let fresh = fresh.min(LONGEST);
+        Freshness {
+            fresh: fresh.mul_f64(1.0 - self.jitter * self.dice.unit()),
+            stale_while_revalidate: stale_while_revalidate.min(LONGEST),
+            stale_if_error: stale_if_error.min(LONGEST),
+        }
+    }
+
+    /// What a call gets that shared a load which failed.
+    pub(super) fn load_failed(&self, rejected: Option<Rejected>) -> Rejected {
+        rejected.unwrap_or_else(|| Rejected::new(Kind::LoadFailed, self.name))
+    }
+}
+
+impl<V, St> fmt::Debug for Core<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.name)
+            .field("freshness", &self.freshness)
+            .field("flights", &self.flights)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Work that nobody waits for.
+pub(super) struct Background;
+
+impl Background {
+    /// Does it, if there is a runtime to do it: while one shuts down, nothing is refreshed.
+    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(work);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! One load for all who want the same entry at the same time.
+//!
+//! The first to ask leads: it asks the store and loads. The others follow, and sleep until it is
+//! done. A follower must not get an answer that was read before it asked, since a write may have
+//! been acknowledged in between; so the leader tells what it is about to send, and each follower
+//! is remembered with the stage at which it joined. Those who may share the answer get it. If any
+//! are left, the first of them becomes the leader of all the others: they have all asked before it
+//! begins. So nobody waits for more than two loads, and a crowd never loads one by one.
+//!
+//! A leader that is dropped before it is done, cancelled or panicking, hands over to the first
+//! follower, and with the lead its lease.
+
+use super::key::EntryKey;
+use crate::shared::{Padded, lanes};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    fmt,
+    hash::{BuildHasher, RandomState},
+    mem,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+use tokio::sync::oneshot;
+
+/// What a leader has sent.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Stage {
+    /// Nothing.
+    Joining,
+    /// The question to the store.
+    Acquire,
+    /// The load.
+    Read,
+    /// The answer, to the store.
+    Fill,
+    /// Nothing more: everybody joined before this.
+    Landed,
+}
+
+/// Loads under way. `R` is what is shared, `L` what a leader hands over if it is dropped.
+pub(super) struct Flights<R, L> {
+    shards: Box<[Padded<Shard<R, L>>]>,
+    hasher: RandomState,
+}
+
+type Shard<R, L> = Mutex<HashMap<EntryKey, Flight<R, L>>>;
+
+struct Flight<R, L> {
+    stage: Stage,
+    followers: VecDeque<Waiting<R, L>>,
+    /// When to let go of followers that have left.
+    prune_at: usize,
+}
+
+struct Waiting<R, L> {
+    joined: Stage,
+    tell: oneshot::Sender<Told<R, L>>,
+}
+
+/// What a follower wakes up to.
+pub(super) enum Told<R, L> {
+    /// The answer.
+    Shared(R),
+    /// The lead.
+    Lead(Leader<R, L>),
+}
+
+/// Who loads.
+pub(super) enum Joined<R, L> {
+    /// You.
+    Lead(Leader<R, L>),
+    /// Another.
+    Follow(Follower<R, L>),
+}
+
+impl<R, L> Flights<R, L> {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            shards: (0..lanes()).map(|_| Padded(Mutex::default())).collect(),
+            hasher: RandomState::new(),
+        })
+    }
+
+    fn shard(&self, key: &EntryKey) -> MutexGuard<'_, HashMap<EntryKey, Flight<R, L>>> {
+        let shard = self.hasher.hash_one(key) as usize & (self.shards.len() - 1);
+        let shard = &self.shards[shard].0;
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lead, or follows who has it.
+    pub(super) fn join(self: &Arc<Self>, key: &EntryKey) -> Joined<R, L> {
+        match self.shard(key).entry(key.clone()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Flight {
+                    stage: Stage::Joining,
+                    followers: VecDeque::new(),
+                    prune_at: 64,
+                });
+                Joined::Lead(Leader {
+                    flights: Arc::clone(self),
+                    key: key.clone(),
+                    lease: None,
+                    flying: true,
+                })
+            }
+            Entry::Occupied(mut flight) => Joined::Follow(flight.get_mut().follow()),
+        }
+    }
+
+    /// Takes the lead if nobody has it.
+    pub(super) fn lead(self: &Arc<Self>, key: &EntryKey) -> Option<Leader<R, L>> {
+        if self.shard(key).contains_key(key) {
+            return None;
+        }
+        match self.join(key) {
+            Joined::Lead(leader) => Some(leader),
+            // Somebody was quicker.
+            Joined::Follow(_) => None,
+        }
+    }
+
+    /// How many loads are under way.
+    pub(super) fn len(&self) -> usize {
+        let len = |shard: &Padded<Shard<R, L>>| {
+            let shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.len()
+        };
+        self.shards.iter().map(len).sum()
+    }
+}
+
+impl<R, L> Flight<R, L> {
+    fn follow(&mut self) -> Follower<R, L> {
+        if self.followers.len() >= self.prune_at {
+            self.followers.retain(|waiting| !waiting.tell.is_closed());
+            self.prune_at = (2 * self.followers.len()).max(64);
+        }
+        let (tell, told) = oneshot::channel();
+        self.followers.push_back(Waiting {
+            joined: self.stage,
+            tell,
+        });
+        Follower(told)
+    }
+
+    /// Everybody here has asked before what is sent next.
+    fn begin_again(&mut self) {
+        self.stage = Stage::Joining;
+        for waiting in &mut self.followers {
+            waiting.joined = Stage::Joining;
+        }
+    }
+}
+
+/// The one who loads, for all who follow.
+pub(super) struct Leader<R, L> {
+    flights: Arc<Flights<R, L>>,
+    key: EntryKey,
+    /// Handed over with the lead.
+    pub(super) lease: Option<L>,
+    flying: bool,
+}
+
+impl<R, L> Leader<R, L> {
+    /// Said before it is sent: from now on, who joins did not ask before it.
+    pub(super) fn sends(&self, stage: Stage) {
+        if let Some(flight) = self.flights.shard(&self.key).get_mut(&self.key) {
+            flight.stage = stage;
+        }
+    }
+
+    /// The store is asked once more: the answer to that will hold for all who are here by now.
+    pub(super) fn asks_again(&self) {
+        if let Some(flight) = self.flights.shard(&self.key).get_mut(&self.key) {
+            flight.begin_again();
+            flight.stage = Stage::Acquire;
+        }
+    }
+
+    /// Done: those who joined before this stage share the answer, and the first of the others leads.
+    pub(super) fn land(mut self, before: Stage, answer: R)
+    where
+        R: Clone,
+    {
+        let mut sharing = VecDeque::new();
+        if let Some(flight) = self.flights.shard(&self.key).get_mut(&self.key) {
+            let all = mem::take(&mut flight.followers);
+            let (may, not): (VecDeque<_>, VecDeque<_>) =
+                all.into_iter().partition(|waiting| waiting.joined < before);
+            (sharing, flight.followers) = (may, not);
+        }
+        // The lease has been used, or was given back; it is not for others.
+        self.lease = None;
+        for waiting in sharing {
+            let _ = waiting.tell.send(Told::Shared(answer.clone()));
+        }
+        drop(self);
+    }
+}
+
+impl<R, L> Drop for Leader<R, L> {
+    /// Hands over to the first follower who is still there.
+    fn drop(&mut self) {
+        if !mem::take(&mut self.flying) {
+            return;
+        }
+        let mut next = Self {
+            flights: Arc::clone(&self.flights),
+            key: self.key.clone(),
+            lease: self.lease.take(),
+            flying: false,
+        };
+        loop {
+            let first = {
+                let mut shard = self.flights.shard(&self.key);
+                let Some(flight) = shard.get_mut(&self.key) else {
+                    return;
+                };
+                flight.begin_again();
+                let Some(first) = flight.followers.pop_front() else {
+                    shard.remove(&self.key);
+                    // Not under the lock: a lease is given back when it is dropped.
+                    drop(shard);
+                    return;
+                };
+                first
+            };
+            next.flying = true;
+            match first.tell.send(Told::Lead(next)) {
+                Ok(()) => return,
+                Err(Told::Lead(back)) => next = back,
+                Err(Told::Shared(_)) => return,
+            }
+            next.flying = false;
+        }
+    }
+}
+
+/// One who waits for another's load. Dropped, it is gone from the flight.
+pub(super) struct Follower<R, L>(oneshot::Receiver<Told<R, L>>);
+
+impl<R, L> Future for Follower<R, L> {
+    /// `None` cannot happen: somebody always leads. It is there instead of a panic.
+    type Output = Option<Told<R, L>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(Result::ok)
+    }
+}
+
+impl<R, L> fmt::Debug for Flights<R, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights")
+            .field("flying", &self.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::KeyRef;
+
+    type Flying = Arc<Flights<u32, &'static str>>;
+
+    fn key() -> EntryKey {
+        KeyRef::new("7").to_owned()
+    }
+
+    fn lead(flights: &Flying) -> Leader<u32, &'static str> {
+        flights.lead(&key()).expect("nobody leads")
+    }
+
+    fn follow(flights: &Flying) -> Follower<u32, &'static str> {
+        match flights.join(&key()) {
+            Joined::Follow(follower) => follower,
+            Joined::Lead(_) => panic!("somebody should lead"),
+        }
+    }
+
+    async fn shared(follower: Follower<u32, &'static str>) -> u32 {
+        match follower.await {
+            Some(Told::Shared(answer)) => answer,
+            _ => panic!("should have been told"),
+        }
+    }
+
+    async fn led(follower: Follower<u32, &'static str>) -> Leader<u32, &'static str> {
+        match follower.await {
+            Some(Told::Lead(leader)) => leader,
+            _ => panic!("should lead"),
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_asked_before_the_load_share_it_and_the_others_share_the_next() {
+        let flights = Flights::new();
+        let leader = lead(&flights);
+        let early = [follow(&flights), follow(&flights)];
+        leader.sends(Stage::Read);
+        let late = follow(&flights);
+        let later = follow(&flights);
+        leader.land(Stage::Read, 1);
+        for follower in early {
+            assert_eq!(shared(follower).await, 1);
+        }
+        let leader = led(late).await;
+        // One who comes now did not ask later than the others, either.
+        let last = follow(&flights);
+        leader.sends(Stage::Read);
+        leader.land(Stage::Read, 2);
+        assert_eq!((shared(later).await, shared(last).await), (2, 2));
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_is_shared_by_all_who_asked_before_it_was() {
+        let flights = Flights::new();
+        let leader = lead(&flights);
+        leader.sends(Stage::Read);
+        let late = follow(&flights);
+        leader.sends(Stage::Fill);
+        let too_late = follow(&flights);
+        leader.land(Stage::Fill, 1);
+        assert_eq!(shared(late).await, 1);
+        drop(led(too_late).await);
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_asked_again_holds_for_all_who_are_there() {
+        let flights = Flights::new();
+        let leader = lead(&flights);
+        leader.sends(Stage::Acquire);
+        let late = follow(&flights);
+        leader.asks_again();
+        leader.land(Stage::Acquire, 1);
+        assert_eq!(shared(late).await, 1);
+    }
+
+    #[tokio::test]
+    async fn the_lead_and_its_lease_go_to_the_first_who_is_still_there() {
+        let flights = Flights::new();
+        let mut leader = lead(&flights);
+        let mut followers: Vec<_> = (0..1_000).map(|_| follow(&flights)).collect();
+        let last = followers.pop().unwrap();
+        leader.lease = Some("lease");
+        leader.sends(Stage::Fill);
+        drop(followers);
+        drop(leader);
+        let leader = led(last).await;
+        assert_eq!(leader.lease, Some("lease"));
+        // Handed over, but never taken up.
+        let (unlucky, lucky) = (follow(&flights), follow(&flights));
+        drop(leader);
+        drop(unlucky);
+        assert_eq!(led(lucky).await.lease, Some("lease"));
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[test]
+    fn followers_that_left_are_let_go_of() {
+        let flights = Flights::new();
+        let _leader = lead(&flights);
+        for _ in 0..10_000 {
+            drop(follow(&flights));
+        }
+        let shard = flights.shard(&key());
+        assert!(shard[&key()].followers.len() <= 64);
+    }
+}

@@ -1,0 +1,132 @@
+//! The store is a guest: it may help, but not keep anybody waiting.
+
+use super::{
+    freshness::Entry,
+    key::EntryKey,
+    store::{Acquired, Ask, Fill, Mode, Store, StoreError},
+};
+use crate::{circuit_breaker::CircuitBreaker, retry::Retry, timeout::Timeout};
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// Boxed: a question to the store is not a hot path, and whether it can be sent to another thread
+/// has to be settled here, where the compiler knows for how long everything lives.
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A store with a timeout, a breaker and a retry of its own.
+#[derive(Debug)]
+pub(super) struct Guest<St> {
+    pub(super) store: Arc<St>,
+    pub(super) breaker: CircuitBreaker,
+    pub(super) timeout: Timeout,
+    pub(super) retry: Retry,
+}
+
+impl<St: Send + Sync + 'static> Guest<St> {
+    /// The timeout is around all attempts: no call waits for longer, however many there are.
+    fn ask<T: Send + 'static>(
+        &self,
+        ask: impl Fn(Arc<St>) -> Answer<'static, T> + Send + Sync + 'static,
+    ) -> Answer<'_, T> {
+        let store = Arc::clone(&self.store);
+        let attempts = self.retry.run(move || ask(Arc::clone(&store)));
+        Box::pin(self.ask_once(attempts))
+    }
+
+    /// Of what is given away with the first attempt, there is no second.
+    async fn ask_once<T, F>(&self, ask: F) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        // Nothing of this begins before it is polled, so a breaker that is open keeps it all out.
+        let timed = self.timeout.run(move || ask);
+        self.breaker.run(move || timed).await
+    }
+
+    pub(super) fn acquire<'a, V: Send + 'static>(
+        &'a self,
+        key: &'a EntryKey,
+        ask: Ask,
+    ) -> Answer<'a, Acquired<V, St::Lease>>
+    where
+        St: Store<V>,
+    {
+        let key = key.clone();
+        self.ask(move |store| {
+            let key = key.clone();
+            Box::pin(async move { store.acquire(&key, ask).await })
+        })
+    }
+
+    pub(super) fn fill<'a, V: Send + 'static>(
+        &'a self,
+        key: &'a EntryKey,
+        lease: St::Lease,
+        fill: Fill<V>,
+    ) -> Answer<'a, bool>
+    where
+        St: Store<V>,
+    {
+        Box::pin(self.ask_once(self.store.fill(key, lease, fill)))
+    }
+
+    pub(super) fn release<'a, V: 'static>(
+        &'a self,
+        key: &'a EntryKey,
+        lease: St::Lease,
+    ) -> Answer<'a, ()>
+    where
+        St: Store<V>,
+    {
+        Box::pin(self.ask_once(self.store.release(key, lease)))
+    }
+
+    pub(super) fn look<'a, V: Send + 'static>(
+        &'a self,
+        key: &'a EntryKey,
+    ) -> Answer<'a, Option<Entry<V>>>
+    where
+        St: Store<V>,
+    {
+        let key = key.clone();
+        self.ask(move |store| {
+            let key = key.clone();
+            Box::pin(async move { store.look(&key).await })
+        })
+    }
+
+    pub(super) fn invalidate<'a, V: 'static>(
+        &'a self,
+        key: &'a EntryKey,
+        mode: Mode,
+    ) -> Answer<'a, ()>
+    where
+        St: Store<V>,
+    {
+        let key = key.clone();
+        self.ask(move |store| {
+            let key = key.clone();
+            Box::pin(async move { store.invalidate(&key, mode).await })
+        })
+    }
+
+    pub(super) fn invalidate_tag<'a, V: 'static>(
+        &'a self,
+        tag: &'a str,
+        mode: Mode,
+    ) -> Answer<'a, ()>
+    where
+        St: Store<V>,
+    {
+        let tag: Arc<str> = tag.into();
+        self.ask(move |store| {
+            let tag = Arc::clone(&tag);
+            Box::pin(async move { store.invalidate_tag(&tag, mode).await })
+        })
+    }
+
+    /// Whether it is kept out at the moment.
+    pub(super) fn is_out(&self) -> bool {
+        self.breaker.snapshot().state != crate::circuit_breaker::State::Closed
+    }
+}

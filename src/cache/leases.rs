@@ -1,0 +1,140 @@
+//! Who may load which key, in one process.
+
+use super::{key::EntryKey, tags::Tagged};
+use crate::{
+    clock::Time,
+    shared::{Padded, lanes},
+};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// A lease on a key of a [`MemoryStore`](super::MemoryStore).
+#[derive(Debug)]
+pub struct Granted {
+    token: u64,
+    pub(super) granted: Time,
+    pub(super) tag: Option<Tagged>,
+}
+
+/// The leases on all keys. Everything that is done to a key happens under the lock of its shard, so
+/// that looking, granting, filling and invalidating are one step each.
+#[derive(Debug)]
+pub(super) struct Leases {
+    shards: Box<[Padded<Mutex<Shard>>]>,
+    hasher: RandomState,
+    next: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    held: HashMap<EntryKey, Lease>,
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Lease {
+    token: u64,
+    until: Time,
+    tag: Option<Tagged>,
+}
+
+impl Lease {
+    /// One under a tag that was invalidated is good for nothing, and in nobody's way.
+    fn stands(&self, now: Time) -> bool {
+        now < self.until && self.tag.as_ref().is_none_or(Tagged::is_current)
+    }
+}
+
+impl Default for Leases {
+    fn default() -> Self {
+        Self {
+            shards: (0..4 * lanes()).map(|_| Padded::default()).collect(),
+            hasher: RandomState::new(),
+            next: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Leases {
+    /// Does something to a key, as one step.
+    pub(super) fn with<T>(&self, key: &EntryKey, f: impl FnOnce(&mut OfKey<'_>) -> T) -> T {
+        let shard = self.hasher.hash_one(key) as usize & (self.shards.len() - 1);
+        let shard = lock(&self.shards[shard].0);
+        f(&mut OfKey {
+            key,
+            shard,
+            next: &self.next,
+        })
+    }
+
+    /// Revokes all leases, and does this while none can be granted.
+    pub(super) fn clear(&self, f: impl FnOnce()) {
+        let mut shards: Vec<_> = self.shards.iter().map(|shard| lock(&shard.0)).collect();
+        for shard in &mut shards {
+            shard.held.clear();
+        }
+        f();
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The lease on one key.
+pub(super) struct OfKey<'a> {
+    key: &'a EntryKey,
+    shard: MutexGuard<'a, Shard>,
+    next: &'a AtomicU64,
+}
+
+impl OfKey<'_> {
+    /// For how long somebody still has it.
+    pub(super) fn held(&self, now: Time) -> Option<Duration> {
+        let lease = self.shard.held.get(self.key)?;
+        lease.stands(now).then(|| lease.until.since(now))
+    }
+
+    pub(super) fn grant(&mut self, lasts: Duration, tag: Option<Tagged>, now: Time) -> Granted {
+        let shard = &mut *self.shard;
+        if shard.held.len() >= shard.sweep_at {
+            // Holders that have vanished.
+            shard.held.retain(|_, lease| lease.stands(now));
+            shard.sweep_at = (2 * shard.held.len()).max(64);
+        }
+        let token = self.next.fetch_add(1, Relaxed);
+        let lease = Lease {
+            token,
+            until: now.after(lasts),
+            tag: tag.clone(),
+        };
+        shard.held.insert(self.key.clone(), lease);
+        Granted {
+            token,
+            granted: now,
+            tag,
+        }
+    }
+
+    /// Takes this lease back, if it still stands.
+    pub(super) fn take(&mut self, lease: &Granted) -> bool {
+        match self.shard.held.get(self.key) {
+            Some(held) if held.token == lease.token => {
+                self.shard.held.remove(self.key);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn revoke(&mut self) {
+        self.shard.held.remove(self.key);
+    }
+}

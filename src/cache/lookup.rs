@@ -1,0 +1,224 @@
+//! The cache around any load: no tower, no request.
+
+use super::{
+    Cache,
+    core::Background,
+    freshness::Freshness,
+    key::KeyRef,
+    load::{self, Answered, Failure, Load, Loaded},
+    status::{Cached, Served},
+    store::Store,
+};
+use crate::{
+    classify::{Classify, ErrorsAsFailures, Outcome},
+    clock::Now,
+    error::{FromRejected, Mark, Rejected},
+};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Poll, ready},
+};
+
+/// Says whether an answer is stored, and for how long it is good.
+///
+/// A closure from the answer is one: `None` for what is not to be stored.
+pub trait Keep<V>: Send + Sync + 'static {
+    /// For how long this answer is good for what.
+    fn keep(&self, value: &V) -> Option<Freshness>;
+}
+
+impl<V, F: Fn(&V) -> Option<Freshness> + Send + Sync + 'static> Keep<V> for F {
+    fn keep(&self, value: &V) -> Option<Freshness> {
+        self(value)
+    }
+}
+
+/// Every answer, for as long as the cache was configured to.
+#[derive(Clone, Copy, Debug)]
+pub struct AsConfigured(pub(super) Freshness);
+
+impl<V> Keep<V> for AsConfigured {
+    #[inline]
+    fn keep(&self, _: &V) -> Option<Freshness> {
+        Some(self.0)
+    }
+}
+
+/// A question to a [`Cache`], in the making: see [`Cache::lookup`].
+#[must_use = "it does nothing until it is run"]
+pub struct Lookup<'a, V, St, C = ErrorsAsFailures, P = AsConfigured>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    cache: &'a Cache<V, St>,
+    key: KeyRef<'a>,
+    classifier: C,
+    keep: P,
+}
+
+impl<'a, V, St> Lookup<'a, V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    pub(super) fn new(cache: &'a Cache<V, St>, key: KeyRef<'a>) -> Self {
+        Self {
+            cache,
+            key,
+            classifier: ErrorsAsFailures,
+            keep: AsConfigured(cache.0.freshness),
+        }
+    }
+}
+
+impl<'a, V, St, C, P> Lookup<'a, V, St, C, P>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    /// What a load's end means: a stale answer is better than a failure or an overload, but not
+    /// better than an error that is to be [`Ignored`](Outcome::Ignored), which is the caller's own
+    /// mistake. Every `Err` is a failure unless told otherwise.
+    pub fn classify<C2>(self, classifier: C2) -> Lookup<'a, V, St, C2, P> {
+        Lookup {
+            cache: self.cache,
+            key: self.key,
+            classifier,
+            keep: self.keep,
+        }
+    }
+
+    /// For how long which answers are good: that something is not there (`Ok(None)`), for example,
+    /// for a shorter time. As the cache was configured unless told otherwise.
+    pub fn freshness<P2: Keep<V>>(self, keep: P2) -> Lookup<'a, V, St, C, P2> {
+        Lookup {
+            cache: self.cache,
+            key: self.key,
+            classifier: self.classifier,
+            keep,
+        }
+    }
+
+    /// The answer that is stored, or the one that is loaded, or a stale one if that fails.
+    ///
+    /// The load may go on after this has answered (to replace a stale answer), so it owns what it
+    /// uses. If this future is dropped while it loads, a call that waits for the same key loads
+    /// instead.
+    ///
+    /// # Errors
+    /// What the load failed with, if there is nothing stale; for a call that shared another's load
+    /// a [`Rejected`]: the one that the load failed with, or
+    /// [`LoadFailed`](crate::Kind::LoadFailed).
+    pub async fn run<E, F, Fut>(self, load: F) -> Result<Cached<V>, E>
+    where
+        E: FromRejected + Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        C: Classify<V, E> + Send + 'static,
+        P: Keep<V>,
+    {
+        let core = &self.cache.0;
+        let load = Once {
+            load,
+            classifier: self.classifier,
+            keep: self.keep,
+        };
+        let now = Now::lazy();
+        if let Some(entry) = core.guest.store.peek(self.key, &now) {
+            core.tally.add(|t| &t.fresh);
+            if core.refresh_is_due(&entry, now.get()) {
+                let (core, key) = (core.clone(), self.key.to_owned());
+                Background::spawn(load::refresh(core, key, load));
+            }
+            return Ok(core.cached(entry, Served::Fresh));
+        }
+        match load::answer(core.clone(), self.key.to_owned(), load).await {
+            Ok(Answered::Cached(cached)) => Ok(cached),
+            Ok(Answered::Through(never)) => match never {},
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<V, St, C, P> fmt::Debug for Lookup<'_, V, St, C, P>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookup")
+            .field("cache", &self.cache.name())
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A closure that loads.
+struct Once<F, C, P> {
+    load: F,
+    classifier: C,
+    keep: P,
+}
+
+impl<V, E, F, Fut, C, P> Load<V> for Once<F, C, P>
+where
+    V: Send + 'static,
+    E: FromRejected + Send + 'static,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<V, E>> + Send + 'static,
+    C: Classify<V, E> + Send + 'static,
+    P: Keep<V>,
+{
+    type Through = Infallible;
+    type Error = E;
+
+    async fn load(self) -> Loaded<V, Infallible, E> {
+        let (result, rejected) = watched((self.load)()).await;
+        judge(result, rejected, &self.classifier, &self.keep)
+    }
+}
+
+/// What a load's end means.
+pub(super) fn judge<V, T, E>(
+    result: Result<V, E>,
+    rejected: Option<Rejected>,
+    classifier: &impl Classify<V, E>,
+    keep: &impl Keep<V>,
+) -> Loaded<V, T, E> {
+    let unwell = rejected.is_some() || {
+        let outcome = classifier.classify(result.as_ref());
+        matches!(outcome, Outcome::Failure | Outcome::Overloaded { .. })
+    };
+    match result {
+        Ok(value) if unwell => Loaded::Failed(Failure::Answer(value)),
+        Ok(value) => {
+            let freshness = keep.keep(&value);
+            Loaded::Answer(value, freshness)
+        }
+        Err(error) => Loaded::Failed(Failure::Error {
+            error,
+            unwell,
+            rejected,
+        }),
+    }
+}
+
+/// Runs a load, and catches the note that a policy below leaves when it refuses: what comes of it is
+/// decided some polls later.
+pub(super) async fn watched<T, E>(
+    call: impl Future<Output = Result<T, E>>,
+) -> (Result<T, E>, Option<Rejected>) {
+    let mut call = pin!(call);
+    poll_fn(|cx| {
+        let mark = Mark::set();
+        let result = ready!(call.as_mut().poll(cx));
+        let rejected = mark.refusal().filter(|_| result.is_err());
+        mark.forget();
+        Poll::Ready((result, rejected))
+    })
+    .await
+}

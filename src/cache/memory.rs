@@ -1,0 +1,254 @@
+//! Answers in this process, bounded by number or by weight.
+
+use super::{
+    freshness::{Entry, Worth},
+    key::{EntryKey, KeyRef},
+    leases::{Granted, Leases},
+    store::{Acquired, Ask, Fill, Mode, Store, StoreError},
+    tags::{Standing, Tagged, Tags},
+};
+use crate::{InvalidConfig, clock::Now};
+use quick_cache::{Equivalent, Weighter, sync::Cache};
+use std::{fmt, hash::Hash, sync::Arc};
+
+/// Keeps answers in the process's memory.
+///
+/// It is bounded, and makes room by what is used least (an S3-FIFO-like policy that a scan does
+/// not spoil). A hit takes a short shared lock on one of many shards, and clones the answer: make
+/// it something that is cheap to clone, `Arc<T>` or `Bytes`.
+///
+/// ```
+/// use buttress::cache::MemoryStore;
+/// use std::sync::Arc;
+///
+/// let ten_thousand = MemoryStore::<Arc<str>>::entries(10_000)?;
+/// let mebibytes = MemoryStore::<Arc<str>>::weighed(64 << 20, |text| text.len())?;
+/// # Ok::<_, buttress::InvalidConfig>(())
+/// ```
+pub struct MemoryStore<V> {
+    entries: Cache<EntryKey, Kept<V>, Weigh<V>>,
+    leases: Leases,
+    tags: Tags,
+}
+
+/// An entry and what its tag was when its lease was granted.
+#[derive(Clone)]
+struct Kept<V> {
+    entry: Entry<V>,
+    tag: Option<Tagged>,
+}
+
+#[derive(Clone)]
+struct Weigh<V>(Option<Arc<Weight<V>>>);
+
+type Weight<V> = dyn Fn(&V) -> usize + Send + Sync;
+
+/// What an entry weighs besides its answer: its key, its place, its times.
+const OVERHEAD: usize = 160;
+
+impl<V> Weighter<EntryKey, Kept<V>> for Weigh<V> {
+    fn weight(&self, key: &EntryKey, kept: &Kept<V>) -> u64 {
+        let Some(weigh) = &self.0 else { return 1 };
+        let key = key.key().len() + key.tag().map_or(0, str::len);
+        let weight = weigh(&kept.entry.value).saturating_add(key + OVERHEAD);
+        u64::try_from(weight).unwrap_or(u64::MAX)
+    }
+}
+
+impl Equivalent<EntryKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &EntryKey) -> bool {
+        *self == key.as_ref()
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
+    /// At most so many answers, whatever their size; 1 to 4 billion.
+    ///
+    /// # Errors
+    /// If there is to be none, or more than that.
+    pub fn entries(entries: usize) -> Result<Self, InvalidConfig> {
+        Self::new("entries", entries, entries, None)
+    }
+
+    /// At most so many bytes; what an answer weighs is for you to say, and for its key and its
+    /// place some 160 bytes are added. 1 KiB to a pebibyte. An answer that weighs more than its
+    /// share of the store (a few per cent of it) is not kept.
+    ///
+    /// # Errors
+    /// If it is fewer or more than that.
+    pub fn weighed(
+        bytes: usize,
+        weigh: impl Fn(&V) -> usize + Send + Sync + 'static,
+    ) -> Result<Self, InvalidConfig> {
+        InvalidConfig::check(
+            (1 << 10..=1 << 50).contains(&bytes),
+            "memory store",
+            "bytes",
+            bytes,
+            "1 KiB to 1 PiB",
+        )?;
+        // How many there will be is a guess that only sizes the index.
+        let guess = (bytes / 1024).clamp(16, 1 << 20);
+        Self::new("bytes", bytes, guess, Some(Arc::new(weigh)))
+    }
+
+    fn new(
+        field: &'static str,
+        capacity: usize,
+        guess: usize,
+        weigh: Option<Arc<Weight<V>>>,
+    ) -> Result<Self, InvalidConfig> {
+        let most = if weigh.is_some() {
+            1 << 50
+        } else {
+            u32::MAX as usize
+        };
+        InvalidConfig::check(
+            (1..=most).contains(&capacity),
+            "memory store",
+            field,
+            capacity,
+            "1 to 4294967295",
+        )?;
+        let guess = guess.min(1 << 20);
+        Ok(Self {
+            entries: Cache::with_weighter(guess, capacity as u64, Weigh(weigh)),
+            leases: Leases::default(),
+            tags: Tags::default(),
+        })
+    }
+
+    /// How many answers it keeps, stale ones included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it keeps none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What they weigh together, or how many they are if they are not weighed.
+    pub fn weight(&self) -> u64 {
+        self.entries.weight()
+    }
+
+    /// Removes all answers, and all leases.
+    pub fn clear(&self) {
+        self.leases.clear(|| self.entries.clear());
+    }
+
+    /// What is kept, as it is to be looked at now: after an invalidation of its tag it is outdated,
+    /// or gone.
+    fn kept<Q>(&self, key: &Q) -> Option<Entry<V>>
+    where
+        Q: Hash + Equivalent<EntryKey>,
+    {
+        let Kept { mut entry, tag } = self.entries.get(key)?;
+        match tag.as_ref().map_or(Standing::Current, Tagged::standing) {
+            Standing::Current => {}
+            Standing::Outdated => entry.outdated = true,
+            Standing::Gone => return None,
+        }
+        Some(entry)
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
+    type Lease = Granted;
+
+    #[inline]
+    fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Entry<V>> {
+        let entry = self.kept(&key)?;
+        (entry.worth_at(now.get()) == Worth::Fresh).then_some(entry)
+    }
+
+    async fn acquire(&self, key: &EntryKey, ask: Ask) -> Result<Acquired<V, Granted>, StoreError> {
+        let now = Now::lazy().get();
+        Ok(self.leases.with(key, |lease| {
+            let known = self.kept(key).filter(|e| e.worth_at(now) != Worth::Gone);
+            let known = match known {
+                Some(entry) if !ask.early && entry.worth_at(now) == Worth::Fresh => {
+                    return Acquired::Fresh(entry);
+                }
+                known => known,
+            };
+            match lease.held(now) {
+                Some(lasts) => Acquired::Busy { lasts, known },
+                None => {
+                    let tag = key.tag().map(|tag| self.tags.tagged(tag));
+                    let lease = lease.grant(ask.lease, tag, now);
+                    Acquired::Leased { lease, known }
+                }
+            }
+        }))
+    }
+
+    async fn fill(
+        &self,
+        key: &EntryKey,
+        lease: Granted,
+        fill: Fill<V>,
+    ) -> Result<bool, StoreError> {
+        let now = Now::lazy().get();
+        let stored = self.leases.with(key, |held| {
+            let current = lease.tag.as_ref().is_none_or(Tagged::is_current);
+            if !held.take(&lease) || !current {
+                return false;
+            }
+            let entry = Entry {
+                value: fill.value,
+                age: now.since(lease.granted),
+                read: now,
+                freshness: fill.freshness,
+                cost: fill.cost,
+                outdated: false,
+            };
+            let tag = lease.tag.clone();
+            self.entries.insert(key.clone(), Kept { entry, tag });
+            true
+        });
+        Ok(stored)
+    }
+
+    async fn release(&self, key: &EntryKey, lease: Granted) -> Result<(), StoreError> {
+        self.leases.with(key, |held| held.take(&lease));
+        Ok(())
+    }
+
+    async fn look(&self, key: &EntryKey) -> Result<Option<Entry<V>>, StoreError> {
+        let now = Now::lazy().get();
+        Ok(self.kept(key).filter(|e| e.worth_at(now) != Worth::Gone))
+    }
+
+    async fn invalidate(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
+        self.leases.with(key, |held| {
+            held.revoke();
+            match (mode, self.entries.remove(key)) {
+                (Mode::Keep, Some((key, mut kept))) => {
+                    kept.entry.outdated = true;
+                    self.entries.insert(key, kept);
+                }
+                (Mode::Drop, _) | (_, None) => {}
+            }
+        });
+        Ok(())
+    }
+
+    async fn invalidate_tag(&self, tag: &str, mode: Mode) -> Result<(), StoreError> {
+        self.tags.invalidate(tag, mode);
+        Ok(())
+    }
+}
+
+impl<V: Clone> fmt::Debug for MemoryStore<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("entries", &self.entries.len())
+            .field("weight", &self.entries.weight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is not given for a memory store.
+pub(super) const DEFAULT_ENTRIES: usize = 10_000;

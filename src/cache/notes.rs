@@ -1,0 +1,171 @@
+//! What is remembered of keys that have no entry: pure, and bounded.
+
+use super::key::EntryKey;
+use crate::clock::Time;
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// How many keys are remembered, at most: a flood of keys that fail must not fill the memory. A key
+/// that is not remembered is loaded once more, that is all.
+const MOST: usize = 10_000;
+
+/// The pauses between loads that fail while there is something stale to answer with: a dead
+/// source is asked by one call per key and pause, and not by all of them.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// For how long a key whose answers are not for a cache is loaded by each call on its own.
+const ALONE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Note {
+    /// The last loads failed, so many in a row.
+    Failing { until: Time, failures: u32 },
+    /// Its answers cannot be shared, so waiting for one another's is of no use.
+    Alone { until: Time },
+}
+
+impl Note {
+    fn until(self) -> Time {
+        match self {
+            Self::Failing { until, .. } | Self::Alone { until } => until,
+        }
+    }
+}
+
+/// Notes about keys.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    keys: Mutex<Keys>,
+    // So that nobody takes the lock while there is nothing to know.
+    len: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Keys {
+    notes: HashMap<EntryKey, Note>,
+    /// When it was last looked for notes that can go.
+    swept: Time,
+}
+
+impl Notes {
+    fn of(&self, key: &EntryKey) -> Option<Note> {
+        if self.len.load(Relaxed) == 0 {
+            return None;
+        }
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.notes.get(key).copied()
+    }
+
+    /// Whether its source failed just now, and should be left alone.
+    pub(super) fn failing(&self, key: &EntryKey, now: Time) -> bool {
+        matches!(self.of(key), Some(Note::Failing { until, .. }) if now < until)
+    }
+
+    /// Whether every call loads on its own.
+    pub(super) fn alone(&self, key: &EntryKey, now: Time) -> bool {
+        matches!(self.of(key), Some(Note::Alone { until }) if now < until)
+    }
+
+    /// A load failed. `unit` is a number in `[0, 1)`: the pause is jittered by up to a half.
+    pub(super) fn failed(&self, key: &EntryKey, unit: f64, now: Time) {
+        self.write(key, now, |old| {
+            let failures = match old {
+                Some(Note::Failing { failures, .. }) => failures.saturating_add(1),
+                _ => 1,
+            };
+            let doubled = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16));
+            let pause = doubled.min(LONGEST_PAUSE).mul_f64(1.0 - unit / 2.0);
+            Note::Failing {
+                until: now.after(pause),
+                failures,
+            }
+        });
+    }
+
+    /// Its answers are not for a cache.
+    pub(super) fn not_for_a_cache(&self, key: &EntryKey, now: Time) {
+        let until = now.after(ALONE);
+        self.write(key, now, |_| Note::Alone { until });
+    }
+
+    /// A load succeeded.
+    pub(super) fn succeeded(&self, key: &EntryKey) {
+        if self.len.load(Relaxed) > 0 {
+            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.notes.remove(key);
+            self.len.store(keys.notes.len(), Relaxed);
+        }
+    }
+
+    fn write(&self, key: &EntryKey, now: Time, note: impl FnOnce(Option<Note>) -> Note) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.notes.len() >= MOST && !keys.notes.contains_key(key) {
+            // Looking through all of them is for now and then, not for every key of a flood.
+            if keys.swept.after(SWEEP) <= now {
+                keys.swept = now;
+                // How often a key has failed is worth knowing for as long again as its pause.
+                let worth = |note: &Note| now < note.until().after(LONGEST_PAUSE);
+                keys.notes.retain(|_, note| worth(note));
+            }
+            if keys.notes.len() >= MOST {
+                return;
+            }
+        }
+        let new = note(keys.notes.get(key).copied());
+        keys.notes.insert(key.clone(), new);
+        self.len.store(keys.notes.len(), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::KeyRef;
+
+    #[test]
+    fn a_dead_source_is_asked_less_and_less_until_it_answers() {
+        let (notes, key) = (Notes::default(), KeyRef::new("7").to_owned());
+        let mut now = Time(0);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            assert!(!notes.failing(&key, now));
+            notes.failed(&key, 0.0, now);
+            let began = now;
+            while notes.failing(&key, now) {
+                now = now.after(FIRST_PAUSE);
+            }
+            pauses.push(now.since(began).as_millis());
+        }
+        assert_eq!(
+            pauses,
+            [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]
+        );
+        notes.succeeded(&key);
+        notes.failed(&key, 0.99, now);
+        assert!(!notes.failing(&key, now.after(FIRST_PAUSE)));
+    }
+
+    #[test]
+    fn a_flood_of_keys_is_forgotten() {
+        let notes = Notes::default();
+        let key = |n: usize| KeyRef::new(&n.to_string()).to_owned();
+        for n in 0..2 * MOST {
+            notes.failed(&key(n), 0.0, Time(0));
+        }
+        assert_eq!(notes.len.load(Relaxed), MOST);
+        let later = Time(0).after(LONGEST_PAUSE * 3);
+        notes.not_for_a_cache(&key(3 * MOST), later);
+        assert!(notes.alone(&key(3 * MOST), later));
+        assert!(!notes.alone(&key(3 * MOST), later.after(ALONE)));
+        assert_eq!(notes.len.load(Relaxed), 1);
+    }
+}

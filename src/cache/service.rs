@@ -1,0 +1,366 @@
+//! The cache around a service's calls.
+
+use super::{
+    core::{Background, Core},
+    key::KeyRef,
+    load::{self, Answered, Load, Loaded},
+    lookup::watched,
+    status::{Cached, Served},
+    store::{Mode, Store},
+};
+use crate::{
+    clock::Now,
+    error::{FromRejected, Rejected, note},
+    shared::Shared,
+};
+use std::{
+    cell::RefCell,
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tower_service::Service;
+
+/// Where a request's key is written to.
+#[derive(Debug, Default)]
+pub struct KeyBuf {
+    /// What identifies the answer.
+    pub key: String,
+    /// The tag that it is invalidated with; none if empty.
+    pub tag: String,
+}
+
+impl KeyBuf {
+    fn as_ref(&self) -> KeyRef<'_> {
+        match &*self.tag {
+            "" => KeyRef::new(&self.key),
+            tag => KeyRef::new(&self.key).tagged(tag),
+        }
+    }
+}
+
+/// What a cache is to do for a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Use {
+    /// Look for the answer under the key.
+    Lookup,
+    /// Nothing.
+    Bypass,
+    /// Nothing, but if the call succeeds, what is under the key is outdated.
+    Invalidate,
+}
+
+/// What requests and responses of some kind are to a cache.
+pub trait Shape<Req, Res, E>: Clone + Send + Sync + 'static {
+    /// What is stored.
+    type Value: Clone + Send + Sync + 'static;
+    /// What cannot be, and is for the caller only.
+    type Through: Send + 'static;
+    /// What the layer's service answers with.
+    type Response;
+
+    /// Writes what identifies the request's answer.
+    fn key(&self, req: &Req, key: &mut KeyBuf) -> Use;
+
+    /// What the end of a load means, and what of it can be stored.
+    fn judge(
+        &self,
+        result: Result<Res, E>,
+        rejected: Option<Rejected>,
+    ) -> impl Future<Output = Loaded<Self::Value, Self::Through, E>> + Send;
+
+    /// Whether a call that may have changed what is stored succeeded.
+    fn succeeded(&self, result: Result<&Res, &E>) -> bool;
+
+    /// The response, of an answer.
+    fn cached(&self, cached: Cached<Self::Value>) -> Self::Response;
+
+    /// The response, of what could not be stored; with the cache's name.
+    fn through(&self, through: Self::Through, cache: &'static str) -> Self::Response;
+
+    /// The response to a request that was not for a cache, with the cache's name. `pending`: it
+    /// outdated an entry, and the store could not be told.
+    fn bypassed(&self, response: Res, cache: &'static str, pending: bool) -> Self::Response;
+}
+
+/// A service whose answers are kept.
+pub struct CacheService<S, V, St, Sh>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    inner: S,
+    core: Shared<Core<V, St>>,
+    shape: Sh,
+}
+
+impl<S, V, St, Sh> CacheService<S, V, St, Sh>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    pub(super) fn new(inner: S, core: Shared<Core<V, St>>, shape: Sh) -> Self {
+        Self { inner, core, shape }
+    }
+}
+
+impl<S, V, St, Sh> Clone for CacheService<S, V, St, Sh>
+where
+    S: Clone,
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+    Sh: Clone,
+{
+    #[inline]
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.core.clone(), self.shape.clone())
+    }
+}
+
+impl<S: fmt::Debug, V, St, Sh> fmt::Debug for CacheService<S, V, St, Sh>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheService")
+            .field("inner", &self.inner)
+            .field("cache", &self.core.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, Req, V, St, Sh> Service<Req> for CacheService<S, V, St, Sh>
+where
+    S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
+    S::Error: FromRejected + Send + 'static,
+    Req: Send + 'static,
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+    Sh: Shape<Req, S::Response, S::Error, Value = V>,
+    Sh::Response: 'static,
+{
+    type Response = Sh::Response;
+    type Error = S::Error;
+    type Future = CacheFuture<Sh::Response, S::Error>;
+
+    /// Always: a hit needs no service. A load waits for it within its call.
+    #[inline]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn call(&mut self, req: Req) -> Self::Future {
+        with_buffer(|buffer| {
+            let core = &self.core;
+            match self.shape.key(&req, buffer) {
+                Use::Lookup => {}
+                Use::Bypass => return self.bypass(req),
+                Use::Invalidate => return self.invalidate(req, buffer),
+            }
+            let now = Now::lazy();
+            let Some(entry) = core.guest.store.peek(buffer.as_ref(), &now) else {
+                return self.miss(req, buffer);
+            };
+            core.tally.add(|t| &t.fresh);
+            if core.refresh_is_due(&entry, now.get()) {
+                self.refresh(req, buffer);
+            }
+            let age = entry.age_at(now.get());
+            let status = core.status(Served::Fresh, age, entry.freshness.fresh);
+            let value = entry.value;
+            CacheFuture(State::Ready(Some(Ok(self
+                .shape
+                .cached(Cached { value, status })))))
+        })
+    }
+}
+
+impl<S, V, St, Sh> CacheService<S, V, St, Sh>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn load<Req>(&self, req: Req) -> CallOnce<S, Req, Sh>
+    where
+        S: Clone,
+        Sh: Clone,
+    {
+        CallOnce {
+            // Nobody has asked this one to be ready; the load does.
+            service: self.inner.clone(),
+            req,
+            shape: self.shape.clone(),
+        }
+    }
+
+    #[cold]
+    fn miss<Req>(&self, req: Req, key: &KeyBuf) -> CacheFuture<Sh::Response, S::Error>
+    where
+        S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
+        S::Error: FromRejected + Send + 'static,
+        Req: Send + 'static,
+        Sh: Shape<Req, S::Response, S::Error, Value = V>,
+    {
+        let (load, shape, name) = (self.load(req), self.shape.clone(), self.core.name);
+        let answer = load::answer(self.core.clone(), key.as_ref().to_owned(), load);
+        CacheFuture(State::Loading(Box::pin(async move {
+            Ok(match answer.await? {
+                Answered::Cached(cached) => shape.cached(cached),
+                Answered::Through(through) => shape.through(through, name),
+            })
+        })))
+    }
+
+    #[cold]
+    fn refresh<Req>(&self, req: Req, key: &KeyBuf)
+    where
+        S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
+        S::Error: FromRejected + Send + 'static,
+        Req: Send + 'static,
+        Sh: Shape<Req, S::Response, S::Error, Value = V>,
+    {
+        let (core, key) = (self.core.clone(), key.as_ref().to_owned());
+        Background::spawn(load::refresh(core, key, self.load(req)));
+    }
+
+    #[cold]
+    fn bypass<Req>(&self, req: Req) -> CacheFuture<Sh::Response, S::Error>
+    where
+        S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
+        S::Error: FromRejected + Send + 'static,
+        Req: Send + 'static,
+        Sh: Shape<Req, S::Response, S::Error, Value = V>,
+    {
+        self.core.tally.add(|t| &t.bypassed);
+        let (load, name) = (self.load(req), self.core.name);
+        CacheFuture(State::Loading(Box::pin(async move {
+            let shape = load.shape.clone();
+            let (result, rejected) = load.call().await;
+            if let Some(rejected) = rejected {
+                note(rejected);
+            }
+            result.map(|response| shape.bypassed(response, name, false))
+        })))
+    }
+
+    #[cold]
+    fn invalidate<Req>(&self, req: Req, key: &KeyBuf) -> CacheFuture<Sh::Response, S::Error>
+    where
+        S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
+        S::Error: FromRejected + Send + 'static,
+        Req: Send + 'static,
+        Sh: Shape<Req, S::Response, S::Error, Value = V>,
+    {
+        self.core.tally.add(|t| &t.bypassed);
+        let cache = super::Cache(self.core.clone());
+        let (load, key) = (self.load(req), key.as_ref().to_owned());
+        CacheFuture(State::Loading(Box::pin(async move {
+            let shape = load.shape.clone();
+            let (result, rejected) = load.call().await;
+            let mut pending = false;
+            if shape.succeeded(result.as_ref()) {
+                pending = match key.tag() {
+                    Some(tag) => cache.invalidate_tag(tag).await.is_err(),
+                    None => cache.invalidate_entry(key, Mode::Drop).await.is_err(),
+                };
+            }
+            if let Some(rejected) = rejected {
+                note(rejected);
+            }
+            result.map(|response| shape.bypassed(response, cache.name(), pending))
+        })))
+    }
+}
+
+/// Runs `f` with an empty key to write to, without making one each time.
+#[inline]
+fn with_buffer<T>(f: impl FnOnce(&mut KeyBuf) -> T) -> T {
+    thread_local!(static BUFFER: RefCell<KeyBuf> = RefCell::default());
+    // Longer keys are not what most are like; their memory is given back.
+    const KEPT: usize = 4096;
+    BUFFER.with(|buffer| match buffer.try_borrow_mut() {
+        Ok(mut buffer) => {
+            buffer.key.clear();
+            buffer.tag.clear();
+            let out = f(&mut buffer);
+            buffer.key.shrink_to(KEPT);
+            buffer.tag.shrink_to(KEPT);
+            out
+        }
+        // A key that is made by calling another cached service.
+        Err(_) => f(&mut KeyBuf::default()),
+    })
+}
+
+/// A service to call once, with its request.
+struct CallOnce<S, Req, Sh> {
+    service: S,
+    req: Req,
+    shape: Sh,
+}
+
+impl<S, Req, Sh> CallOnce<S, Req, Sh>
+where
+    S: Service<Req>,
+{
+    async fn call(self) -> (Result<S::Response, S::Error>, Option<Rejected>) {
+        let Self {
+            mut service, req, ..
+        } = self;
+        watched(async move {
+            poll_fn(|cx| service.poll_ready(cx)).await?;
+            service.call(req).await
+        })
+        .await
+    }
+}
+
+impl<S, Req, Sh> Load<Sh::Value> for CallOnce<S, Req, Sh>
+where
+    S: Service<Req, Response: Send, Future: Send> + Send + 'static,
+    S::Error: FromRejected + Send + 'static,
+    Req: Send + 'static,
+    Sh: Shape<Req, S::Response, S::Error>,
+{
+    type Through = Sh::Through;
+    type Error = S::Error;
+
+    async fn load(self) -> Loaded<Sh::Value, Sh::Through, S::Error> {
+        let shape = self.shape.clone();
+        let (result, rejected) = self.call().await;
+        shape.judge(result, rejected).await
+    }
+}
+
+/// The response of a service whose answers are kept: at once, if it is at hand.
+pub struct CacheFuture<T, E>(State<T, E>);
+
+enum State<T, E> {
+    Ready(Option<Result<T, E>>),
+    /// A load is not a hot path, and waits for more than an allocation.
+    Loading(Pin<Box<dyn Future<Output = Result<T, E>> + Send>>),
+}
+
+// Nothing in it is pinned in place.
+impl<T, E> Unpin for CacheFuture<T, E> {}
+
+impl<T, E> Future for CacheFuture<T, E> {
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Ready(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
+            State::Loading(load) => load.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for CacheFuture<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,189 @@
+//! How an answer came about.
+
+use std::{fmt, time::Duration};
+
+/// An answer, and how it came about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cached<V> {
+    /// The answer.
+    pub value: V,
+    /// How it came about.
+    pub status: CacheStatus,
+}
+
+/// How an answer came about. Its `Display` is a member of the `Cache-Status` field (RFC 9211):
+/// `items; hit; ttl=30`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CacheStatus {
+    pub(crate) cache: &'static str,
+    pub(crate) served: Served,
+    pub(crate) age: Duration,
+    /// For how long the answer is fresh from its beginning.
+    pub(crate) fresh: Duration,
+    pub(crate) collapsed: bool,
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Served {
+    /// It was there, and fresh.
+    Fresh,
+    /// It was there and stale; a new one is being looked for in the background.
+    Revalidating,
+    /// It was there and stale, and there is no newer one: the load failed.
+    IfError,
+    /// It was loaded.
+    Loaded {
+        /// And then stored.
+        stored: bool,
+        /// There was none: none at all, or none that was good for anything.
+        why: Why,
+    },
+}
+
+/// Why an answer was not taken from the cache.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Why {
+    /// There was none.
+    Missing,
+    /// There was a stale one.
+    Stale,
+    /// The store was not there, or not in time.
+    StoreUnavailable,
+    /// Requests like this one are not for a cache.
+    Bypass,
+}
+
+impl CacheStatus {
+    /// The name of the cache.
+    pub fn cache(&self) -> &'static str {
+        self.cache
+    }
+
+    /// Where the answer came from.
+    pub fn served(&self) -> Served {
+        self.served
+    }
+
+    /// How old it is: the time since its load was allowed to begin.
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// Whether the call was answered without a load.
+    pub fn hit(&self) -> bool {
+        matches!(self.served, Served::Fresh | Served::Revalidating)
+    }
+
+    /// Whether the answer may be outdated, because it is older than it should be.
+    pub fn is_stale(&self) -> bool {
+        matches!(self.served, Served::Revalidating | Served::IfError)
+    }
+
+    /// Whether the answer comes from another call's load.
+    pub fn collapsed(&self) -> bool {
+        self.collapsed
+    }
+
+    /// The same answer, for a call that waited for it.
+    pub(crate) fn shared(self) -> Self {
+        Self {
+            collapsed: true,
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A name that is no token of RFC 8941 is written as a string.
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
+        let letter = |c: char| c.is_ascii_alphabetic() || c == '*';
+        if self.cache.chars().all(token) && self.cache.starts_with(letter) {
+            f.write_str(self.cache)?;
+        } else {
+            f.write_str("\"")?;
+            for c in self.cache.chars() {
+                match c {
+                    '"' | '\\' => write!(f, "\\{c}")?,
+                    ' '..='~' => write!(f, "{c}")?,
+                    _ => f.write_str("?")?,
+                }
+            }
+            f.write_str("\"")?;
+        }
+        let ttl = || self.fresh.as_secs_f64() - self.age.as_secs_f64();
+        match self.served {
+            Served::Fresh => write!(f, "; hit; ttl={:.0}", ttl().floor())?,
+            Served::Revalidating => write!(f, "; hit; ttl={:.0}; detail=swr", ttl().floor())?,
+            Served::IfError => write!(f, "; fwd=stale; ttl={:.0}; detail=sie", ttl().floor())?,
+            Served::Loaded { stored, why } => {
+                f.write_str(match why {
+                    Why::Missing | Why::StoreUnavailable => "; fwd=uri-miss",
+                    Why::Stale => "; fwd=stale",
+                    Why::Bypass => "; fwd=bypass",
+                })?;
+                if stored {
+                    f.write_str("; stored")?;
+                }
+                if why == Why::StoreUnavailable {
+                    f.write_str("; detail=store-unavailable")?;
+                }
+            }
+        }
+        match self.collapsed {
+            true => f.write_str("; collapsed"),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_as_the_cache_status_field_says() {
+        let at = |served, age, collapsed| {
+            let (age, fresh) = (Duration::from_millis(age), Duration::from_secs(60));
+            let status = CacheStatus {
+                cache: "items",
+                served,
+                age,
+                fresh,
+                collapsed,
+            };
+            status.to_string()
+        };
+        assert_eq!(at(Served::Fresh, 29_500, false), "items; hit; ttl=30");
+        assert_eq!(
+            at(Served::Revalidating, 65_000, false),
+            "items; hit; ttl=-5; detail=swr"
+        );
+        assert_eq!(
+            at(Served::IfError, 61_000, true),
+            "items; fwd=stale; ttl=-1; detail=sie; collapsed"
+        );
+        let loaded = |stored, why| at(Served::Loaded { stored, why }, 0, false);
+        assert_eq!(loaded(true, Why::Missing), "items; fwd=uri-miss; stored");
+        assert_eq!(
+            loaded(false, Why::StoreUnavailable),
+            "items; fwd=uri-miss; detail=store-unavailable"
+        );
+        assert_eq!(loaded(false, Why::Bypass), "items; fwd=bypass");
+    }
+
+    #[test]
+    fn a_name_that_is_no_token_is_quoted() {
+        let status = CacheStatus {
+            cache: "my \"items\" \u{fc}",
+            served: Served::Fresh,
+            age: Duration::ZERO,
+            fresh: Duration::ZERO,
+            collapsed: false,
+        };
+        assert_eq!(status.to_string(), "\"my \\\"items\\\" ?\"; hit; ttl=0");
+    }
+}
