@@ -120,8 +120,14 @@ impl<C> RedisStore<C> {
                 .arg(self.token())
                 .arg(self.token());
             let sent = Time::now();
+            let unclaimed = Unclaimed {
+                inner: &self.0,
+                keys: &keys,
+                token: &token,
+            };
             let (state, lasts, stored): (u8, i64, Option<Stored>) =
                 self.0.link.run(up, &script).await?;
+            unclaimed.is_answered();
             let known = stored.and_then(|stored| self.entry(stored, sent));
             let acquired = match (state, known) {
                 (FRESH, Some(entry)) => Acquired::Fresh(entry),
@@ -228,6 +234,37 @@ impl<C> RedisStore<C> {
         let mut script = invoke(script, &self.0.namespace.keys(key.as_ref()));
         script.arg(&*up.wire.run);
         Ok((up, script))
+    }
+}
+
+/// A lease that may be granted, to nobody if whoever asked for it does not wait for the answer: then
+/// it is given back, so that nobody has to wait until it ends. What is asked later on the same
+/// connection is done later.
+struct Unclaimed<'a, C: Send + Sync + 'static> {
+    inner: &'a Arc<Inner<C>>,
+    keys: &'a Keys,
+    token: &'a str,
+}
+
+impl<C: Send + Sync + 'static> Unclaimed<'_, C> {
+    fn is_answered(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<C: Send + Sync + 'static> Drop for Unclaimed<'_, C> {
+    fn drop(&mut self) {
+        // Without a connection there is no lease, or none that can be given back.
+        let Ok(up) = self.inner.link.up() else {
+            return;
+        };
+        let mut script = invoke(&SCRIPTS.release, self.keys);
+        script.arg(&*up.wire.run).arg(self.token);
+        let inner = Arc::clone(self.inner);
+        self.inner.link.runtime().spawn(async move {
+            // If it fails, the lease ends by itself.
+            let _: Result<(), StoreError> = inner.link.run(up, &script).await;
+        });
     }
 }
 
