@@ -127,7 +127,7 @@ impl<C> RedisStore<C> {
             };
             let (state, lasts, stored): (u8, i64, Option<Stored>) =
                 self.0.link.run(up, &script).await?;
-            unclaimed.is_answered();
+            unclaimed.answered();
             let known = stored.and_then(|stored| self.entry(stored, sent));
             let acquired = match (state, known) {
                 (FRESH, Some(entry)) => Acquired::Fresh(entry),
@@ -247,7 +247,7 @@ struct Unclaimed<'a, C: Send + Sync + 'static> {
 }
 
 impl<C: Send + Sync + 'static> Unclaimed<'_, C> {
-    fn is_answered(self) {
+    fn answered(self) {
         std::mem::forget(self);
     }
 }
