@@ -9,9 +9,10 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), buttress::InvalidConfig> {
 //! let redis = RedisStore::builder("redis://127.0.0.1:6379").namespace("shop").connect()?;
-//! let tiered = Tiered::builder(redis.clone()).weighed(64 << 20, |page: &String| page.len());
 //!
-//! let items: Cache<String, _> = Cache::builder("items").store(redis).build()?;
+//! let items: Cache<String, _> = Cache::builder("items").store(redis.section("items")).build()?;
+//!
+//! let tiered = Tiered::builder(redis.section("pages")).weighed(64 << 20, |page: &String| page.len());
 //! let pages: Cache<String, _> = Cache::builder("pages").store(tiered.build()?).build()?;
 //! # let _ = (items, pages);
 //! # Ok(()) }

@@ -24,7 +24,7 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct RedisStore<C = Json>(Arc<Inner<C>>);
 
 struct Inner<C> {
-    link: Link,
+    link: Arc<Link>,
     namespace: Namespace,
     channel: String,
     codec: C,
@@ -49,14 +49,14 @@ const LEASED: u8 = 1;
 
 impl RedisStore {
     /// A store in the Redis at this address: `redis://[user:password@]host[:port][/database]`, or
-    /// `redis+unix:///path`.
+    /// `redis+unix:///path`. TLS (`rediss://`) is not built in, and refused.
     pub fn builder(url: impl Into<String>) -> Builder {
         Builder::new(url.into())
     }
 }
 
 impl<C> RedisStore<C> {
-    pub(super) fn new(link: Link, namespace: Namespace, codec: C) -> Self {
+    pub(super) fn new(link: Arc<Link>, namespace: Namespace, codec: C) -> Self {
         Self(Arc::new(Inner {
             link,
             channel: namespace.channel(),
@@ -64,6 +64,23 @@ impl<C> RedisStore<C> {
             codec,
             dice: Dice::default(),
         }))
+    }
+
+    /// A part of this store for one cache, over the same connection: as if `:` and the name stood
+    /// behind its namespace. Two caches need one each, or they take each other's answers for theirs
+    /// wherever their keys are the same.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Self
+    where
+        C: Clone,
+    {
+        let Inner {
+            link,
+            namespace,
+            codec,
+            ..
+        } = &*self.0;
+        Self::new(Arc::clone(link), namespace.section(name), codec.clone())
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -115,10 +132,11 @@ impl<C> RedisStore<C> {
             let token = self.token();
             let mut script = invoke(&SCRIPTS.acquire, &keys);
             script.arg(&*run).arg(&token).arg(millis(ask.lease));
-            script
-                .arg(u8::from(early))
-                .arg(self.token())
-                .arg(self.token());
+            script.arg(u8::from(early));
+            if keys.tag.is_some() {
+                // What the tag is to hold if it is not known.
+                script.arg(self.token()).arg(self.token());
+            }
             let sent = Time::now();
             let unclaimed = Unclaimed {
                 inner: &self.0,
