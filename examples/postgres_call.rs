@@ -3,11 +3,11 @@
 //! `cargo run --example postgres_call` boots a Postgres for itself, or uses the one
 //! at `DATABASE_URL`.
 
-#[path = "common/postgres.rs"]
-mod postgres;
+#[path = "common/mod.rs"]
+mod common;
 
 use buttress::{CircuitBreaker, Error, Timeout};
-use postgres::Postgres;
+use common::Postgres;
 use std::{env, time::Duration};
 use tokio_postgres::{Client, NoTls};
 

@@ -1,125 +1,173 @@
-//! A Postgres of one's own: in a temporary directory, on a socket there, gone when dropped.
+//! A Postgres of one's own.
 
+use super::{
+    ports::free_port,
+    server::{Server, find, run},
+};
 use std::{
-    env, fs, io,
+    fs, io,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
+    process::Command,
 };
 
-/// A running server.
+/// A server on a socket in its directory and, if asked for, on a port of 127.0.0.1.
 pub(crate) struct Postgres {
-    directory: PathBuf,
-    server: Option<Child>,
+    server: Server,
+    programs: PathBuf,
+    port: Option<u16>,
 }
 
 impl Postgres {
-    /// Makes a database and starts a server for it; some half a second.
+    /// Makes a database and starts a server for it, on a socket only; some half a second.
     ///
     /// # Errors
     /// If Postgres is not installed, or does not start: then with what it wrote.
     pub(crate) fn start() -> io::Result<Self> {
-        let programs = programs().ok_or_else(|| {
-            let text = "Postgres is not installed (apt-get install postgresql), \
-                        and DATABASE_URL is not set";
-            io::Error::new(io::ErrorKind::NotFound, text)
-        })?;
-        let directory = env::temp_dir().join(format!("postgres-{}", std::process::id()));
-        fs::create_dir_all(&directory)?;
-        // From here on dropping this cleans up.
-        let mut postgres = Self {
-            directory,
-            server: None,
-        };
-        let data = postgres.directory.join("data");
-        if is_root() {
-            run(Command::new("chown")
-                .arg("postgres")
-                .arg(&postgres.directory))?;
-        }
-        let mut initdb = unprivileged(&programs.join("initdb"));
-        initdb.args([
-            "-A",
-            "trust",
-            "--no-sync",
-            "-U",
-            "postgres",
-            "-E",
-            "UTF8",
-            "--no-locale",
-        ]);
-        run(initdb.arg("-D").arg(&data))?;
-        let log = fs::File::create(postgres.log())?;
-        let mut server = unprivileged(&programs.join("postgres"));
-        // On a socket only: no port that somebody else could take meanwhile.
-        server.args(["-c", "listen_addresses=", "-c", "fsync=off"]);
-        server
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(&postgres.directory);
-        postgres.server = Some(server.stdout(log.try_clone()?).stderr(log).spawn()?);
-        postgres.wait()?;
+        let mut postgres = Self::make()?;
+        postgres.restart()?;
         Ok(postgres)
     }
 
-    /// What to connect to.
-    pub(crate) fn url(&self) -> String {
-        format!("host={} user=postgres", self.directory.display())
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.join("log")
-    }
-
-    /// Until it says that it takes connections.
-    fn wait(&mut self) -> io::Result<()> {
-        for _ in 0..500 {
-            let log = fs::read_to_string(self.log())?;
-            if log.contains("database system is ready to accept connections") {
-                return Ok(());
+    /// The same, on a port as well.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub(crate) fn start_on_tcp() -> io::Result<Self> {
+        let mut postgres = Self::make()?;
+        // Somebody may take the port meanwhile.
+        for _ in 0..5 {
+            postgres.port = Some(free_port()?);
+            match postgres.restart() {
+                Err(_) if postgres.server.log().contains("already in use") => {}
+                result => return result.map(|()| postgres),
             }
-            let server = self.server.as_mut().map(Child::try_wait).transpose()?;
-            if server.flatten().is_some() {
-                return Err(io::Error::other(log));
-            }
-            thread::sleep(Duration::from_millis(20));
         }
-        Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            fs::read_to_string(self.log())?,
-        ))
+        Err(io::Error::from(io::ErrorKind::AddrInUse))
+    }
+
+    /// A database without a server.
+    fn make() -> io::Result<Self> {
+        let programs = find("initdb", places(), "postgresql")?;
+        // Immediate shutdown: killed outright it would leave its shared memory behind.
+        let server = Server::new("postgres", "QUIT")?;
+        if is_root() {
+            run(Command::new("chown")
+                .arg("postgres")
+                .arg(server.directory()))?;
+        }
+        let postgres = Self {
+            server,
+            programs,
+            port: None,
+        };
+        let mut initdb = unprivileged(&postgres.programs.join("initdb"));
+        initdb.args(["-A", "trust", "--no-sync", "-U", "postgres"]);
+        initdb.args(["-E", "UTF8", "--no-locale", "-D"]);
+        run(initdb.arg(postgres.data()))?;
+        Ok(postgres)
+    }
+
+    /// What to connect to: the port if there is one.
+    pub(crate) fn url(&self) -> String {
+        match self.port {
+            Some(port) => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            None => self.socket_url(),
+        }
+    }
+
+    /// The same by way of the socket.
+    pub(crate) fn socket_url(&self) -> String {
+        let (directory, port) = (self.server.directory().display(), self.socket_port());
+        format!("host={directory} port={port} user=postgres dbname=postgres")
+    }
+
+    /// The socket's name has a port in it.
+    fn socket_port(&self) -> u16 {
+        self.port.unwrap_or(5432)
+    }
+
+    /// The port, if there is one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// What it has written since it was last started.
+    pub(crate) fn log(&self) -> String {
+        self.server.log()
+    }
+
+    /// SIGKILL, for every process of it.
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
+        self.server.kill()
+    }
+
+    /// SIGSTOP, for every process of it: it takes connections, and never answers.
+    pub(crate) fn suspend(&self) -> io::Result<()> {
+        self.server.signal("STOP").map(drop)
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self) -> io::Result<()> {
+        self.server.signal("CONT").map(drop)
+    }
+
+    /// Other processes with the same data on the same port; kills those that run, if some do.
+    pub(crate) fn restart(&mut self) -> io::Result<()> {
+        self.server.kill()?;
+        let mut command = unprivileged(&self.programs.join("postgres"));
+        let listen = if self.port.is_some() { "127.0.0.1" } else { "" };
+        command.args(["-c", &format!("listen_addresses={listen}")]);
+        command.args(["-p", &self.socket_port().to_string()]);
+        command.arg("-k").arg(self.server.directory());
+        // What it has written survives a kill, though not the machine's end; and what it shares
+        // between its processes is in its directory.
+        command.args(["-c", "fsync=off", "-c", "dynamic_shared_memory_type=mmap"]);
+        command.args(["-c", "max_connections=200"]);
+        command.arg("-D").arg(self.data());
+        let note = self.note();
+        self.server.spawn(command, |server| {
+            let text = fs::read_to_string(&note).unwrap_or_default();
+            let mut lines = text.lines().map(str::trim);
+            // The file of one that was killed is still there at first.
+            lines.next().map(str::parse) == server.id().map(Ok) && lines.nth(6) == Some("ready")
+        })
+    }
+
+    fn data(&self) -> PathBuf {
+        self.server.directory().join("data")
+    }
+
+    /// Where it says who and how it is.
+    fn note(&self) -> PathBuf {
+        self.data().join("postmaster.pid")
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            // Immediate shutdown: killed outright it would leave its shared memory behind.
-            let stopped = Command::new("kill")
-                .args(["-QUIT", &server.id().to_string()])
-                .status();
-            if !stopped.is_ok_and(|status| status.success()) {
-                let _ = server.kill();
-            }
-            let _ = server.wait();
+        if self.server.id().is_some() {
+            return;
         }
-        let _ = fs::remove_dir_all(&self.directory);
+        // One that was killed has left the segment by which it knows whether it runs already.
+        let note = fs::read_to_string(self.note()).unwrap_or_default();
+        if let Some(segment) = note
+            .lines()
+            .nth(6)
+            .and_then(|l| l.split_whitespace().nth(1))
+        {
+            let _ = run(Command::new("ipcrm").args(["-m", segment]));
+        }
     }
 }
 
-/// Where the programs are: Debian keeps them by version, outside of the path.
-fn programs() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+/// Debian keeps its programs by version, outside of the path.
+fn places() -> Vec<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql");
+    let versions = versions.into_iter().flatten().flatten();
     let mut places: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     places.sort();
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut all = places.into_iter().rev().chain(env::split_paths(&path));
-    all.find(|place| place.join("initdb").exists() && place.join("postgres").exists())
+    places.reverse();
+    places
 }
 
 /// Postgres refuses to run as root.
@@ -136,13 +184,4 @@ fn unprivileged(program: &Path) -> Command {
 fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|id| id.stdout == b"0\n")
-}
-
-fn run(command: &mut Command) -> io::Result<()> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(io::Error::other(format!("{command:?}: {said}")))
 }

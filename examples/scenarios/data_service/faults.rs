@@ -1,0 +1,251 @@
+//! Redis and Postgres killed, hanging, slow, and back, under a load that does not wait.
+
+use super::item;
+use crate::{
+    chart,
+    figures::{Figures, ms, percent},
+    load::{Ask, Open, Phase},
+    proxy::Fault,
+    stage::{Failed, Service, Stage, until},
+    story::{Story, Table},
+};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+use tokio::{task::block_in_place, time::sleep};
+
+/// Requests a second.
+const RATE: f64 = 400.0;
+/// Keys that were asked for before, and are again and again.
+const CACHED: usize = 100;
+/// Keys that nobody has asked for: the load's from the first on, those that look for a recovery
+/// from the second.
+const UNCACHED: usize = 1_000;
+const PROBES: usize = 50_000;
+/// Fresh for so short a time that every outage outlasts it.
+const SETTINGS: [(&str, &str); 1] = [("CACHE_TTL_SECONDS", "1")];
+
+pub(crate) async fn run(stage: &mut Stage, story: &mut Story) -> Result<(), Failed> {
+    let service = stage.data_service_behind_proxy(&SETTINGS)?;
+    for id in 1..=CACHED {
+        stage.client.get(&item(&service.url, id)).await;
+    }
+    let url = service.url.clone();
+    let mut load = Open::start(&stage.client, RATE, "normal", move |n| match n % 4 {
+        3 => Ask {
+            series: "uncached",
+            url: item(&url, UNCACHED + n / 4),
+        },
+        _ => Ask {
+            series: "cached",
+            url: item(&url, n % CACHED + 1),
+        },
+    });
+    sleep(stage.phase).await;
+
+    let mut recoveries = Vec::new();
+    load.phase("Redis killed");
+    block_in_place(|| stage.redis.kill())?;
+    sleep(stage.phase).await;
+    block_in_place(|| stage.redis.restart())?;
+    load.phase("Redis back");
+    recoveries.push(("Redis, killed", redis_is_used(stage).await));
+    sleep(stage.phase / 2).await;
+
+    block_in_place(|| stage.redis.suspend())?;
+    load.phase("Redis hangs");
+    sleep(stage.phase).await;
+    block_in_place(|| stage.redis.resume())?;
+    load.phase("Redis answers");
+    recoveries.push(("Redis, hanging", redis_is_used(stage).await));
+    sleep(stage.phase / 2).await;
+
+    load.phase("Postgres killed");
+    block_in_place(|| stage.postgres.kill())?;
+    sleep(stage.phase).await;
+    block_in_place(|| stage.postgres.restart())?;
+    load.phase("Postgres back");
+    recoveries.push(("Postgres, killed", postgres_is_used(stage, &service).await));
+    sleep(stage.phase / 2).await;
+
+    block_in_place(|| stage.postgres.suspend())?;
+    load.phase("Postgres hangs");
+    sleep(stage.phase.max(Duration::from_millis(2500))).await;
+    block_in_place(|| stage.postgres.resume())?;
+    load.phase("Postgres answers");
+    recoveries.push(("Postgres, hanging", postgres_is_used(stage, &service).await));
+    sleep(stage.phase / 2).await;
+
+    load.phase("Postgres 20 ms late");
+    stage.proxy.set(Fault::Late(Duration::from_millis(20)));
+    sleep(stage.phase).await;
+    load.phase("connections reset");
+    stage.proxy.set(Fault::Reset);
+    sleep(stage.phase).await;
+    stage.proxy.set(Fault::None);
+    load.phase("no more resets");
+    recoveries.push(("Postgres, resets", postgres_is_used(stage, &service).await));
+    sleep(stage.phase / 2).await;
+
+    // Every connection waits for the lock.
+    let lock = stage
+        .sql("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
+        .await?;
+    load.phase("pool exhausted");
+    sleep(stage.phase.max(Duration::from_millis(2500))).await;
+    lock.batch_execute("COMMIT").await?;
+    load.phase("pool free");
+    recoveries.push(("Postgres, pool", postgres_is_used(stage, &service).await));
+    sleep(stage.phase / 2).await;
+    let phases = load.stop().await;
+
+    story.tables.push(table(&phases));
+    let title = "Slowest answer while servers die, hang and come back";
+    let chart = chart::latency(title, &phases, &["cached", "uncached"])?;
+    story.charts.push(chart);
+    promises(story, &phases);
+    for (name, took) in recoveries {
+        story.promise(
+            format!("{name}: in use again within 2 s of its return"),
+            ms(took),
+            took <= Duration::from_secs(2),
+        );
+    }
+    Ok(())
+}
+
+/// How long until the service stores answers in Redis again.
+async fn redis_is_used(stage: &Stage) -> Duration {
+    let before = block_in_place(|| stage.keys_in_redis()).unwrap_or(0);
+    until(async || {
+        let keys = block_in_place(|| stage.keys_in_redis());
+        keys.is_some_and(|keys| keys > before)
+    })
+    .await
+}
+
+/// How long until an item is answered with that only Postgres knows.
+async fn postgres_is_used(stage: &Stage, service: &Service) -> Duration {
+    static NEXT: AtomicUsize = AtomicUsize::new(PROBES);
+    until(async || {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let answer = stage.client.get(&item(&service.url, id)).await;
+        answer.is_some_and(|answer| answer.status == 200)
+    })
+    .await
+}
+
+fn table(phases: &[Phase]) -> Table {
+    let mut table = Table::new(
+        format!(
+            "{RATE} requests a second, three of four for {CACHED} cached items, timed from when they were due"
+        ),
+        &[
+            "phase", "cached", "stale", "p50", "p99", "worst", "uncached", "p50", "p99", "worst",
+        ],
+    );
+    for phase in phases {
+        let cached = Figures::series(&phase.samples, "cached");
+        let uncached = Figures::series(&phase.samples, "uncached");
+        let stale = 100.0 * cached.stale as f64 / cached.count.max(1) as f64;
+        table.row([
+            phase.name.clone(),
+            percent(cached.availability()),
+            percent(stale),
+            ms(cached.p50()),
+            ms(cached.p99()),
+            ms(cached.worst()),
+            percent(uncached.availability()),
+            ms(uncached.p50()),
+            ms(uncached.p99()),
+            ms(uncached.worst()),
+        ]);
+    }
+    table
+}
+
+fn promises(story: &mut Story, phases: &[Phase]) {
+    let of = |name: &str, series: &str| {
+        let phase = phases.iter().find(|phase| phase.name == name);
+        phase.map_or_else(Figures::default, |phase| {
+            Figures::series(&phase.samples, series)
+        })
+    };
+    let normal = of("normal", "cached");
+    for name in ["Postgres killed", "Postgres hangs"] {
+        let figures = of(name, "cached");
+        let kept = figures.ok == figures.count && figures.p99() <= 2 * normal.p99();
+        story.promise(
+            format!("{name}: every read of a cached key is answered, p99 within 2x of normal"),
+            format!(
+                "{} of {}, p99 {} (normal {})",
+                figures.ok,
+                figures.count,
+                ms(figures.p99()),
+                ms(normal.p99())
+            ),
+            kept,
+        );
+    }
+    let killed = of("Postgres killed", "uncached");
+    story.promise(
+        "Postgres killed: who asks for an uncached key is told so in milliseconds",
+        format!("p50 {}, p99 {}", ms(killed.p50()), ms(killed.p99())),
+        killed.p99() < Duration::from_millis(50),
+    );
+    let killed = ["cached", "uncached"].map(|series| of("Redis killed", series));
+    story.promise(
+        "Redis killed: Postgres answers",
+        format!(
+            "{} of cached, {} of uncached keys",
+            percent(killed[0].availability()),
+            percent(killed[1].availability())
+        ),
+        killed.iter().all(|figures| figures.ok == figures.count),
+    );
+    hanging(story, phases);
+}
+
+/// While Redis hangs: what it costs before its breaker has opened, and after.
+fn hanging(story: &mut Story, phases: &[Phase]) {
+    /// The service's default.
+    const TIMEOUT: Duration = Duration::from_millis(100);
+    let (Some(normal), Some(hangs)) = (
+        phases.iter().find(|phase| phase.name == "normal"),
+        phases.iter().find(|phase| phase.name == "Redis hangs"),
+    ) else {
+        return;
+    };
+    let begun = hangs.samples.iter().map(|sample| sample.due).min();
+    let early = |due| begun.is_some_and(|begun| due < begun + Duration::from_millis(500));
+    let (first, later): (Vec<_>, Vec<_>) =
+        hangs.samples.iter().partition(|sample| early(sample.due));
+    let normal = Figures::of(&normal.samples);
+    for (when, figures, most) in [
+        (
+            "first 500 ms: adds at most its timeout to p99",
+            Figures::of(first),
+            TIMEOUT,
+        ),
+        (
+            "breaker open: adds at most 1 ms to p99",
+            Figures::of(later),
+            Duration::from_millis(1),
+        ),
+    ] {
+        let added = figures.p99().saturating_sub(normal.p99());
+        let all = figures.ok == figures.count;
+        story.promise(
+            format!("Redis hangs, {when}"),
+            format!(
+                "{} ({} to {}), {} answered",
+                ms(added),
+                ms(normal.p99()),
+                ms(figures.p99()),
+                percent(figures.availability())
+            ),
+            added <= most && all,
+        );
+    }
+}
