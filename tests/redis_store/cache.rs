@@ -21,7 +21,9 @@ type Failure = Error<Infallible>;
 fn cached<St: Store<String>>(store: St) -> Cache<String, St> {
     Cache::builder("rows")
         .freshness(Freshness::fresh(10 * S))
-        .lease(S)
+        .lease(5 * S)
+        // On a machine that is busy, a Redis that is well may take its time.
+        .store_timeout(2 * S)
         .store(store)
         .build()
         .unwrap()
