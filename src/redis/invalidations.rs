@@ -14,17 +14,7 @@ use ::redis::{
     AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisResult,
     Value,
 };
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Release},
-        },
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     sync::Notify,
     time::{sleep, sleep_until},
@@ -51,12 +41,12 @@ pub(super) async fn listen<V: Clone + Send + Sync + 'static>(
     let mut failures = 0;
     loop {
         let began = Time::now();
-        let heard = AtomicU64::new(0).into();
+        let mut epoch = None;
         // What went wrong does not matter: the store's own connection tells.
-        let Err(_) = attend(&tier, &client, &channel, heartbeat, &heard).await;
-        match heard.load(Acquire) {
-            0 => failures += 1,
-            epoch => {
+        let Err(_) = attend(&tier, &client, &channel, heartbeat, &mut epoch).await;
+        match epoch {
+            None => failures += 1,
+            Some(epoch) => {
                 tier.end(epoch);
                 failures = 0;
             }
@@ -65,25 +55,21 @@ pub(super) async fn listen<V: Clone + Send + Sync + 'static>(
     }
 }
 
-/// Holds on to one connection until it is lost. `heard` is its epoch, once it has one.
+/// Holds on to one connection until it is lost, and tells its epoch once it has one.
 async fn attend<V: Clone + Send + Sync + 'static>(
     tier: &Arc<Tier<V>>,
     client: &Client,
     channel: &str,
     heartbeat: Duration,
-    heard: &Arc<AtomicU64>,
+    epoch: &mut Option<u64>,
 ) -> RedisResult<Infallible> {
     let lost = Arc::new(Notify::new());
     let hear = {
-        let (tier, heard, lost) = (Arc::clone(tier), Arc::clone(heard), Arc::clone(&lost));
+        let (tier, lost) = (Arc::clone(tier), Arc::clone(&lost));
         move |push: PushInfo| {
             match push.kind {
                 PushKind::Message => forget(&tier, &push.data),
-                PushKind::Disconnection => {
-                    // At once: what may be missed from now on must not be missed.
-                    tier.end(heard.load(Acquire));
-                    lost.notify_one();
-                }
+                PushKind::Disconnection => lost.notify_one(),
                 _ => {}
             }
             Ok::<_, Infallible>(())
@@ -92,7 +78,7 @@ async fn attend<V: Clone + Send + Sync + 'static>(
     let config = AsyncConnectionConfig::new().set_push_sender(hear);
     let mut wire = Wire::dial(client, config).await?;
     wire.connection.subscribe(channel).await?;
-    heard.store(tier.begin(&wire.run), Release);
+    *epoch = Some(tier.begin(&wire.run));
     loop {
         let sent = Time::now();
         if wire.beat().await? != wire.run {

@@ -58,7 +58,7 @@ async fn an_entry_goes_from_fresh_to_stale_to_gone() {
     let windows = Freshness {
         fresh: 60 * MS,
         stale_while_revalidate: 60 * MS,
-        stale_if_error: 300 * MS,
+        stale_if_error: 1500 * MS,
     };
     let granted = lease(&store, &seven).await;
     let fill = Fill::new("old".to_owned(), windows, MS);

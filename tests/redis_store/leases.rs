@@ -32,10 +32,10 @@ async fn a_lease_that_has_expired_fills_nothing_not_even_under_the_next_ones_nam
     let server = Server::start();
     let store = connect(&server).await;
     let seven = key("7");
-    let answer = store.acquire(&seven, Ask::new(30 * MS)).await.unwrap();
+    let answer = store.acquire(&seven, Ask::new(S)).await.unwrap();
     let (slow, _) = leased(answer);
     let lasts = busy(acquire(&store, &seven).await).0;
-    assert!(lasts <= 30 * MS, "{lasts:?}");
+    assert!(lasts <= S, "{lasts:?}");
     eventually("it has expired", async || {
         server.ask::<i64>(&["EXISTS", "app:l:{k=7}"]) == 0
     })
