@@ -40,7 +40,15 @@ impl<St: Send + Sync + 'static> Guest<St> {
     {
         // Nothing of this begins before it is polled, so a breaker that is open keeps it all out.
         let timed = self.timeout.run(move || ask);
-        self.breaker.run(move || timed).await
+        let judged = async move {
+            match timed.await {
+                // It is the answer that is unfit, and not the store.
+                Err(unfit @ StoreError::Codec(_)) => Ok(Err(unfit)),
+                Err(error) => Err(error),
+                Ok(told) => Ok(Ok(told)),
+            }
+        };
+        self.breaker.run(move || judged).await?
     }
 
     pub(super) fn acquire<'a, V: Send + 'static>(

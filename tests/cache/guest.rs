@@ -23,6 +23,7 @@ struct Ailing(Arc<(MemoryStore<u32>, AtomicU8, AtomicU32)>);
 const WELL: u8 = 0;
 const HANGS: u8 = 1;
 const FAILS: u8 = 2;
+const CANNOT_WRITE: u8 = 3;
 
 impl Ailing {
     fn new() -> Self {
@@ -43,6 +44,7 @@ impl Ailing {
         match self.0.1.load(SeqCst) {
             WELL => Ok(&self.0.0),
             HANGS => pending().await,
+            CANNOT_WRITE => Err(StoreError::Codec("too strange".into())),
             _ => Err(StoreError::Unavailable("gone".into())),
         }
     }
@@ -197,4 +199,14 @@ async fn a_source_that_fails_while_the_store_hangs_is_answered_with_what_was_kno
     let ((answer, status), ()) = futures::future::join(source.ask(&cache), hang).await;
     assert_eq!(answer, Ok(1));
     assert!(status.ends_with("detail=sie"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_written_is_not_the_stores_fault() {
+    let (store, cache, source) = ailing();
+    store.be(CANNOT_WRITE);
+    for load in 1..=20 {
+        assert_eq!(source.ask(&cache).await.0, Ok(load));
+    }
+    assert!(cache.snapshot().store_up);
 }
