@@ -2,7 +2,7 @@
 
 use super::{
     Cache,
-    core::Core,
+    core::{Core, LONGEST},
     flight::Flights,
     freshness::Freshness,
     guest::Guest,
@@ -161,7 +161,6 @@ impl<St> Builder<Stored<St>> {
     {
         const MS: Duration = Duration::from_millis(1);
         const HOUR: Duration = Duration::from_secs(3600);
-        const TEN_YEARS: Duration = Duration::from_secs(3650 * 86_400);
         let check = |valid, field, given: &dyn std::fmt::Debug, accepts| {
             InvalidConfig::check(valid, "cache", field, given, accepts)
         };
@@ -175,7 +174,7 @@ impl<St> Builder<Stored<St>> {
             ("freshness.stale_while_revalidate", stale_while_revalidate),
             ("freshness.stale_if_error", stale_if_error),
         ] {
-            check(time <= TEN_YEARS, field, &time, "at most ten years")?;
+            check(time <= LONGEST, field, &time, "at most ten years")?;
         }
         let times = MS..=HOUR;
         let accepts = "1 ms to an hour";

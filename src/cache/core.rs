@@ -20,6 +20,10 @@ use crate::{
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
+/// The longest that an answer is good for anything. What an application asks for beyond that is
+/// for ever, and this is easier to count with.
+pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
 /// A cache's terms, its store and its state.
 pub(super) struct Core<V, St>
 where
@@ -129,10 +133,17 @@ where
 
     /// Shorter, never longer, so that `fresh` stays a promise.
     pub(super) fn jittered(&self, freshness: Freshness) -> Freshness {
-        let fresh = freshness
-            .fresh
-            .mul_f64(1.0 - self.jitter * self.dice.unit());
-        Freshness { fresh, ..freshness }
+        let Freshness {
+            fresh,
+            stale_while_revalidate,
+            stale_if_error,
+        } = freshness;
+        let fresh = fresh.min(LONGEST);
+        Freshness {
+            fresh: fresh.mul_f64(1.0 - self.jitter * self.dice.unit()),
+            stale_while_revalidate: stale_while_revalidate.min(LONGEST),
+            stale_if_error: stale_if_error.min(LONGEST),
+        }
     }
 
     /// What a call gets that shared a load which failed.

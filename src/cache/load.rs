@@ -327,18 +327,21 @@ where
         }
     }
 
-    /// What there is instead of the answer that could not be loaded. The store is asked once more:
-    /// another load may have succeeded meanwhile, or an invalidation removed what was known.
-    async fn stale(&self, core: &Core<V, St>, key: &EntryKey) -> Option<Cached<V>> {
-        let entry = match core.look(key).await {
-            Ok(entry) => entry,
-            Err(()) => self.held.as_ref().and_then(|held| held.known.clone()),
-        }?;
-        match entry.worth_at(Time::now()) {
-            Worth::Gone => None,
-            Worth::Fresh => Some(core.cached(entry, Served::Fresh)),
-            Worth::Revalidate | Worth::IfError => Some(core.cached(entry, Served::IfError)),
-        }
+    /// What there is instead of the answer that could not be loaded, and for whom. The store is
+    /// asked once more: another load may have succeeded meanwhile, or an invalidation removed what
+    /// was known.
+    async fn stale(&self, core: &Core<V, St>, key: &EntryKey) -> Option<(Cached<V>, Stage)> {
+        self.sends(Stage::Fill);
+        let (entry, before) = match core.look(key).await {
+            Ok(entry) => (entry?, Stage::Fill),
+            Err(()) => (self.held.as_ref()?.known.clone()?, Stage::Acquire),
+        };
+        let served = match entry.worth_at(Time::now()) {
+            Worth::Gone => return None,
+            Worth::Fresh => Served::Fresh,
+            Worth::Revalidate | Worth::IfError => Served::IfError,
+        };
+        Some((core.cached(entry, served), before))
     }
 }
 
@@ -400,11 +403,11 @@ where
                 true => flying.stale(core, key).await,
                 false => None,
             };
-            if let Some(cached) = stale {
+            if let Some((cached, before)) = stale {
                 core.notes.failed(key, core.dice.unit(), Time::now());
                 flying.give_back(core, key).await;
                 core.count(cached.status.served);
-                flying.land(Stage::Read, Verdict::Answer(cached.clone()));
+                flying.land(before, Verdict::Answer(cached.clone()));
                 return Ok(Answered::Cached(cached));
             }
             let status = core.status(loaded_as(false), Duration::ZERO, Duration::ZERO);
@@ -423,7 +426,8 @@ where
                 Failure::Error { rejected, .. } => Verdict::Failed(core.load_failed(*rejected)),
             };
             flying.give_back(core, key).await;
-            flying.land(Stage::Read, verdict);
+            // That a service is unwell is nothing that a write may have changed meanwhile.
+            flying.land(if unwell { Stage::Landed } else { Stage::Read }, verdict);
             fail(failure, status)
         }
     }

@@ -1,0 +1,200 @@
+//! Stores that do not do what they should.
+
+use crate::support::*;
+use buttress::{
+    Now,
+    cache::{
+        Acquired, Ask, Cache, Entry, EntryKey, Fill, KeyRef, MemoryStore, Mode, Store, StoreError,
+    },
+};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU32, Ordering::SeqCst},
+    },
+};
+use tokio::time::{Instant, advance};
+
+/// A store in memory that can hang or fail.
+#[derive(Clone)]
+struct Ailing(Arc<(MemoryStore<u32>, AtomicU8, AtomicU32)>);
+
+const WELL: u8 = 0;
+const HANGS: u8 = 1;
+const FAILS: u8 = 2;
+
+impl Ailing {
+    fn new() -> Self {
+        let memory = MemoryStore::entries(100).unwrap();
+        Self(Arc::new((memory, AtomicU8::new(WELL), AtomicU32::new(0))))
+    }
+
+    fn be(&self, how: u8) {
+        self.0.1.store(how, SeqCst);
+    }
+
+    fn asked(&self) -> u32 {
+        self.0.2.load(SeqCst)
+    }
+
+    async fn ask(&self) -> Result<&MemoryStore<u32>, StoreError> {
+        self.0.2.fetch_add(1, SeqCst);
+        match self.0.1.load(SeqCst) {
+            WELL => Ok(&self.0.0),
+            HANGS => pending().await,
+            _ => Err(StoreError::Unavailable("gone".into())),
+        }
+    }
+}
+
+impl Store<u32> for Ailing {
+    type Lease = <MemoryStore<u32> as Store<u32>>::Lease;
+
+    fn peek(&self, _: KeyRef<'_>, _: &Now) -> Option<Entry<u32>> {
+        None
+    }
+    async fn acquire(
+        &self,
+        key: &EntryKey,
+        ask: Ask,
+    ) -> Result<Acquired<u32, Self::Lease>, StoreError> {
+        self.ask().await?.acquire(key, ask).await
+    }
+    async fn fill(
+        &self,
+        key: &EntryKey,
+        lease: Self::Lease,
+        fill: Fill<u32>,
+    ) -> Result<bool, StoreError> {
+        self.ask().await?.fill(key, lease, fill).await
+    }
+    async fn release(&self, key: &EntryKey, lease: Self::Lease) -> Result<(), StoreError> {
+        Store::<u32>::release(self.ask().await?, key, lease).await
+    }
+    async fn look(&self, key: &EntryKey) -> Result<Option<Entry<u32>>, StoreError> {
+        self.ask().await?.look(key).await
+    }
+    async fn invalidate(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
+        Store::<u32>::invalidate(self.ask().await?, key, mode).await
+    }
+    async fn invalidate_tag(&self, tag: &str, mode: Mode) -> Result<(), StoreError> {
+        Store::<u32>::invalidate_tag(self.ask().await?, tag, mode).await
+    }
+}
+
+fn ailing() -> (Ailing, Cache<u32, Ailing>, Source) {
+    let store = Ailing::new();
+    let cache = terms().store(store.clone()).build().unwrap();
+    (store, cache, Source::new())
+}
+
+// case 55, I10
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_a_miss_and_soon_costs_nothing() {
+    let (store, cache, source) = ailing();
+    store.be(FAILS);
+    for load in 1..=20 {
+        let (answer, status) = source.ask(&cache).await;
+        assert_eq!(answer, Ok(load));
+        assert_eq!(status, "items; fwd=uri-miss; detail=store-unavailable");
+    }
+    let asked = store.asked();
+    assert!(asked <= 20, "its breaker keeps it out: {asked}");
+    let snapshot = cache.snapshot();
+    assert!(!snapshot.store_up);
+    assert_eq!(snapshot.store_failures, 20);
+}
+
+// case 55
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_costs_its_timeout_at_first_and_then_nothing() {
+    let (store, cache, source) = ailing();
+    store.be(HANGS);
+    let took = async || {
+        let start = Instant::now();
+        assert!(source.ask(&cache).await.0.is_ok());
+        start.elapsed()
+    };
+    for _ in 0..5 {
+        assert!(took().await <= 102 * MS);
+    }
+    for _ in 0..100 {
+        assert!(took().await.is_zero());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_back_is_used_again_within_two_seconds() {
+    let (store, cache, source) = ailing();
+    store.be(HANGS);
+    for _ in 0..600 {
+        let _ = source.ask(&cache).await;
+        advance(100 * MS).await;
+    }
+    store.be(WELL);
+    let back = Instant::now();
+    while !source.ask(&cache).await.1.contains("hit") {
+        advance(50 * MS).await;
+        assert!(back.elapsed() < 2 * SECOND);
+    }
+    assert!(cache.snapshot().store_up);
+}
+
+// I11
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_did_not_reach_the_store_says_so() {
+    let (store, cache, source) = ailing();
+    let _ = source.ask(&cache).await;
+    for how in [FAILS, HANGS] {
+        store.be(how);
+        let pending = cache.invalidate("7").await.unwrap_err();
+        assert!(
+            pending
+                .to_string()
+                .starts_with("the invalidation is pending: ")
+        );
+        assert!(cache.invalidate_tag("t").await.is_err());
+    }
+    assert_eq!(
+        (cache.snapshot().pending, cache.snapshot().invalidations),
+        (4, 4)
+    );
+    store.be(WELL);
+    advance(2 * SECOND).await;
+    assert_eq!(
+        source.ask(&cache).await.0,
+        Ok(1),
+        "it was pending, and says so"
+    );
+    cache.invalidate("7").await.unwrap();
+    assert_eq!(source.ask(&cache).await.0, Ok(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_before_a_dead_store_is_one_load() {
+    let (store, cache, _) = ailing();
+    let source = Source::taking(SECOND);
+    store.be(FAILS);
+    let answers = futures::future::join_all((0..1_000).map(|_| source.ask(&cache))).await;
+    assert!(answers.iter().all(|(answer, _)| answer.is_ok()));
+    assert_eq!(source.loads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_while_the_store_hangs_is_answered_with_what_was_known() {
+    let (store, cache, _) = ailing();
+    let source = Source::new();
+    let _ = source.ask(&cache).await;
+    advance(50 * SECOND).await;
+    source.broken(true);
+    source.hold_up();
+    let hang = async {
+        settle().await;
+        store.be(HANGS);
+        source.let_go(1);
+    };
+    let ((answer, status), ()) = futures::future::join(source.ask(&cache), hang).await;
+    assert_eq!(answer, Ok(1));
+    assert!(status.ends_with("detail=sie"), "{status}");
+}

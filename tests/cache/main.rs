@@ -1,0 +1,13 @@
+//! What the cache does, with a store in memory and with stores that do not do what they should.
+#![cfg(feature = "cache")]
+#![allow(missing_docs)]
+// Test helpers may fail like the tests that call them.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod crowds;
+mod freshness;
+mod guest;
+mod invalidation;
+mod layer;
+mod settings;
+mod support;
