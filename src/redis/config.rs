@@ -79,7 +79,7 @@ impl<C> Builder<C> {
                 "a tokio runtime: build the store inside of one",
             )
         })?;
-        let link = Link::new(client, &runtime);
+        let link = Link::new(client, runtime);
         Ok(RedisStore::new(link, Namespace::new(&namespace), codec))
     }
 }

@@ -29,6 +29,7 @@ const BEAT: Duration = Duration::from_millis(500);
 /// Dropping it ends the task and closes the connection.
 pub(super) struct Link {
     shared: Arc<Shared>,
+    runtime: Handle,
     task: AbortHandle,
 }
 
@@ -60,14 +61,27 @@ pub(super) struct Up {
 struct NotConnected(Arc<str>);
 
 impl Link {
-    pub(super) fn new(client: Client, runtime: &Handle) -> Self {
+    pub(super) fn new(client: Client, runtime: Handle) -> Self {
         let shared = Arc::new(Shared {
             client,
             state: RwLock::new(State::Down("connecting".into())),
             broken: Notify::new(),
         });
         let task = runtime.spawn(keep(Arc::clone(&shared))).abort_handle();
-        Self { shared, task }
+        Self {
+            shared,
+            runtime,
+            task,
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    /// Where the store works.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// The connection.

@@ -14,11 +14,15 @@
 //! ```
 
 mod config;
+mod invalidations;
 mod keys;
 mod link;
 mod scripts;
 mod store;
+mod tier;
+mod tiered;
 mod wire;
 
 pub use config::Builder;
 pub use store::{RedisLease, RedisStore};
+pub use tiered::{Tiered, TieredBuilder, TieredLease};

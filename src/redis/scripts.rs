@@ -113,7 +113,7 @@ return (stored(tok, base))
 
 const INVALIDATE: &str = r"
 redis.call('DEL', l)
-if ARGV[2] == 'keep' and redis.call('HGET', v, 'run') == run then
+if ARGV[2] == 'keep' and redis.call('EXISTS', v) == 1 then
   redis.call('HSET', v, 'inv', '1')
 else
   redis.call('DEL', v)

@@ -66,6 +66,10 @@ impl<C> RedisStore<C> {
         }))
     }
 
+    pub(super) fn link(&self) -> &Link {
+        &self.0.link
+    }
+
     pub(super) fn channel(&self) -> &str {
         &self.0.channel
     }

@@ -88,7 +88,10 @@ async fn an_answer_that_was_loaded_for_longer_than_it_is_good_is_not_there() {
     let server = Server::start();
     let store = connect(&server).await;
     let seven = key("7");
-    for windows in [Freshness::fresh(5 * MS), Freshness::fresh(0 * MS)] {
+    for windows in [
+        Freshness::fresh(5 * MS),
+        Freshness::fresh(std::time::Duration::ZERO),
+    ] {
         let granted = lease(&store, &seven).await;
         tokio::time::sleep(10 * MS).await;
         let fill = Fill::new("late".to_owned(), windows, 10 * MS);

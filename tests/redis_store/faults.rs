@@ -132,3 +132,16 @@ async fn a_replica_is_not_taken_for_the_master() {
     connected(&store).await;
     server.kill();
 }
+
+#[tokio::test]
+async fn a_connection_that_a_call_finds_broken_is_replaced_without_waiting_for_the_next_beat() {
+    let server = Server::start();
+    let store = connect(&server).await;
+    let began = Instant::now();
+    for _ in 0..6 {
+        server.ask::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        connected(&store).await;
+    }
+    // Half a second apart, they would take three.
+    assert!(began.elapsed() < 1500 * MS, "{:?}", began.elapsed());
+}

@@ -1,7 +1,7 @@
 //! Redis is restarted: what it holds then may be what it had dropped before.
 
 use crate::{server::Server, support::*};
-use buttress::cache::Mode;
+use buttress::cache::{Acquired, Ask, Mode, Store};
 
 #[tokio::test]
 async fn a_lease_from_before_a_restart_fills_nothing() {
@@ -24,7 +24,6 @@ async fn a_lease_from_before_a_restart_fills_nothing() {
 
 /// Polls for one.
 async fn lease_of_nobody(store: &Texts) -> buttress::redis::RedisLease {
-    use buttress::cache::{Acquired, Ask, Store};
     for i in 0.. {
         let key = key(&format!("nobody {i}"));
         if let Ok(Acquired::Leased { lease, .. }) = store.acquire(&key, Ask::new(S)).await {
@@ -56,7 +55,7 @@ async fn what_a_restart_brings_back_counts_for_nothing_fresh_stale_or_leased() {
         assert!(look(&store, key).await.is_none());
         let (granted, known) = leased(acquire(&store, key).await);
         assert!(known.is_none());
-        // Not even as outdated: `Keep` drops what is of another run.
+        // Not even as outdated.
         invalidate(&store, key, Mode::Keep).await;
         assert!(look(&store, key).await.is_none());
         assert!(!fill(&store, key, granted, "old").await);
@@ -66,4 +65,23 @@ async fn what_a_restart_brings_back_counts_for_nothing_fresh_stale_or_leased() {
     let granted = lease(&store, &other).await;
     assert!(fill(&store, &other, granted, "new").await);
     assert_eq!(fresh(acquire(&store, &other).await).value, "new");
+}
+
+// As when a replica is promoted, and the connection to it survives.
+#[tokio::test]
+async fn a_change_of_the_history_of_writes_is_noticed_on_a_connection_that_lasts() {
+    let server = Server::with(&["--enable-debug-command", "local"]);
+    let store = connect(&server).await;
+    let seven = key("7");
+    put(&store, &seven, "old").await;
+    let early = store.acquire(&seven, Ask::new(S).early()).await.unwrap();
+    let (racing, _) = leased(early);
+    server.ask::<()>(&["DEBUG", "CHANGE-REPL-ID"]);
+    eventually("it is noticed", async || {
+        look(&store, &seven).await.is_none()
+    })
+    .await;
+    assert!(!fill(&store, &seven, racing, "old").await);
+    invalidate(&store, &seven, Mode::Drop).await;
+    put(&store, &seven, "new").await;
 }
