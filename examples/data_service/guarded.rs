@@ -44,12 +44,6 @@ impl Guarded {
         redis: Redis,
     ) -> Result<Self, InvalidConfig> {
         let breaker = CircuitBreaker::builder("postgres")
-            // One that hangs is noticed well before its calls have timed out and, what is worse,
-            // have taken up all room for requests, those too that the cache can answer.
-            .slow_call_duration((config.postgres_timeout / 3).max(Duration::from_millis(1)))
-            .slow_call_rate(0.5)
-            // Short, or the good calls before it would outweigh them for too long.
-            .window(Duration::from_secs(1))
             // Short, and hardly longer each time: Postgres is in use again a second after it is
             // back. A probe a second costs a dead one nothing.
             .open_for(Duration::from_millis(500))

@@ -32,10 +32,10 @@ pub(crate) async fn run(stage: &mut Stage, story: &mut Story) -> Result<(), Fail
         stage.client.get(&item(&service.url, id)).await;
     }
     let url = service.url.clone();
-    let mut load = Open::start(&stage.client, RATE, "normal", move |n| match n % 4 {
-        3 => Ask {
+    let mut load = Open::start(&stage.client, RATE, "normal", move |n| match n % 8 {
+        7 => Ask {
             series: "uncached",
-            url: item(&url, UNCACHED + n / 4),
+            url: item(&url, UNCACHED + n / 8),
         },
         _ => Ask {
             series: "cached",
@@ -161,7 +161,7 @@ async fn all_is_new(stage: &Stage, service: &Service) -> Duration {
 fn table(phases: &[Phase]) -> Table {
     let mut table = Table::new(
         format!(
-            "{RATE} requests a second, three of four for {CACHED} cached items, timed from when they were due"
+            "{RATE} requests a second, seven of eight for {CACHED} cached items, timed from when they were due"
         ),
         &[
             "phase", "cached", "stale", "p50", "p99", "worst", "uncached", "p50", "p99", "worst",
