@@ -37,8 +37,9 @@ pub(crate) fn new(config: &Config, redis: &str) -> Result<Answers, InvalidConfig
             stale_while_revalidate: revalidate.min(config.stale),
             stale_if_error: config.stale,
         })
-        // Longer than a load can take, with waiting for a connection.
-        .lease((2 * config.postgres_timeout).min(HOUR))
+        // As long as a load and its fill can take, and hardly longer: should its holder die, others
+        // wait for its end.
+        .lease((config.postgres_timeout + 2 * config.redis_timeout).min(HOUR))
         .store_timeout(config.redis_timeout.min(HOUR))
         // Two retries, here only: what Postgres is asked for is not cheap.
         .store_attempts(3)

@@ -19,14 +19,13 @@ use buttress::{
     cache::{Cached, KeyRef},
     http::RespondLayer,
 };
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// The name of the limit on requests at once.
 pub(crate) const REQUESTS: &str = "requests";
 
-/// The service with its policies. Clones share them.
-#[derive(Clone)]
+/// The service with its policies.
 pub(crate) struct Guarded {
     pub(crate) items: Items,
     pub(crate) answers: Answers,
@@ -68,26 +67,26 @@ impl Guarded {
         data.layer(limit).layer(from_fn(cache_status))
     }
 
-    pub(crate) async fn list(&self, limit: i64) -> Response {
+    pub(crate) async fn list(self: &Arc<Self>, limit: i64) -> Response {
         let load = async move |items: Items| items.list(limit).await.map(Some);
         self.read(cached::list(&limit.to_string()), load).await
     }
 
-    pub(crate) async fn one(&self, id: i64) -> Response {
+    pub(crate) async fn one(self: &Arc<Self>, id: i64) -> Response {
         let load = async move |items: Items| items.one(id).await;
         self.read(KeyRef::new(&cached::item(id)), load).await
     }
 
     /// From the cache, or from Postgres by way of it.
     async fn read<F>(
-        &self,
+        self: &Arc<Self>,
         key: KeyRef<'_>,
         load: impl FnOnce(Items) -> F + Send + 'static,
     ) -> Response
     where
         F: Future<Output = Result<Body, Failure>> + Send + 'static,
     {
-        let this = self.clone();
+        let this = Arc::clone(self);
         let load = async move || this.postgres(load).await;
         let Cached { value, status } = match self.answers.run(key, load).await {
             Ok(cached) => cached,

@@ -33,7 +33,7 @@ pub(crate) async fn run(stage: &Stage, fleet: &Fleet, story: &mut Story) -> Resu
         closed(&stage.client, AT_ONCE, AT_ONCE, ask.clone()).await;
         let samples = closed(&stage.client, AT_ONCE, REQUESTS, ask).await;
         let figures = Figures::of(&samples);
-        let base = *first.get_or_insert(figures.rate());
+        let base = *first.get_or_insert_with(|| figures.rate());
         table.row([
             name.to_owned(),
             format!("{:.0}", figures.rate()),
