@@ -94,6 +94,8 @@ pub use guard::{Guard, GuardLayer, Policy, ReserveLayer, WaitLayer};
 ))]
 pub use key::{Global, Key};
 
+#[cfg(feature = "cache")]
+pub use cache::Cache;
 #[cfg(feature = "circuit-breaker")]
 pub use circuit_breaker::CircuitBreaker;
 #[cfg(feature = "load-shed")]

@@ -1,6 +1,13 @@
 //! All routes.
 
-use crate::{cached::Lists, categories, db::Db, health, log, problem::Problem, tasks, users};
+use crate::{
+    cached::Lists,
+    categories,
+    db::Db,
+    health, log,
+    problem::{Problem, Wrong},
+    tasks, users,
+};
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -26,10 +33,14 @@ pub(crate) struct App {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Task Management API",
-    description = "Tasks, whose they are and what they are about."
-))]
+#[openapi(
+    info(
+        title = "Task Management API",
+        description = "Tasks, whose they are and what they are about."
+    ),
+    // The routes bring what they name themselves; these are named by refusals.
+    components(schemas(Problem, Wrong))
+)]
 struct Api;
 
 /// The routes, and the page that describes them.

@@ -6,8 +6,9 @@ use crate::{
     db::{Failure, is_referred_to},
     list::{self, Entity, List, one},
     path::Id,
-    problem::{PROBLEM, Problem},
+    problem::Problem,
     query::Parameters,
+    refusals::{Conflict, NotFound, NotUnderstood, NotValid, Unavailable},
 };
 use axum::{
     Json,
@@ -79,8 +80,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     ),
     responses(
         (status = 200, body = List<Category>),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "a parameter is not known, or not understood"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, Unavailable,
     ))]
 async fn all(
     State(app): State<App>,
@@ -92,13 +92,11 @@ async fn all(
 }
 
 /// Adds a category.
-#[utoipa::path(post, path = "/categories", operation_id = "create_category", tag = "categories", request_body = NewCategory,
+#[utoipa::path(post, path = "/categories", operation_id = "create_category",
+    tag = "categories", request_body = NewCategory,
     responses(
         (status = 201, body = Category),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the body is not understood"),
-        (status = 409, body = Problem, content_type = PROBLEM, description = "the name is taken"),
-        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, Conflict, NotValid, Unavailable,
     ))]
 async fn create(
     State(app): State<App>,
@@ -116,9 +114,7 @@ async fn create(
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Category),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
-        (status = 404, body = Problem, content_type = PROBLEM),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, NotFound, Unavailable,
     ))]
 async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Category>, Problem> {
     let category = list::by_id(&app.db, id).await?;
@@ -128,15 +124,12 @@ async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Category>, Probl
 }
 
 /// Changes a category: what the body names.
-#[utoipa::path(put, path = "/categories/{id}", operation_id = "change_category", tag = "categories", request_body = CategoryChange,
+#[utoipa::path(put, path = "/categories/{id}", operation_id = "change_category",
+    tag = "categories", request_body = CategoryChange,
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Category),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number, or the body is not understood"),
-        (status = 404, body = Problem, content_type = PROBLEM),
-        (status = 409, body = Problem, content_type = PROBLEM, description = "the name is taken"),
-        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, NotFound, Conflict, NotValid, Unavailable,
     ))]
 async fn change(
     State(app): State<App>,
@@ -157,10 +150,7 @@ async fn change(
     params(("id" = i64, Path)),
     responses(
         (status = 204),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
-        (status = 404, body = Problem, content_type = PROBLEM),
-        (status = 409, body = Problem, content_type = PROBLEM, description = "the category still has tasks"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, NotFound, Conflict, Unavailable,
     ))]
 async fn delete(State(app): State<App>, Id(id): Id) -> Result<StatusCode, Problem> {
     const DELETE: &str = "DELETE FROM categories WHERE id = $1 RETURNING id";

@@ -23,6 +23,7 @@ mod migrate;
 mod path;
 mod problem;
 mod query;
+mod refusals;
 mod relay;
 mod servers;
 #[path = "../gateway/shutdown.rs"]

@@ -9,9 +9,6 @@ use serde::Serialize;
 use std::{fmt::Display, time::Duration};
 use utoipa::ToSchema;
 
-/// The content type of problems.
-pub(crate) const PROBLEM: &str = "application/problem+json";
-
 /// Why not: a problem document.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
@@ -108,7 +105,7 @@ impl IntoResponse for Problem {
         let json = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = Response::new(Body::from(json));
         *response.status_mut() = self.status;
-        let kind = HeaderValue::from_static(PROBLEM);
+        let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         if let Some(after) = self.retry_after {
             // Rounded up: nobody who obeys comes back early.

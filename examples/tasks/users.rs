@@ -6,8 +6,9 @@ use crate::{
     db::{Failure, is_referred_to},
     list::{self, Entity, List, one},
     path::Id,
-    problem::{PROBLEM, Problem},
+    problem::Problem,
     query::Parameters,
+    refusals::{Conflict, NotFound, NotUnderstood, NotValid, Unavailable},
 };
 use axum::{
     Json,
@@ -82,14 +83,14 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 /// Lists users.
 #[utoipa::path(get, path = "/users", operation_id = "list_users", tag = "users",
     params(
-        ("sort" = Option<String>, Query, description = "id, name, email or created_at; -name: backwards"),
+        ("sort" = Option<String>, Query,
+            description = "id, name, email or created_at; -name: backwards"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "100 if not given"),
         ("offset" = Option<i64>, Query, minimum = 0),
     ),
     responses(
         (status = 200, body = List<User>),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "a parameter is not known, or not understood"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, Unavailable,
     ))]
 async fn all(State(app): State<App>, mut query: Parameters) -> Result<Json<List<User>>, Problem> {
     let page = query.page(&["id", "name", "email", "created_at"]);
@@ -98,13 +99,11 @@ async fn all(State(app): State<App>, mut query: Parameters) -> Result<Json<List<
 }
 
 /// Adds a user.
-#[utoipa::path(post, path = "/users", operation_id = "create_user", tag = "users", request_body = NewUser,
+#[utoipa::path(post, path = "/users", operation_id = "create_user",
+    tag = "users", request_body = NewUser,
     responses(
         (status = 201, body = User),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the body is not understood"),
-        (status = 409, body = Problem, content_type = PROBLEM, description = "the email is taken"),
-        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, Conflict, NotValid, Unavailable,
     ))]
 async fn create(
     State(app): State<App>,
@@ -123,9 +122,7 @@ async fn create(
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = User),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
-        (status = 404, body = Problem, content_type = PROBLEM),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, NotFound, Unavailable,
     ))]
 async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<User>, Problem> {
     let user = list::by_id(&app.db, id).await?;
@@ -133,15 +130,12 @@ async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<User>, Problem> 
 }
 
 /// Changes a user: what the body names.
-#[utoipa::path(put, path = "/users/{id}", operation_id = "change_user", tag = "users", request_body = UserChange,
+#[utoipa::path(put, path = "/users/{id}", operation_id = "change_user",
+    tag = "users", request_body = UserChange,
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = User),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number, or the body is not understood"),
-        (status = 404, body = Problem, content_type = PROBLEM),
-        (status = 409, body = Problem, content_type = PROBLEM, description = "the email is taken"),
-        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, NotFound, Conflict, NotValid, Unavailable,
     ))]
 async fn change(
     State(app): State<App>,
@@ -163,10 +157,7 @@ async fn change(
     params(("id" = i64, Path)),
     responses(
         (status = 204),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
-        (status = 404, body = Problem, content_type = PROBLEM),
-        (status = 409, body = Problem, content_type = PROBLEM, description = "the user still has tasks"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, NotFound, Conflict, Unavailable,
     ))]
 async fn delete(State(app): State<App>, Id(id): Id) -> Result<StatusCode, Problem> {
     const DELETE: &str = "DELETE FROM users WHERE id = $1 RETURNING id";

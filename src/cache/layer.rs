@@ -176,7 +176,7 @@ where
     }
 
     #[inline]
-    fn bypassed(&self, response: V, _: &'static str, _: bool) -> V {
+    fn bypassed(&self, response: V, _: &'static str, _: Use, _: bool) -> V {
         response
     }
 }

@@ -91,9 +91,11 @@ where
     St: Store<V>,
 {
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        // Without this, others would wait until the lease has run out.
+        if let Some(lease) = self.lease.take()
+            && let Err(lease) = self.core.guest.store.release_now(&self.key, lease)
+        {
             let (core, key) = (self.core.clone(), self.key.clone());
-            // Without it, others would wait until the lease has run out.
             Background::spawn(async move { core.release(&key, lease).await });
         }
     }
@@ -172,7 +174,10 @@ where
     let served = Served::Loaded { stored: false, why };
     let status = core.status(served, Duration::ZERO, Duration::ZERO);
     match load.load().await {
-        Loaded::Answer(value, _) => Ok(Answered::Cached(Cached { value, status })),
+        Loaded::Answer(value, _) => {
+            core.tally.add(|t| &t.not_stored);
+            Ok(Answered::Cached(Cached { value, status }))
+        }
         Loaded::Through(through) => Ok(Answered::Through(through)),
         Loaded::Failed(failure) => {
             core.tally.add(|t| &t.load_failures);

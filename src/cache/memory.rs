@@ -216,6 +216,11 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         Ok(())
     }
 
+    fn release_now(&self, key: &EntryKey, lease: Granted) -> Result<(), Granted> {
+        self.leases.with(key, |held| held.take(&lease));
+        Ok(())
+    }
+
     async fn look(&self, key: &EntryKey) -> Result<Option<Entry<V>>, StoreError> {
         let now = Now::lazy().get();
         Ok(self.kept(key).filter(|e| e.worth_at(now) != Worth::Gone))

@@ -46,7 +46,7 @@
 //!   [`LoadFailed`](crate::Kind::LoadFailed) rejection, since errors cannot be cloned. The next
 //!   call loads again; put a breaker and a timeout below the cache.
 //! - **A stale answer** that there is no better one for is given at once for a while after a load
-//!   has failed, with one more load per key and pause (half a second, doubling to 30 s).
+//!   has failed, with one more load per key and pause (an eighth of a second, doubling to 1 s).
 //! - A miss costs some allocations; a hit in memory none but those of the answer's `Clone`.
 
 mod codec;
@@ -222,10 +222,20 @@ where
     /// A tower layer over services whose responses can be cloned; `key` says what identifies the
     /// answer to a request, and `None` that it is not for a cache.
     ///
-    /// For HTTP see [`http_layer`](Self::http_layer), which knows methods, status codes and
+    /// For HTTP there is `http_layer` (feature `http`), which knows methods, status codes and
     /// `Cache-Control`.
     pub fn layer<K>(&self, key: K) -> CacheLayer<V, St, Values<K>> {
         CacheLayer::new(self.0.clone(), Values::new(key, self.0.freshness))
+    }
+
+    /// A layer for requests and responses of some shape.
+    pub fn shaped<Sh>(&self, shape: Sh) -> CacheLayer<V, St, Sh> {
+        CacheLayer::new(self.0.clone(), shape)
+    }
+
+    /// For how long its answers are good for what, unless they say otherwise.
+    pub fn freshness(&self) -> Freshness {
+        self.0.freshness
     }
 
     /// What it has done so far.

@@ -63,6 +63,9 @@ pub trait Shape<Req, Res, E>: Clone + Send + Sync + 'static {
     /// Writes what identifies the request's answer.
     fn key(&self, req: &Req, key: &mut KeyBuf) -> Use;
 
+    /// Makes a request ready to be loaded for others as well.
+    fn prepare(&self, _req: &mut Req) {}
+
     /// What the end of a load means, and what of it can be stored.
     fn judge(
         &self,
@@ -79,9 +82,15 @@ pub trait Shape<Req, Res, E>: Clone + Send + Sync + 'static {
     /// The response, of what could not be stored; with the cache's name.
     fn through(&self, through: Self::Through, cache: &'static str) -> Self::Response;
 
-    /// The response to a request that was not for a cache, with the cache's name. `pending`: it
+    /// The response to a request that was not looked up, with the cache's name. `pending`: it
     /// outdated an entry, and the store could not be told.
-    fn bypassed(&self, response: Res, cache: &'static str, pending: bool) -> Self::Response;
+    fn bypassed(
+        &self,
+        response: Res,
+        cache: &'static str,
+        used: Use,
+        pending: bool,
+    ) -> Self::Response;
 }
 
 /// A service whose answers are kept.
@@ -242,7 +251,7 @@ where
             if let Some(rejected) = rejected {
                 note(rejected);
             }
-            result.map(|response| shape.bypassed(response, name, false))
+            result.map(|response| shape.bypassed(response, name, Use::Bypass, false))
         })))
     }
 
@@ -270,7 +279,7 @@ where
             if let Some(rejected) = rejected {
                 note(rejected);
             }
-            result.map(|response| shape.bypassed(response, cache.name(), pending))
+            result.map(|response| shape.bypassed(response, cache.name(), Use::Invalidate, pending))
         })))
     }
 }
@@ -328,8 +337,9 @@ where
     type Through = Sh::Through;
     type Error = S::Error;
 
-    async fn load(self) -> Loaded<Sh::Value, Sh::Through, S::Error> {
+    async fn load(mut self) -> Loaded<Sh::Value, Sh::Through, S::Error> {
         let shape = self.shape.clone();
+        shape.prepare(&mut self.req);
         let (result, rejected) = self.call().await;
         shape.judge(result, rejected).await
     }

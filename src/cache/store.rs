@@ -151,6 +151,15 @@ pub trait Store<V>: Send + Sync + 'static {
         lease: Self::Lease,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// The same for a call that was dropped, if it can be done without waiting. `Err`: it cannot,
+    /// and [`release`](Self::release) will be tried in the background.
+    ///
+    /// # Errors
+    /// The lease.
+    fn release_now(&self, _key: &EntryKey, lease: Self::Lease) -> Result<(), Self::Lease> {
+        Err(lease)
+    }
+
     /// What is stored now, fresh or stale, without a lease: asked when a load has failed.
     fn look(
         &self,

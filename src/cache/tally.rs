@@ -68,7 +68,7 @@ pub struct Snapshot {
     /// Answers that were stored.
     pub stored: u64,
     /// Answers that the store refused, because they had been invalidated meanwhile, or could not
-    /// take.
+    /// take; and those of calls that loaded on their own.
     pub not_stored: u64,
     /// Questions to the store that it did not answer, or not in time, or that were not asked because
     /// its breaker was open.

@@ -54,6 +54,8 @@
 //! `.classify(ServerErrorsAsFailures)` instead of `.http()`.
 
 mod answer;
+#[cfg(feature = "cache")]
+mod cache;
 mod classify;
 #[cfg(feature = "load-shed")]
 mod criticality;
@@ -83,6 +85,8 @@ mod settle;
 mod time_left;
 
 pub use answer::Http;
+#[cfg(feature = "cache")]
+pub use cache::{CacheBody, HttpShape, StoredResponse};
 pub use classify::ServerErrorsAsFailures;
 #[cfg(feature = "load-shed")]
 pub use criticality::{

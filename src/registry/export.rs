@@ -10,6 +10,30 @@ use metrics::{counter, gauge};
 /// Hands one policy's counts to the recorder.
 pub(super) fn publish(policy: &PolicySnapshot) {
     match *policy {
+        #[cfg(feature = "cache")]
+        PolicySnapshot::Cache(ref s) => {
+            for (served, answers) in [
+                ("fresh", s.fresh),
+                ("revalidating", s.revalidating),
+                ("if_error", s.if_error),
+            ] {
+                counter!("buttress_cache_hits_total", "policy" => s.name, "served" => served)
+                    .absolute(answers);
+            }
+            counter!("buttress_cache_collapsed_total", "policy" => s.name).absolute(s.collapsed);
+            counter!("buttress_cache_loads_total", "policy" => s.name).absolute(s.loads);
+            counter!("buttress_cache_load_failures_total", "policy" => s.name)
+                .absolute(s.load_failures);
+            counter!("buttress_cache_stored_total", "policy" => s.name).absolute(s.stored);
+            counter!("buttress_cache_store_failures_total", "policy" => s.name)
+                .absolute(s.store_failures);
+            gauge!("buttress_cache_store_up", "policy" => s.name)
+                .set(f64::from(u8::from(s.store_up)));
+            counter!("buttress_cache_invalidations_total", "policy" => s.name)
+                .absolute(s.invalidations);
+            counter!("buttress_cache_invalidations_pending_total", "policy" => s.name)
+                .absolute(s.pending);
+        }
         #[cfg(feature = "circuit-breaker")]
         PolicySnapshot::CircuitBreaker(ref s) => {
             // One of the three is 1, always: a sum over policies counts breakers in that state.

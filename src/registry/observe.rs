@@ -1,5 +1,7 @@
 //! What a policy has to tell.
 
+#[cfg(feature = "cache")]
+use crate::cache::{self, Cache, Store};
 #[cfg(feature = "circuit-breaker")]
 use crate::circuit_breaker::{self, CircuitBreaker, KeyedCircuitBreaker};
 #[cfg(feature = "load-shed")]
@@ -28,6 +30,9 @@ pub trait Observe: Send + Sync + 'static {
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PolicySnapshot {
+    /// A cache.
+    #[cfg(feature = "cache")]
+    Cache(cache::Snapshot),
     /// A circuit breaker.
     #[cfg(feature = "circuit-breaker")]
     CircuitBreaker(circuit_breaker::Snapshot),
@@ -68,6 +73,22 @@ macro_rules! observe {
     };
 }
 
+#[cfg(feature = "cache")]
+impl<V, St> Observe for Cache<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn name(&self) -> &'static str {
+        self.name()
+    }
+    fn kind(&self) -> &'static str {
+        "cache"
+    }
+    fn snapshot(&self) -> PolicySnapshot {
+        PolicySnapshot::Cache(self.snapshot())
+    }
+}
 #[cfg(feature = "circuit-breaker")]
 observe!([] CircuitBreaker, "circuit_breaker", CircuitBreaker);
 #[cfg(feature = "circuit-breaker")]

@@ -181,7 +181,7 @@ async fn a_caller_who_ran_out_of_time_does_not_fail_those_who_have_some() {
 async fn a_load_that_never_ends_is_waited_for_no_longer_than_its_lease() {
     let cache: Cache<u32> = terms().lease(2 * SECOND).build().unwrap();
     let source = Source::new();
-    let hung = cache.run("7", || std::future::pending::<Answer>());
+    let hung = cache.run("7", std::future::pending::<Answer>);
     let ask = async {
         settle().await;
         source.ask(&cache).await

@@ -148,7 +148,7 @@ async fn an_answer_may_be_kept_for_a_time_of_its_own_or_not_at_all() {
 
 // case 58
 #[tokio::test(start_paused = true)]
-async fn a_dead_source_is_left_alone_for_longer_and_longer() {
+async fn a_dead_source_is_asked_about_once_a_second() {
     let (cache, source) = (cache(), Source::new());
     let _ = source.ask(&cache).await;
     source.broken(true);
@@ -158,9 +158,10 @@ async fn a_dead_source_is_left_alone_for_longer_and_longer() {
         advance(100 * MS).await;
     }
     let loads = source.loads() - 1;
-    assert!((4..=12).contains(&loads), "{loads} loads in 80 s");
+    // Once a second in the end, or a little more often, for pauses are jittered.
+    assert!((70..=150).contains(&loads), "{loads} loads in 80 s");
     source.broken(false);
-    for _ in 0..300 {
+    for _ in 0..15 {
         let _ = source.ask(&cache).await;
         advance(100 * MS).await;
     }

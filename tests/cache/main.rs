@@ -1,6 +1,8 @@
 //! What the cache does, with a store in memory and with stores that do not do what they should.
 #![cfg(feature = "cache")]
 #![allow(missing_docs)]
+// Tests measure with tokio's clock, stopped.
+#![allow(clippy::disallowed_methods)]
 // Test helpers may fail like the tests that call them.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

@@ -73,6 +73,11 @@ contract! {
     retry::retry;
     retry::retry_http;
 }
+#[cfg(feature = "cache")]
+contract! {
+    cache::cache_cold;
+    cache::cache_cold_http;
+}
 #[cfg(feature = "full")]
 contract! {
     together::limiter_and_breaker;

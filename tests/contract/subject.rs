@@ -47,6 +47,9 @@ pub(crate) struct Entry<L> {
     pub(crate) touchy: bool,
     /// A policy of the same kind whose next call has to wait, if this kind waits.
     pub(crate) full: Option<Full<L>>,
+    /// Whether it is always ready, because a call may need no service, and waits for the service
+    /// in the calls that do; and a call that does allocates.
+    pub(crate) ready_in_call: bool,
 }
 
 pub(crate) struct Full<L> {
@@ -83,12 +86,21 @@ impl<L> Entry<L> {
             leaves,
             touchy: false,
             full: None,
+            ready_in_call: false,
         }
     }
 
     pub(crate) fn touchy(self) -> Self {
         let touchy = true;
         Self { touchy, ..self }
+    }
+
+    pub(crate) fn ready_in_call(self) -> Self {
+        let ready_in_call = true;
+        Self {
+            ready_in_call,
+            ..self
+        }
     }
 
     pub(crate) fn full(self, layer: L, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {

@@ -10,8 +10,9 @@ use crate::{
     db::Failure,
     list::{self, Entity, List},
     path::Id,
-    problem::{PROBLEM, Problem},
+    problem::Problem,
     query::Parameters,
+    refusals::{NotFound, NotUnderstood, NotValid, Unavailable},
 };
 use axum::{
     Json,
@@ -43,23 +44,23 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         ("offset" = Option<i64>, Query, minimum = 0),
     ),
     responses(
-        (status = 200, body = List<Task>, headers(("Cache-Status" = String, description = "RFC 9211: \
-            `hit`, loaded (`fwd=uri-miss`) or, because Postgres is away, stale (`fwd=stale; detail=sie`)"))),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "a parameter is not known, or not understood"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer, and neither can the cache"),
+        (status = 200, body = List<Task>, headers(
+            ("Cache-Status" = String, description = "hit, loaded, or stale (`detail=sie`); RFC 9211")
+        )),
+        NotUnderstood, Unavailable,
     ))]
 async fn all(State(app): State<App>, query: Parameters) -> Result<Response, Problem> {
     cached::list(&app, Filter::from_query(query)?).await
 }
 
 /// Adds a task.
-#[utoipa::path(post, path = "/tasks", operation_id = "create_task", tag = "tasks", request_body = NewTask,
+#[utoipa::path(post, path = "/tasks", operation_id = "create_task",
+    tag = "tasks", request_body = NewTask,
     responses(
-        (status = 201, body = Task, headers(("X-Cache-Invalidation" = String, description = "`pending`: committed, but Redis \
-            could not be told yet; old lists may be read for a while"))),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the body is not understood"),
-        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid, or there is no such user or category"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        (status = 201, body = Task, headers(
+            ("X-Cache-Invalidation" = String, description = "`pending`: not told to Redis yet")
+        )),
+        NotUnderstood, NotValid, Unavailable,
     ))]
 async fn create(State(app): State<App>, Valid(new): Valid<NewTask>) -> Result<Response, Problem> {
     let insert = "INSERT INTO tasks \
@@ -88,9 +89,7 @@ async fn create(State(app): State<App>, Valid(new): Valid<NewTask>) -> Result<Re
     params(("id" = i64, Path)),
     responses(
         (status = 200, body = Task),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
-        (status = 404, body = Problem, content_type = PROBLEM),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        NotUnderstood, NotFound, Unavailable,
     ))]
 async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Task>, Problem> {
     let task = list::by_id(&app.db, id).await?;
@@ -98,15 +97,14 @@ async fn get(State(app): State<App>, Id(id): Id) -> Result<Json<Task>, Problem> 
 }
 
 /// Changes a task: what the body names.
-#[utoipa::path(put, path = "/tasks/{id}", operation_id = "change_task", tag = "tasks", request_body = TaskChange,
+#[utoipa::path(put, path = "/tasks/{id}", operation_id = "change_task",
+    tag = "tasks", request_body = TaskChange,
     params(("id" = i64, Path)),
     responses(
-        (status = 200, body = Task, headers(("X-Cache-Invalidation" = String, description = "`pending`: committed, but Redis \
-            could not be told yet; old lists may be read for a while"))),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number, or the body is not understood"),
-        (status = 404, body = Problem, content_type = PROBLEM),
-        (status = 422, body = Problem, content_type = PROBLEM, description = "a field is not valid, or there is no such user or category"),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        (status = 200, body = Task, headers(
+            ("X-Cache-Invalidation" = String, description = "`pending`: not told to Redis yet")
+        )),
+        NotUnderstood, NotFound, NotValid, Unavailable,
     ))]
 async fn change(
     State(app): State<App>,
@@ -146,11 +144,10 @@ async fn change(
 #[utoipa::path(delete, path = "/tasks/{id}", operation_id = "delete_task", tag = "tasks",
     params(("id" = i64, Path)),
     responses(
-        (status = 204, headers(("X-Cache-Invalidation" = String, description = "`pending`: committed, but Redis \
-            could not be told yet; old lists may be read for a while"))),
-        (status = 400, body = Problem, content_type = PROBLEM, description = "the id is no number"),
-        (status = 404, body = Problem, content_type = PROBLEM),
-        (status = 503, body = Problem, content_type = PROBLEM, description = "Postgres does not answer"),
+        (status = 204, headers(
+            ("X-Cache-Invalidation" = String, description = "`pending`: not told to Redis yet")
+        )),
+        NotUnderstood, NotFound, Unavailable,
     ))]
 async fn delete(State(app): State<App>, Id(id): Id) -> Result<Response, Problem> {
     let delete = "DELETE FROM tasks WHERE id = $1 RETURNING *";

@@ -29,6 +29,13 @@ pub(crate) fn its_errors_pass_unchanged<L: Subject>(entry: Entry<L>) {
         let inner = Inner::default();
         inner.mood(Poll::Ready(Err(E::Boom(3))));
         let mut service = entry.layer.layer(inner.clone());
+        if entry.ready_in_call {
+            assert_ready_ok!(service.poll_ready(&mut cx()));
+            let answer = service.call(get("/ok")).await;
+            assert_eq!(answer.map(|_| ()), Err(E::Boom(3)));
+            assert_eq!(inner.calls(), 0);
+            return;
+        }
         let error = assert_ready_err!(service.poll_ready(&mut cx()));
         assert_eq!(error, E::Boom(3));
         assert_eq!((inner.calls(), (entry.count)()), (0, 0));
@@ -51,6 +58,16 @@ pub(crate) fn a_service_that_is_not_ready_is_waited_for<L: Subject>(entry: Entry
         let inner = Inner::default();
         inner.mood(Poll::Pending);
         let mut service = entry.layer.layer(inner.clone());
+        if entry.ready_in_call {
+            assert_ready_ok!(service.poll_ready(&mut cx()));
+            let mut call = task::spawn(service.call(get("/ok")));
+            assert!(call.poll().is_pending());
+            inner.mood(Poll::Ready(Ok(())));
+            assert!(call.is_woken());
+            assert!(call.await.is_ok());
+            assert_eq!(inner.calls(), 1);
+            return;
+        }
         let mut ready = task::spawn(());
         assert_pending!(ready.enter(|cx, _| service.poll_ready(cx)));
         assert!(!ready.is_woken());

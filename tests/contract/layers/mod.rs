@@ -1,5 +1,7 @@
 //! The layers under test, by kind. Each function makes a fresh policy.
 
+#[cfg(feature = "cache")]
+pub(crate) mod cache;
 #[cfg(feature = "circuit-breaker")]
 pub(crate) mod circuit_breaker;
 pub(crate) mod guard;

@@ -1,0 +1,276 @@
+//! What a response says about being kept (RFC 9111 and 5861): pure.
+
+use crate::cache::Freshness;
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use std::{
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
+
+/// What may be done with a response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kept {
+    /// It is stored.
+    For(Freshness),
+    /// It is shared by those who wait for it, and not stored.
+    Now,
+    /// It is for the one who asked.
+    Never,
+}
+
+/// The directives of a `Cache-Control` field that mean something to a shared cache.
+#[derive(Debug, Default)]
+struct Directives {
+    never: bool,
+    not_now: bool,
+    no_stale: bool,
+    max_age: Option<Duration>,
+    shared_max_age: Option<Duration>,
+    stale_while_revalidate: Option<Duration>,
+    stale_if_error: Option<Duration>,
+}
+
+/// What may be done with a response of this status and with these fields. `default` is for those
+/// that do not say; `negative` for how long it holds that something is not there.
+pub(super) fn kept(
+    status: StatusCode,
+    headers: &HeaderMap,
+    default: Freshness,
+    negative: Duration,
+    varies_by: &[HeaderName],
+    now: SystemTime,
+) -> Kept {
+    let directives = Directives::of(headers);
+    if directives.never || headers.contains_key(header::SET_COOKIE) {
+        return Kept::Never;
+    }
+    if !known_to_vary(headers, varies_by) || status == StatusCode::NOT_MODIFIED {
+        return Kept::Never;
+    }
+    if directives.not_now {
+        return Kept::Now;
+    }
+    let default = match status.as_u16() {
+        200 | 203 | 204 | 300 | 301 | 308 => default,
+        404 | 410 => Freshness::fresh(negative.min(default.fresh)),
+        // Others are stored only if they say so, and partial answers not even then.
+        _ if status == StatusCode::PARTIAL_CONTENT => return Kept::Never,
+        _ if status.is_server_error() => return Kept::Now,
+        _ if directives.max_age.or(directives.shared_max_age).is_none() => return Kept::Now,
+        _ => Freshness::fresh(Duration::ZERO),
+    };
+    let fresh = directives
+        .shared_max_age
+        .or(directives.max_age)
+        .or_else(|| expires(headers, now))
+        .map(|fresh| fresh.saturating_sub(age(headers)));
+    let (swr, sie) = (default.stale_while_revalidate, default.stale_if_error);
+    let stale = |said: Option<Duration>, default| match directives.no_stale {
+        true => Duration::ZERO,
+        false => said.unwrap_or(default),
+    };
+    let freshness = Freshness {
+        fresh: fresh.unwrap_or(default.fresh),
+        stale_while_revalidate: stale(directives.stale_while_revalidate, swr),
+        stale_if_error: stale(directives.stale_if_error, sie),
+    };
+    match freshness.end() {
+        Duration::ZERO => Kept::Now,
+        _ => Kept::For(freshness),
+    }
+}
+
+/// How old it was when it got here.
+pub(super) fn age(headers: &HeaderMap) -> Duration {
+    let age = headers.get(header::AGE);
+    age.and_then(|age| seconds(age.to_str().ok()?))
+        .unwrap_or_default()
+}
+
+/// Whether a request asks not to be answered from a cache, nor to leave anything in one.
+pub(super) fn forbids_storing(headers: &HeaderMap) -> bool {
+    directives(headers).any(|(name, _)| name.eq_ignore_ascii_case("no-store"))
+}
+
+impl Directives {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut of = Self::default();
+        for (name, value) in directives(headers) {
+            // A time that cannot be read is stale at once (RFC 9111, 4.2.1).
+            let time = || Some(value.and_then(seconds).unwrap_or_default());
+            match &*name.to_ascii_lowercase() {
+                "no-store" | "private" => of.never = true,
+                // It would have to be asked about every time.
+                "no-cache" => of.not_now = true,
+                "must-revalidate" | "proxy-revalidate" => of.no_stale = true,
+                "max-age" => of.max_age = time(),
+                "s-maxage" => {
+                    of.shared_max_age = time();
+                    of.no_stale = true;
+                }
+                "stale-while-revalidate" => of.stale_while_revalidate = time(),
+                "stale-if-error" => of.stale_if_error = time(),
+                _ => {}
+            }
+        }
+        of
+    }
+}
+
+/// The members of all `Cache-Control` fields. A comma within a quoted value splits it; what is
+/// left of it is no directive.
+fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let fields = headers.get_all(header::CACHE_CONTROL).iter();
+    fields
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(','))
+        .map(|member| match member.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
+            None => (member.trim(), None),
+        })
+}
+
+/// What RFC 9111 (1.2.2) has recipients take for longer than they can count.
+const FOR_EVER: u64 = 1 << 31;
+
+/// A number of seconds; more than can be told is for ever.
+fn seconds(text: &str) -> Option<Duration> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| Duration::from_secs(text.parse().unwrap_or(FOR_EVER)))
+}
+
+fn expires(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let date = |name| -> Option<Result<SystemTime, ()>> {
+        let text = headers.get(name)?.to_str().map_err(|_| ());
+        Some(text.and_then(|text| httpdate::parse_http_date(text).map_err(|_| ())))
+    };
+    let since = date(header::DATE).and_then(Result::ok).unwrap_or(now);
+    match date(header::EXPIRES)? {
+        Ok(expires) => Some(expires.duration_since(since).unwrap_or_default()),
+        // "0", among others, means that it has expired.
+        Err(()) => Some(Duration::ZERO),
+    }
+}
+
+/// Whether everything that the response depends on is in the key.
+fn known_to_vary(headers: &HeaderMap, varies_by: &[HeaderName]) -> bool {
+    headers.get_all(header::VARY).iter().all(|field| {
+        let names = field.to_str().unwrap_or("*").split(',').map(str::trim);
+        names
+            .filter(|name| !name.is_empty())
+            .all(|name| HeaderName::from_str(name).is_ok_and(|name| varies_by.contains(&name)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    const DEFAULT: Freshness = Freshness {
+        fresh: secs(60),
+        stale_while_revalidate: secs(5),
+        stale_if_error: secs(600),
+    };
+
+    fn of(status: u16, fields: &[(&'static str, &'static str)]) -> Kept {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let status = StatusCode::from_u16(status).unwrap();
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        kept(status, &headers, DEFAULT, secs(3), &[header::ACCEPT], now)
+    }
+
+    fn times(fresh: u64, swr: u64, sie: u64) -> Kept {
+        Kept::For(Freshness {
+            fresh: secs(fresh),
+            stale_while_revalidate: secs(swr),
+            stale_if_error: secs(sie),
+        })
+    }
+
+    #[test]
+    fn what_says_nothing_is_kept_as_configured_and_not_found_for_a_shorter_time() {
+        assert_eq!(of(200, &[]), times(60, 5, 600));
+        assert_eq!(of(404, &[]), times(3, 0, 0));
+        for status in [201, 302, 400, 401, 500, 503] {
+            assert_eq!(of(status, &[]), Kept::Now, "{status}");
+        }
+        assert_eq!(of(206, &[("cache-control", "max-age=9")]), Kept::Never);
+        assert_eq!(of(304, &[]), Kept::Never);
+    }
+
+    #[test]
+    fn cache_control_is_kept_to() {
+        let cc = |value| of(200, &[("cache-control", value)]);
+        assert_eq!(cc("max-age=7"), times(7, 5, 600));
+        assert_eq!(
+            cc("public, Max-Age=\"7\", stale-while-revalidate=2 , stale-if-error=3"),
+            times(7, 2, 3)
+        );
+        assert_eq!(cc("max-age=7, s-maxage=9"), times(9, 0, 0));
+        assert_eq!(cc("max-age=7, must-revalidate"), times(7, 0, 0));
+        assert_eq!(cc("max-age=0, must-revalidate"), Kept::Now);
+        assert_eq!(cc("max-age=-1, stale-if-error=9"), times(0, 5, 9));
+        assert_eq!(
+            cc("max-age=99999999999999999999, must-revalidate"),
+            times(1 << 31, 0, 0)
+        );
+        for never in ["no-store", "private", "max-age=9, private=\"x\""] {
+            assert_eq!(cc(never), Kept::Never, "{never}");
+        }
+        assert_eq!(cc("no-cache"), Kept::Now);
+        assert_eq!(of(302, &[("cache-control", "max-age=7")]), times(7, 0, 0));
+        assert_eq!(
+            of(200, &[("cache-control", "max-age=7"), ("age", "3")]),
+            times(4, 5, 600)
+        );
+        assert_eq!(of(200, &[("set-cookie", "a=b")]), Kept::Never);
+    }
+
+    #[test]
+    fn expires_counts_from_the_responses_own_date() {
+        let at = |s| ("expires", s);
+        assert_eq!(
+            of(200, &[at("Sun, 06 Nov 1994 08:49:47 GMT")]),
+            times(10, 5, 600)
+        );
+        let date = ("date", "Sun, 06 Nov 1994 08:49:27 GMT");
+        assert_eq!(
+            of(200, &[at("Sun, 06 Nov 1994 08:49:47 GMT"), date]),
+            times(20, 5, 600)
+        );
+        assert_eq!(of(200, &[at("0")]), times(0, 5, 600));
+        assert_eq!(
+            of(200, &[at("Sun, 06 Nov 1994 08:49:00 GMT")]),
+            times(0, 5, 600)
+        );
+    }
+
+    #[test]
+    fn what_varies_by_something_that_is_not_in_the_key_is_not_kept() {
+        assert_eq!(of(200, &[("vary", "Accept")]), times(60, 5, 600));
+        for vary in ["*", "accept, accept-language", "\u{7f}"] {
+            let Ok(value) = HeaderValue::from_bytes(vary.as_bytes()) else {
+                continue;
+            };
+            let mut headers = HeaderMap::new();
+            headers.insert("vary", value);
+            let kept = kept(
+                StatusCode::OK,
+                &headers,
+                DEFAULT,
+                secs(3),
+                &[header::ACCEPT],
+                SystemTime::UNIX_EPOCH,
+            );
+            assert_eq!(kept, Kept::Never, "{vary}");
+        }
+    }
+}

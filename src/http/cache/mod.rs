@@ -1,0 +1,351 @@
+//! The cache for HTTP: which requests it is for, and what of their responses is kept.
+
+mod body;
+mod control;
+mod stored;
+
+pub use body::CacheBody;
+pub use stored::StoredResponse;
+
+use super::ServerErrorsAsFailures;
+use crate::{
+    cache::{
+        Cache, CacheLayer, Cached, Failure, Freshness, KeyBuf, Loaded, Served, Shape, Store, Use,
+    },
+    classify::{Classify, Outcome},
+    clock::wall_clock,
+    error::Rejected,
+};
+use body::{Collected, collect};
+use bytes::Bytes;
+use control::Kept;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body::Body;
+use std::{fmt, fmt::Write, sync::Arc, time::Duration};
+
+static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// HTTP requests and responses, to a cache: see [`Cache::http_layer`].
+#[derive(Clone)]
+pub struct HttpShape(Arc<Terms>);
+
+#[derive(Clone)]
+struct Terms {
+    freshness: Freshness,
+    negative: Duration,
+    body_limit: usize,
+    varies_by: Vec<HeaderName>,
+    ignores: Vec<HeaderName>,
+    tag: Option<Arc<Tag>>,
+}
+
+type Tag = dyn Fn(&http::Uri) -> String + Send + Sync;
+
+impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
+    /// A tower layer that keeps HTTP responses, for axum, hyper and everything else of
+    /// `http::Request` and `http::Response`.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use buttress::{cache::{Cache, MemoryStore}, http::{Http, RespondLayer, StoredResponse}};
+    ///
+    /// let store = MemoryStore::weighed(64 << 20, StoredResponse::weight)?;
+    /// let cache = Cache::builder("pages").store(store).build()?;
+    /// let app: Router = Router::new()
+    ///     .route("/items", get(|| async { "[]" }))
+    ///     .layer(RespondLayer::new(Http, cache.http_layer()));
+    /// # Ok::<_, buttress::InvalidConfig>(())
+    /// ```
+    ///
+    /// **Requests.** `GET` is looked up, by host, path, query and the fields that it is told to
+    /// [vary by](CacheLayer::vary). Others pass; so do ranges, upgrades, what says `no-store`, and
+    /// what carries `Authorization` or `Cookie`, unless these are varied by or
+    /// [ignored](CacheLayer::ignore). `no-cache` does not get past the cache: or any client could
+    /// take away what it is there for.
+    ///
+    /// **Responses** are kept for as long as their `Cache-Control` or `Expires` says (RFC 9111, with
+    /// the `stale-*` times of RFC 5861), or else as the cache was configured; 404 and 410 for a
+    /// [shorter time](CacheLayer::negative). What is `private`, sets a cookie, varies by something
+    /// that is not in the key, is partial, has trailers or is longer than the
+    /// [limit](CacheLayer::body_limit) passes through. A server error or an overload is never
+    /// stored, and a stale response is answered instead if there is one.
+    ///
+    /// **Writes.** After any other method succeeded, all responses for the same path are
+    /// invalidated before the answer is passed on (RFC 9111, 4.4), or those that share its
+    /// [tag](CacheLayer::tag). If the store could not be told, the answer says so:
+    /// `Cache-Status: pages; fwd=method; detail=invalidation-pending`.
+    ///
+    /// Every response says how it came about in `Cache-Status` (RFC 9211), and how old it is in
+    /// `Age`.
+    ///
+    /// Trade-offs: a response of unknown length is held back until its end, or until it is known to
+    /// be too long. A conditional request is answered in full.
+    pub fn http_layer(&self) -> CacheLayer<StoredResponse, St, HttpShape> {
+        let freshness = self.freshness();
+        self.shaped(HttpShape(Arc::new(Terms {
+            freshness,
+            negative: Duration::from_secs(5),
+            body_limit: 1 << 20,
+            varies_by: Vec::new(),
+            ignores: Vec::new(),
+            tag: None,
+        })))
+    }
+}
+
+impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpShape> {
+    fn with(self, f: impl FnOnce(&mut Terms)) -> Self {
+        self.map(|HttpShape(terms)| {
+            let mut terms = Arc::unwrap_or_clone(terms);
+            f(&mut terms);
+            HttpShape(Arc::new(terms))
+        })
+    }
+
+    /// Keeps a response for each value of these request fields: `accept-language`, say. None unless
+    /// told otherwise, since every client decides what it sends. A response whose `Vary` names
+    /// another field is not kept.
+    #[must_use]
+    pub fn vary(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.with(|terms| terms.varies_by.extend(fields))
+    }
+
+    /// Answers requests with these fields as if they had none: `cookie`, where responses do not
+    /// depend on it.
+    #[must_use]
+    pub fn ignore(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.with(|terms| terms.ignores.extend(fields))
+    }
+
+    /// For how long it holds that something is not there (404, 410): 5 s unless told otherwise, and
+    /// never longer than other responses are fresh.
+    #[must_use]
+    pub fn negative(self, fresh: Duration) -> Self {
+        self.with(|terms| terms.negative = fresh)
+    }
+
+    /// The longest body that is kept, in bytes: 1 MiB unless told otherwise.
+    #[must_use]
+    pub fn body_limit(self, bytes: usize) -> Self {
+        self.with(|terms| terms.body_limit = bytes)
+    }
+
+    /// What is invalidated together, by the request's URI: its path, unless told otherwise. With
+    /// `|uri| uri.path().split('/').nth(1).unwrap_or_default().into()` a write to `/tasks/7`
+    /// invalidates `/tasks/7`, and `/tasks` with all its queries.
+    #[must_use]
+    pub fn tag(self, tag: impl Fn(&http::Uri) -> String + Send + Sync + 'static) -> Self {
+        self.with(|terms| terms.tag = Some(Arc::new(tag)))
+    }
+}
+
+impl Terms {
+    fn use_of(&self, method: &Method, headers: &HeaderMap) -> Use {
+        if matches!(
+            *method,
+            Method::HEAD | Method::OPTIONS | Method::TRACE | Method::CONNECT
+        ) {
+            return Use::Bypass;
+        }
+        if *method != Method::GET {
+            return Use::Invalidate;
+        }
+        let personal = |name: &HeaderName| {
+            let allowed = self.varies_by.contains(name) || self.ignores.contains(name);
+            headers.contains_key(name) && !allowed
+        };
+        let bypass = personal(&header::AUTHORIZATION)
+            || personal(&header::COOKIE)
+            || headers.contains_key(header::RANGE)
+            || headers.contains_key(header::UPGRADE)
+            || control::forbids_storing(headers);
+        if bypass { Use::Bypass } else { Use::Lookup }
+    }
+
+    fn write(&self, uri: &http::Uri, headers: &HeaderMap, key: &mut KeyBuf) {
+        let host = uri.authority().map(http::uri::Authority::as_str);
+        let host = host.or_else(|| headers.get(header::HOST)?.to_str().ok());
+        key.key.push_str(host.unwrap_or_default());
+        match &self.tag {
+            Some(tag) => {
+                key.tag.push_str(&key.key);
+                key.tag.push(' ');
+                key.tag.push_str(&tag(uri));
+            }
+            None => {
+                key.tag.push_str(&key.key);
+                key.tag.push_str(uri.path());
+            }
+        }
+        key.key
+            .push_str(uri.path_and_query().map_or("/", |path| path.as_str()));
+        for name in &self.varies_by {
+            // No value can contain a line end, so none can be taken for another.
+            key.key.push('\n');
+            for value in headers.get_all(name) {
+                match value.to_str() {
+                    Ok(text) => key.key.push_str(text),
+                    // Writing to a string cannot fail.
+                    Err(_) => {
+                        let _ = write!(key.key, "{:?}", value.as_bytes());
+                    }
+                }
+                key.key.push('\r');
+            }
+        }
+    }
+}
+
+impl<ReqB, B, E> Shape<Request<ReqB>, Response<B>, E> for HttpShape
+where
+    ReqB: Send + 'static,
+    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+    E: Send + 'static,
+{
+    type Value = StoredResponse;
+    type Through = Response<CacheBody<B>>;
+    type Response = Response<CacheBody<B>>;
+
+    fn key(&self, req: &Request<ReqB>, key: &mut KeyBuf) -> Use {
+        let used = self.0.use_of(req.method(), req.headers());
+        if used != Use::Bypass {
+            self.0.write(req.uri(), req.headers(), key);
+        }
+        used
+    }
+
+    fn prepare(&self, req: &mut Request<ReqB>) {
+        // The answer is for others as well.
+        for name in [
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_MATCH,
+            header::IF_UNMODIFIED_SINCE,
+            header::IF_RANGE,
+        ] {
+            req.headers_mut().remove(name);
+        }
+        for name in &self.0.ignores {
+            req.headers_mut().remove(name);
+        }
+    }
+
+    async fn judge(
+        &self,
+        result: Result<Response<B>, E>,
+        rejected: Option<Rejected>,
+    ) -> Loaded<StoredResponse, Response<CacheBody<B>>, E> {
+        let outcome = ServerErrorsAsFailures.classify(result.as_ref());
+        let unwell = matches!(outcome, Outcome::Failure | Outcome::Overloaded { .. });
+        let (parts, body) = match result {
+            Ok(response) => response.into_parts(),
+            Err(error) => {
+                let unwell = unwell || rejected.is_some();
+                return Loaded::Failed(Failure::Error {
+                    error,
+                    unwell,
+                    rejected,
+                });
+            }
+        };
+        let terms = &*self.0;
+        let kept = control::kept(
+            parts.status,
+            &parts.headers,
+            terms.freshness,
+            terms.negative,
+            &terms.varies_by,
+            wall_clock(),
+        );
+        let events = parts.headers.get(header::CONTENT_TYPE);
+        let events = events.is_some_and(|of| of.as_bytes().starts_with(b"text/event-stream"));
+        if kept == Kept::Never || events {
+            let through = Response::from_parts(parts, CacheBody::through(body));
+            return match unwell {
+                true => Loaded::Failed(Failure::Through(through)),
+                false => Loaded::Through(through),
+            };
+        }
+        match collect(body, terms.body_limit).await {
+            Collected::Whole(body) => {
+                let stored = StoredResponse::new(parts, body);
+                match kept {
+                    _ if unwell => Loaded::Failed(Failure::Answer(stored)),
+                    Kept::For(freshness) => Loaded::Answer(stored, Some(freshness)),
+                    Kept::Now | Kept::Never => Loaded::Answer(stored, None),
+                }
+            }
+            Collected::Through(body) if !unwell => {
+                Loaded::Through(Response::from_parts(parts, body))
+            }
+            Collected::Through(body) | Collected::Broken(body) => {
+                Loaded::Failed(Failure::Through(Response::from_parts(parts, body)))
+            }
+        }
+    }
+
+    fn succeeded(&self, result: Result<&Response<B>, &E>) -> bool {
+        result.is_ok_and(|response| {
+            response.status().is_success() || response.status().is_redirection()
+        })
+    }
+
+    fn cached(&self, cached: Cached<StoredResponse>) -> Response<CacheBody<B>> {
+        let mut response = cached.value.response();
+        if !matches!(cached.status.served(), Served::Loaded { .. }) || cached.status.collapsed() {
+            let age = control::age(response.headers()).saturating_add(cached.status.age());
+            response
+                .headers_mut()
+                .insert(header::AGE, age.as_secs().into());
+        }
+        say(&mut response, &cached.status);
+        response.extensions_mut().insert(cached.status);
+        response
+    }
+
+    fn through(
+        &self,
+        mut through: Response<CacheBody<B>>,
+        cache: &'static str,
+    ) -> Response<CacheBody<B>> {
+        say(&mut through, &format_args!("{cache}; fwd=uri-miss"));
+        through
+    }
+
+    fn bypassed(
+        &self,
+        response: Response<B>,
+        cache: &'static str,
+        used: Use,
+        pending: bool,
+    ) -> Response<CacheBody<B>> {
+        let mut response = response.map(CacheBody::through);
+        match (used, pending) {
+            (Use::Invalidate, true) => say(
+                &mut response,
+                &format_args!("{cache}; fwd=method; detail=invalidation-pending"),
+            ),
+            (Use::Invalidate, false) => say(&mut response, &format_args!("{cache}; fwd=method")),
+            _ => say(&mut response, &format_args!("{cache}; fwd=bypass")),
+        }
+        response
+    }
+}
+
+/// Adds a member to `Cache-Status`, after those of caches nearer to the service.
+fn say<B>(response: &mut Response<B>, status: &dyn fmt::Display) {
+    // A policy's name may hold what a field may not.
+    if let Ok(value) = HeaderValue::try_from(status.to_string()) {
+        response.headers_mut().append(&CACHE_STATUS, value);
+    }
+}
+
+impl fmt::Debug for HttpShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpShape")
+            .field("freshness", &self.0.freshness)
+            .field("body_limit", &self.0.body_limit)
+            .field("varies_by", &self.0.varies_by)
+            .finish_non_exhaustive()
+    }
+}
