@@ -3,7 +3,7 @@
 use super::{keys::Namespace, link::Link, store::RedisStore};
 use crate::{cache::Json, error::InvalidConfig};
 use ::redis::Client;
-use std::fmt;
+use std::{fmt, sync::Arc};
 use tokio::runtime::Handle;
 
 const STORE: &str = "redis store";
@@ -79,7 +79,7 @@ impl<C> Builder<C> {
                 "a tokio runtime: build the store inside of one",
             )
         })?;
-        let link = Link::new(client, runtime);
+        let link = Arc::new(Link::new(client, runtime));
         Ok(RedisStore::new(link, Namespace::new(&namespace), codec))
     }
 }

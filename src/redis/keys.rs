@@ -42,6 +42,12 @@ impl Namespace {
         Self(encoded)
     }
 
+    pub(super) fn section(&self, name: &str) -> Self {
+        let mut encoded = format!("{}:", self.0);
+        encode(&mut encoded, name);
+        Self(encoded)
+    }
+
     pub(super) fn keys(&self, key: KeyRef<'_>) -> Keys {
         Keys {
             value: self.entry('v', key),
@@ -210,6 +216,8 @@ mod tests {
         assert_eq!(keys.tag.as_deref(), Some("app:t:{t=items}"));
         assert_eq!(app.keys(KeyRef::new("{7}")).value, "app:v:{k=%7B7%7D}");
         assert_eq!(app.channel(), "app:invalidated");
+        let part = app.section("{a}").keys(KeyRef::new("7"));
+        assert_eq!(part.value, "app:%7Ba%7D:v:{k=7}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct RedisStore<C = Json>(Arc<Inner<C>>);
 
 struct Inner<C> {
-    link: Link,
+    link: Arc<Link>,
     namespace: Namespace,
     channel: String,
     codec: C,
@@ -49,14 +49,14 @@ const LEASED: u8 = 1;
 
 impl RedisStore {
     /// A store in the Redis at this address: `redis://[user:password@]host[:port][/database]`, or
-    /// `redis+unix:///path`.
+    /// `redis+unix:///path`. TLS (`rediss://`) is not built in, and refused.
     pub fn builder(url: impl Into<String>) -> Builder {
         Builder::new(url.into())
     }
 }
 
 impl<C> RedisStore<C> {
-    pub(super) fn new(link: Link, namespace: Namespace, codec: C) -> Self {
+    pub(super) fn new(link: Arc<Link>, namespace: Namespace, codec: C) -> Self {
         Self(Arc::new(Inner {
             link,
             channel: namespace.channel(),
@@ -64,6 +64,23 @@ impl<C> RedisStore<C> {
             codec,
             dice: Dice::default(),
         }))
+    }
+
+    /// A part of this store for one cache, over the same connection: as if `:` and the name stood
+    /// behind its namespace. Two caches need one each, or they take each other's answers for theirs
+    /// wherever their keys are the same.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Self
+    where
+        C: Clone,
+    {
+        let Inner {
+            link,
+            namespace,
+            codec,
+            ..
+        } = &*self.0;
+        Self::new(Arc::clone(link), namespace.section(name), codec.clone())
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -115,13 +132,20 @@ impl<C> RedisStore<C> {
             let token = self.token();
             let mut script = invoke(&SCRIPTS.acquire, &keys);
             script.arg(&*run).arg(&token).arg(millis(ask.lease));
-            script
-                .arg(u8::from(early))
-                .arg(self.token())
-                .arg(self.token());
+            script.arg(u8::from(early));
+            if keys.tag.is_some() {
+                // What the tag is to hold if it is not known.
+                script.arg(self.token()).arg(self.token());
+            }
             let sent = Time::now();
+            let unclaimed = Unclaimed {
+                inner: &self.0,
+                keys: &keys,
+                token: &token,
+            };
             let (state, lasts, stored): (u8, i64, Option<Stored>) =
                 self.0.link.run(up, &script).await?;
+            unclaimed.answered();
             let known = stored.and_then(|stored| self.entry(stored, sent));
             let acquired = match (state, known) {
                 (FRESH, Some(entry)) => Acquired::Fresh(entry),
@@ -228,6 +252,37 @@ impl<C> RedisStore<C> {
         let mut script = invoke(script, &self.0.namespace.keys(key.as_ref()));
         script.arg(&*up.wire.run);
         Ok((up, script))
+    }
+}
+
+/// A lease that may be granted, to nobody if whoever asked for it does not wait for the answer: then
+/// it is given back, so that nobody has to wait until it ends. What is asked later on the same
+/// connection is done later.
+struct Unclaimed<'a, C: Send + Sync + 'static> {
+    inner: &'a Arc<Inner<C>>,
+    keys: &'a Keys,
+    token: &'a str,
+}
+
+impl<C: Send + Sync + 'static> Unclaimed<'_, C> {
+    fn answered(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<C: Send + Sync + 'static> Drop for Unclaimed<'_, C> {
+    fn drop(&mut self) {
+        // Without a connection there is no lease, or none that can be given back.
+        let Ok(up) = self.inner.link.up() else {
+            return;
+        };
+        let mut script = invoke(&SCRIPTS.release, self.keys);
+        script.arg(&*up.wire.run).arg(self.token);
+        let inner = Arc::clone(self.inner);
+        self.inner.link.runtime().spawn(async move {
+            // If it fails, the lease ends by itself.
+            let _: Result<(), StoreError> = inner.link.run(up, &script).await;
+        });
     }
 }
 

@@ -42,6 +42,32 @@ async fn a_store_can_be_printed_but_its_password_cannot() {
 }
 
 #[tokio::test]
+async fn sections_share_a_connection_and_nothing_else() {
+    let server = Server::start();
+    let store = connect(&server).await;
+    let sections = [
+        store.clone(),
+        store.section("items"),
+        store.section("users"),
+    ];
+    let seven = tagged("7", "all");
+    for (i, section) in sections.iter().enumerate() {
+        put(section, &seven, &i.to_string()).await;
+    }
+    invalidate_tag(&sections[1], "all", buttress::cache::Mode::Drop).await;
+    for (i, section) in sections.iter().enumerate() {
+        let text = look(section, &seven).await.map(|entry| entry.value);
+        assert_eq!(text, (i != 1).then(|| i.to_string()));
+    }
+    let clients: String = server.ask(&["CLIENT", "LIST"]);
+    assert_eq!(clients.lines().count(), 2);
+    // Each of them keeps it.
+    let [first, _, last] = sections;
+    drop((store, first));
+    assert!(look(&last, &seven).await.is_some());
+}
+
+#[tokio::test]
 async fn namespaces_do_not_see_each_other() {
     let server = Server::start();
     let app = connect(&server).await;

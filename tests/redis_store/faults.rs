@@ -2,7 +2,7 @@
 
 use crate::{server::Server, support::*};
 use buttress::{
-    cache::{Mode, Store, StoreError},
+    cache::{Acquired, Ask, Mode, Store, StoreError},
     redis::RedisStore,
 };
 use std::time::Instant;
@@ -144,4 +144,26 @@ async fn a_connection_that_a_call_finds_broken_is_replaced_without_waiting_for_t
     }
     // Half a second apart, they would take three.
     assert!(began.elapsed() < 1500 * MS, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_lease_that_nobody_waited_for_is_given_back() {
+    let server = Server::start();
+    let store = connect(&server).await;
+    let keys: Vec<_> = (0..20).map(|i| tagged(&i.to_string(), "items")).collect();
+    server.stop();
+    for key in &keys {
+        assert!(timeout(5 * MS, acquire(&store, key)).await.is_err());
+    }
+    server.go_on();
+    // Redis grants the leases now; they would last for ten seconds.
+    eventually("all is loaded", async || {
+        for key in &keys {
+            if let Ok(Acquired::Leased { lease, .. }) = store.acquire(key, Ask::new(S)).await {
+                let _ = try_fill(&store, key, lease, "x").await;
+            }
+        }
+        server.ask::<Vec<String>>(&["KEYS", "app:v:*"]).len() == keys.len()
+    })
+    .await;
 }

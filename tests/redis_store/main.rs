@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
 mod bound;
+mod cache;
 mod config;
 mod entries;
 mod faults;

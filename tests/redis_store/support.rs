@@ -72,11 +72,11 @@ pub(crate) async fn connected(store: &Texts) {
     .await;
 }
 
-/// Polls until it is so.
+/// Polls until it is so: for less than the time for which what is stored is fresh.
 pub(crate) async fn eventually(what: &str, so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !so().await {
-        assert!(began.elapsed() < 10 * S, "not in time: {what}");
+        assert!(began.elapsed() < 6 * S, "not in time: {what}");
         tokio::time::sleep(5 * MS).await;
     }
 }
