@@ -43,10 +43,10 @@ impl Guarded {
         redis: Redis,
     ) -> Result<Self, InvalidConfig> {
         let breaker = CircuitBreaker::builder("postgres")
-            // Short, and hardly longer each time: Postgres is in use again a second after it is
-            // back. A probe a second costs a dead one nothing.
+            // Short, and always the same: Postgres is in use again a moment after it is back, and
+            // two probes a second cost a dead one nothing.
             .open_for(Duration::from_millis(500))
-            .max_open_for(Duration::from_millis(1000));
+            .max_open_for(Duration::from_millis(500));
         let requests = LoadShed::builder(REQUESTS)
             .fixed(config.max_concurrent)
             .retry_after(Duration::from_secs(1));
