@@ -62,6 +62,25 @@ fn postgres_call_times_out_and_opens() {
 }
 
 #[test]
+fn scenarios_says_how_it_is_used() {
+    for arguments in [
+        &[][..],
+        &["nothing"],
+        &["all", "--report"],
+        &["all", "--slow"],
+    ] {
+        let mut command = Command::new(example::executable("scenarios"));
+        let output = command.args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            text.starts_with("scenarios data-service|tasks|all"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn the_small_examples_stay_small() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for entry in examples.read_dir().unwrap() {

@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use std::sync::Arc;
 
 /// The same service twice.
 #[derive(Clone)]
@@ -20,7 +21,7 @@ pub(crate) enum Service {
     /// As one would write it first.
     Bare(Items),
     /// With policies and a cache around Postgres.
-    Guarded(Guarded),
+    Guarded(Arc<Guarded>),
 }
 
 /// The routes.

@@ -27,18 +27,19 @@ pub(crate) fn new(config: &Config, redis: &str) -> Result<Answers, InvalidConfig
         .namespace("data_service")
         .codec(Plain)
         .connect()?;
-    let revalidate = config.fresh.max(3 * config.postgres_timeout);
+    let revalidate = (10 * config.fresh).max(3 * config.postgres_timeout);
     Cache::builder("items")
         .freshness(Freshness {
             fresh: config.fresh,
             // Nobody waits for Postgres who has something to answer with that is not much older
-            // than fresh. Three timeouts: when Postgres hangs, its breaker is open by then, and
-            // from then on those who have older answers do not wait either.
+            // than fresh: not even the one whose call is the probe that finds out whether it still
+            // hangs. Three timeouts at least: by then its breaker is open.
             stale_while_revalidate: revalidate.min(config.stale),
             stale_if_error: config.stale,
         })
-        // Longer than a load can take, with waiting for a connection.
-        .lease((2 * config.postgres_timeout).min(HOUR))
+        // As long as a load and its fill can take, and hardly longer: should its holder die, others
+        // wait for its end.
+        .lease((config.postgres_timeout + 2 * config.redis_timeout).min(HOUR))
         .store_timeout(config.redis_timeout.min(HOUR))
         // Two retries, here only: what Postgres is asked for is not cheap.
         .store_attempts(3)

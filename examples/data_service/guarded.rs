@@ -19,14 +19,13 @@ use buttress::{
     cache::{Cached, KeyRef},
     http::RespondLayer,
 };
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// The name of the limit on requests at once.
 pub(crate) const REQUESTS: &str = "requests";
 
-/// The service with its policies. Clones share them.
-#[derive(Clone)]
+/// The service with its policies.
 pub(crate) struct Guarded {
     pub(crate) items: Items,
     pub(crate) answers: Answers,
@@ -44,16 +43,10 @@ impl Guarded {
         redis: Redis,
     ) -> Result<Self, InvalidConfig> {
         let breaker = CircuitBreaker::builder("postgres")
-            // One that hangs is noticed well before its calls have timed out and, what is worse,
-            // have taken up all room for requests, those too that the cache can answer.
-            .slow_call_duration((config.postgres_timeout / 3).max(Duration::from_millis(1)))
-            .slow_call_rate(0.5)
-            // Short, or the good calls before it would outweigh them for too long.
-            .window(Duration::from_secs(1))
-            // Short, and hardly longer each time: Postgres is in use again a second after it is
-            // back. A probe a second costs a dead one nothing.
+            // Short, and always the same: Postgres is in use again a moment after it is back, and
+            // two probes a second cost a dead one nothing.
             .open_for(Duration::from_millis(500))
-            .max_open_for(Duration::from_millis(1000));
+            .max_open_for(Duration::from_millis(500));
         let requests = LoadShed::builder(REQUESTS)
             .fixed(config.max_concurrent)
             .retry_after(Duration::from_secs(1));
@@ -74,26 +67,26 @@ impl Guarded {
         data.layer(limit).layer(from_fn(cache_status))
     }
 
-    pub(crate) async fn list(&self, limit: i64) -> Response {
+    pub(crate) async fn list(self: &Arc<Self>, limit: i64) -> Response {
         let load = async move |items: Items| items.list(limit).await.map(Some);
         self.read(cached::list(&limit.to_string()), load).await
     }
 
-    pub(crate) async fn one(&self, id: i64) -> Response {
+    pub(crate) async fn one(self: &Arc<Self>, id: i64) -> Response {
         let load = async move |items: Items| items.one(id).await;
         self.read(KeyRef::new(&cached::item(id)), load).await
     }
 
     /// From the cache, or from Postgres by way of it.
     async fn read<F>(
-        &self,
+        self: &Arc<Self>,
         key: KeyRef<'_>,
         load: impl FnOnce(Items) -> F + Send + 'static,
     ) -> Response
     where
         F: Future<Output = Result<Body, Failure>> + Send + 'static,
     {
-        let this = self.clone();
+        let this = Arc::clone(self);
         let load = async move || this.postgres(load).await;
         let Cached { value, status } = match self.answers.run(key, load).await {
             Ok(cached) => cached,

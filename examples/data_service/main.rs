@@ -32,6 +32,7 @@ use std::{
     io::{Write, stdout},
     pin::pin,
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
@@ -83,11 +84,11 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let service = if config.resilient {
         let answers = cached::new(&config, &redis)?;
         let redis = health::Redis::new(&redis, config.redis_timeout)?;
-        let guarded = Guarded::new(&config, items, answers, redis)?;
+        let guarded = Arc::new(Guarded::new(&config, items, answers, redis)?);
         if let Err(error) = outbox::prepare(&guarded).await {
             say(format_args!("Postgres is not there yet: {error}"));
         }
-        tokio::spawn(outbox::work(guarded.clone()));
+        tokio::spawn(outbox::work(Arc::clone(&guarded)));
         Service::Guarded(guarded)
     } else {
         items.prepare().await?;

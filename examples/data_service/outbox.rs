@@ -7,7 +7,7 @@ use crate::{
     items::{Failure, Items},
 };
 use buttress::Error;
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// Between two looks; each is one small query.
@@ -23,7 +23,7 @@ pub(crate) async fn prepare(guarded: &Guarded) -> Result<(), Error<Failure>> {
 }
 
 /// Makes the tables as soon as Postgres is there, then works off the outbox, for ever.
-pub(crate) async fn work(guarded: Guarded) -> Infallible {
+pub(crate) async fn work(guarded: Arc<Guarded>) -> Infallible {
     while prepare(&guarded).await.is_err() {
         sleep(PAUSE).await;
     }

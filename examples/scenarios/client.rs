@@ -16,6 +16,8 @@ pub(crate) struct Answer {
     pub(crate) retry_after: bool,
     /// It says that it is stale.
     pub(crate) stale: bool,
+    /// How old it says that it is, in seconds.
+    pub(crate) age: Option<u64>,
     /// The instance that has answered.
     pub(crate) served_by: Option<Arc<str>>,
     pub(crate) body: Bytes,
@@ -50,6 +52,7 @@ impl Client {
             status: head.status.as_u16(),
             retry_after: field("retry-after").is_some(),
             stale: field("x-stale") == Some("true"),
+            age: field("age").and_then(|age| age.parse().ok()),
             served_by: field("x-served-by").map(Arc::from),
             body: Bytes::new(),
         };

@@ -32,7 +32,7 @@ pub(crate) struct Stage {
 
 /// A service, and where it listens.
 pub(crate) struct Service {
-    pub(crate) process: Process,
+    _process: Process,
     pub(crate) url: String,
 }
 
@@ -87,7 +87,10 @@ impl Stage {
         let mut process = Process::start("data_service", &[], &all)?;
         self.commands.push(process.command.clone());
         let url = process.says("data service listening on ")?;
-        Ok(Service { process, url })
+        Ok(Service {
+            _process: process,
+            url,
+        })
     }
 
     /// Asks Postgres itself, past every proxy.
