@@ -3,10 +3,11 @@
 use super::{
     early,
     flight::Flights,
+    fly::Held,
     freshness::{Entry, Freshness, Worth},
     guest::Guest,
     key::EntryKey,
-    load::{Held, Verdict},
+    load::Verdict,
     notes::Notes,
     status::{CacheStatus, Cached, Served},
     store::{Acquired, Ask, Fill, Store, StoreError},

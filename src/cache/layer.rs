@@ -4,7 +4,8 @@ use super::{
     core::Core,
     load::Loaded,
     lookup::{AsConfigured, Keep, judge},
-    service::{CacheService, KeyBuf, Shape, Use},
+    service::CacheService,
+    shape::{KeyBuf, Shape, Use},
     status::Cached,
     store::Store,
 };

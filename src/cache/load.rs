@@ -4,11 +4,12 @@
 
 use super::{
     core::{Background, Core},
-    flight::{Joined, Leader, Stage, Told},
-    freshness::{Entry, Freshness, Worth},
+    flight::{Joined, Stage, Told},
+    fly::{Held, Lead, fly},
+    freshness::Freshness,
     key::EntryKey,
     status::{CacheStatus, Cached, Served, Why},
-    store::{Acquired, Ask, Fill, Store},
+    store::{Acquired, Ask, Store},
 };
 use crate::{
     clock::Time,
@@ -71,37 +72,7 @@ pub(super) enum Verdict<V> {
     Alone,
 }
 
-type End<V, L> = Result<Answered<V, <L as Load<V>>::Through>, <L as Load<V>>::Error>;
-
-/// A lease, and what the store had when it was granted. Dropped, it is given back.
-pub(super) struct Held<V, St>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-{
-    core: Shared<Core<V, St>>,
-    key: EntryKey,
-    lease: Option<St::Lease>,
-    known: Option<Entry<V>>,
-}
-
-impl<V, St> Drop for Held<V, St>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-{
-    fn drop(&mut self) {
-        // Without this, others would wait until the lease has run out.
-        if let Some(lease) = self.lease.take()
-            && let Err(lease) = self.core.guest.store.release_now(&self.key, lease)
-        {
-            let (core, key) = (self.core.clone(), self.key.clone());
-            Background::spawn(async move { core.release(&key, lease).await });
-        }
-    }
-}
-
-type Lead<V, St> = Leader<Verdict<V>, Held<V, St>>;
+pub(super) type End<V, L> = Result<Answered<V, <L as Load<V>>::Through>, <L as Load<V>>::Error>;
 
 /// Answers a call for this key: from the store, by sharing another call's load, or by loading.
 pub(super) async fn answer<V, St, L>(core: Shared<Core<V, St>>, key: EntryKey, load: L) -> End<V, L>
@@ -187,7 +158,10 @@ where
 }
 
 /// What the caller whose load failed gets.
-fn fail<V, T, E>(failure: Failure<V, T, E>, status: CacheStatus) -> Result<Answered<V, T>, E> {
+pub(super) fn fail<V, T, E>(
+    failure: Failure<V, T, E>,
+    status: CacheStatus,
+) -> Result<Answered<V, T>, E> {
     match failure {
         Failure::Answer(value) => Ok(Answered::Cached(Cached { value, status })),
         Failure::Through(through) => Ok(Answered::Through(through)),
@@ -281,159 +255,4 @@ where
         return Ok(Answered::Cached(cached));
     }
     fly(&core, &key, Some(leader), held, load).await
-}
-
-/// A load under way: dropped, it goes over to who follows, or the lease is given back.
-struct Flying<V, St>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-{
-    leader: Option<Lead<V, St>>,
-    held: Option<Held<V, St>>,
-}
-
-impl<V, St> Drop for Flying<V, St>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-{
-    fn drop(&mut self) {
-        if let Some(leader) = &mut self.leader {
-            leader.lease = self.held.take();
-        }
-    }
-}
-
-impl<V, St> Flying<V, St>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-{
-    fn sends(&self, stage: Stage) {
-        if let Some(leader) = &self.leader {
-            leader.sends(stage);
-        }
-    }
-
-    fn lease(&mut self) -> Option<St::Lease> {
-        self.held.as_mut().and_then(|held| held.lease.take())
-    }
-
-    fn land(mut self, before: Stage, verdict: Verdict<V>) {
-        if let Some(leader) = self.leader.take() {
-            leader.land(before, verdict);
-        }
-    }
-
-    async fn give_back(&mut self, core: &Core<V, St>, key: &EntryKey) {
-        if let Some(lease) = self.lease() {
-            core.release(key, lease).await;
-        }
-    }
-
-    /// What there is instead of the answer that could not be loaded, and for whom. The store is
-    /// asked once more: another load may have succeeded meanwhile, or an invalidation removed what
-    /// was known.
-    async fn stale(&self, core: &Core<V, St>, key: &EntryKey) -> Option<(Cached<V>, Stage)> {
-        self.sends(Stage::Fill);
-        let (entry, before) = match core.look(key).await {
-            Ok(entry) => (entry?, Stage::Fill),
-            Err(()) => (self.held.as_ref()?.known.clone()?, Stage::Acquire),
-        };
-        let served = match entry.worth_at(Time::now()) {
-            Worth::Gone => return None,
-            Worth::Fresh => Served::Fresh,
-            Worth::Revalidate | Worth::IfError => Served::IfError,
-        };
-        Some((core.cached(entry, served), before))
-    }
-}
-
-/// Loads, stores, and tells those who follow.
-async fn fly<V, St, L>(
-    core: &Shared<Core<V, St>>,
-    key: &EntryKey,
-    leader: Option<Lead<V, St>>,
-    held: Option<Held<V, St>>,
-    load: L,
-) -> End<V, L>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-    L: Load<V>,
-{
-    let why = match &held {
-        None => Why::StoreUnavailable,
-        Some(held) if held.known.is_some() => Why::Stale,
-        Some(_) => Why::Missing,
-    };
-    let loaded_as = |stored| Served::Loaded { stored, why };
-    let mut flying = Flying { leader, held };
-    flying.sends(Stage::Read);
-    core.tally.add(|t| &t.loads);
-    let began = Time::now();
-    match load.load().await {
-        Loaded::Answer(value, freshness) => {
-            let cost = Time::now().since(began);
-            core.notes.succeeded(key);
-            let mut stored = false;
-            match (freshness, flying.lease()) {
-                (Some(freshness), Some(lease)) => {
-                    flying.sends(Stage::Fill);
-                    let fill = Fill::new(value.clone(), core.jittered(freshness), cost);
-                    stored = core.fill(key, lease, fill).await;
-                }
-                (None, Some(lease)) => core.release(key, lease).await,
-                (_, None) => {}
-            }
-            let fresh = freshness.map_or(Duration::ZERO, |f| f.fresh);
-            let status = core.status(loaded_as(stored), Duration::ZERO, fresh);
-            let cached = Cached { value, status };
-            // Once it is stored, everybody who asks gets it, so those who joined late may as well.
-            let before = if stored { Stage::Fill } else { Stage::Read };
-            flying.land(before, Verdict::Answer(cached.clone()));
-            Ok(Answered::Cached(cached))
-        }
-        Loaded::Through(through) => {
-            flying.give_back(core, key).await;
-            core.notes.not_for_a_cache(key, Time::now());
-            flying.land(Stage::Landed, Verdict::Alone);
-            Ok(Answered::Through(through))
-        }
-        Loaded::Failed(failure) => {
-            core.tally.add(|t| &t.load_failures);
-            let unwell = !matches!(failure, Failure::Error { unwell: false, .. });
-            let stale = match unwell {
-                true => flying.stale(core, key).await,
-                false => None,
-            };
-            if let Some((cached, before)) = stale {
-                core.notes.failed(key, core.dice.unit(), Time::now());
-                flying.give_back(core, key).await;
-                core.count(cached.status.served);
-                flying.land(before, Verdict::Answer(cached.clone()));
-                return Ok(Answered::Cached(cached));
-            }
-            let status = core.status(loaded_as(false), Duration::ZERO, Duration::ZERO);
-            let verdict = match &failure {
-                Failure::Answer(value) => {
-                    let value = value.clone();
-                    Verdict::Answer(Cached { value, status })
-                }
-                Failure::Through(_) => Verdict::Failed(core.load_failed(None)),
-                // It was this caller who had no more time. The others may have.
-                Failure::Error {
-                    rejected: Some(r), ..
-                } if r.kind() == Kind::DeadlineExceeded => {
-                    return fail(failure, status);
-                }
-                Failure::Error { rejected, .. } => Verdict::Failed(core.load_failed(*rejected)),
-            };
-            flying.give_back(core, key).await;
-            // That a service is unwell is nothing that a write may have changed meanwhile.
-            flying.land(if unwell { Stage::Landed } else { Stage::Read }, verdict);
-            fail(failure, status)
-        }
-    }
 }

@@ -1,0 +1,198 @@
+//! A load under way, and what becomes of it.
+
+use super::{
+    core::{Background, Core},
+    flight::{Leader, Stage},
+    freshness::{Entry, Worth},
+    key::EntryKey,
+    load::{Answered, End, Failure, Load, Loaded, Verdict, fail},
+    status::{Cached, Served, Why},
+    store::{Fill, Store},
+};
+use crate::{clock::Time, error::Kind, shared::Shared};
+use std::time::Duration;
+
+/// A lease, and what the store had when it was granted. Dropped, it is given back.
+pub(super) struct Held<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    pub(super) core: Shared<Core<V, St>>,
+    pub(super) key: EntryKey,
+    pub(super) lease: Option<St::Lease>,
+    pub(super) known: Option<Entry<V>>,
+}
+
+impl<V, St> Drop for Held<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn drop(&mut self) {
+        // Without this, others would wait until the lease has run out.
+        if let Some(lease) = self.lease.take()
+            && let Err(lease) = self.core.guest.store.release_now(&self.key, lease)
+        {
+            let (core, key) = (self.core.clone(), self.key.clone());
+            Background::spawn(async move { core.release(&key, lease).await });
+        }
+    }
+}
+
+pub(super) type Lead<V, St> = Leader<Verdict<V>, Held<V, St>>;
+
+/// A load under way: dropped, it goes over to who follows, or the lease is given back.
+struct Flying<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    leader: Option<Lead<V, St>>,
+    held: Option<Held<V, St>>,
+}
+
+impl<V, St> Drop for Flying<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn drop(&mut self) {
+        if let Some(leader) = &mut self.leader {
+            leader.lease = self.held.take();
+        }
+    }
+}
+
+impl<V, St> Flying<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn sends(&self, stage: Stage) {
+        if let Some(leader) = &self.leader {
+            leader.sends(stage);
+        }
+    }
+
+    fn lease(&mut self) -> Option<St::Lease> {
+        self.held.as_mut().and_then(|held| held.lease.take())
+    }
+
+    fn land(mut self, before: Stage, verdict: Verdict<V>) {
+        if let Some(leader) = self.leader.take() {
+            leader.land(before, verdict);
+        }
+    }
+
+    async fn give_back(&mut self, core: &Core<V, St>, key: &EntryKey) {
+        if let Some(lease) = self.lease() {
+            core.release(key, lease).await;
+        }
+    }
+
+    /// What there is instead of the answer that could not be loaded, and for whom. The store is
+    /// asked once more: another load may have succeeded meanwhile, or an invalidation removed what
+    /// was known.
+    async fn stale(&self, core: &Core<V, St>, key: &EntryKey) -> Option<(Cached<V>, Stage)> {
+        self.sends(Stage::Fill);
+        let (entry, before) = match core.look(key).await {
+            Ok(entry) => (entry?, Stage::Fill),
+            Err(()) => (self.held.as_ref()?.known.clone()?, Stage::Acquire),
+        };
+        let served = match entry.worth_at(Time::now()) {
+            Worth::Gone => return None,
+            Worth::Fresh => Served::Fresh,
+            Worth::Revalidate | Worth::IfError => Served::IfError,
+        };
+        Some((core.cached(entry, served), before))
+    }
+}
+
+/// Loads, stores, and tells those who follow.
+pub(super) async fn fly<V, St, L>(
+    core: &Shared<Core<V, St>>,
+    key: &EntryKey,
+    leader: Option<Lead<V, St>>,
+    held: Option<Held<V, St>>,
+    load: L,
+) -> End<V, L>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+    L: Load<V>,
+{
+    let why = match &held {
+        None => Why::StoreUnavailable,
+        Some(held) if held.known.is_some() => Why::Stale,
+        Some(_) => Why::Missing,
+    };
+    let loaded_as = |stored| Served::Loaded { stored, why };
+    let mut flying = Flying { leader, held };
+    flying.sends(Stage::Read);
+    core.tally.add(|t| &t.loads);
+    let began = Time::now();
+    match load.load().await {
+        Loaded::Answer(value, freshness) => {
+            let cost = Time::now().since(began);
+            core.notes.succeeded(key);
+            let mut stored = false;
+            match (freshness, flying.lease()) {
+                (Some(freshness), Some(lease)) => {
+                    flying.sends(Stage::Fill);
+                    let fill = Fill::new(value.clone(), core.jittered(freshness), cost);
+                    stored = core.fill(key, lease, fill).await;
+                }
+                (None, Some(lease)) => core.release(key, lease).await,
+                (_, None) => {}
+            }
+            let fresh = freshness.map_or(Duration::ZERO, |f| f.fresh);
+            let status = core.status(loaded_as(stored), Duration::ZERO, fresh);
+            let cached = Cached { value, status };
+            // Once it is stored, everybody who asks gets it, so those who joined late may as well.
+            let before = if stored { Stage::Fill } else { Stage::Read };
+            flying.land(before, Verdict::Answer(cached.clone()));
+            Ok(Answered::Cached(cached))
+        }
+        Loaded::Through(through) => {
+            flying.give_back(core, key).await;
+            core.notes.not_for_a_cache(key, Time::now());
+            flying.land(Stage::Landed, Verdict::Alone);
+            Ok(Answered::Through(through))
+        }
+        Loaded::Failed(failure) => {
+            core.tally.add(|t| &t.load_failures);
+            let unwell = !matches!(failure, Failure::Error { unwell: false, .. });
+            let stale = match unwell {
+                true => flying.stale(core, key).await,
+                false => None,
+            };
+            if let Some((cached, before)) = stale {
+                core.notes.failed(key, core.dice.unit(), Time::now());
+                flying.give_back(core, key).await;
+                core.count(cached.status.served);
+                flying.land(before, Verdict::Answer(cached.clone()));
+                return Ok(Answered::Cached(cached));
+            }
+            let status = core.status(loaded_as(false), Duration::ZERO, Duration::ZERO);
+            let verdict = match &failure {
+                Failure::Answer(value) => {
+                    let value = value.clone();
+                    Verdict::Answer(Cached { value, status })
+                }
+                Failure::Through(_) => Verdict::Failed(core.load_failed(None)),
+                // It was this caller who had no more time. The others may have.
+                Failure::Error {
+                    rejected: Some(r), ..
+                } if r.kind() == Kind::DeadlineExceeded => {
+                    return fail(failure, status);
+                }
+                Failure::Error { rejected, .. } => Verdict::Failed(core.load_failed(*rejected)),
+            };
+            flying.give_back(core, key).await;
+            // That a service is unwell is nothing that a write may have changed meanwhile.
+            flying.land(if unwell { Stage::Landed } else { Stage::Read }, verdict);
+            fail(failure, status)
+        }
+    }
+}
