@@ -4,7 +4,7 @@ use super::{
     early,
     flight::Flights,
     fly::Held,
-    freshness::{Entry, Freshness, Worth},
+    freshness::{Entry, Freshness, Hit, Worth},
     guest::Guest,
     key::EntryKey,
     load::Verdict,
@@ -94,12 +94,21 @@ where
         }
     }
 
-    /// Whether the call that finds this fresh entry is the one to refresh it.
+    /// Whether the call that finds this fresh answer is the one to refresh it.
     #[inline]
-    pub(super) fn refresh_is_due(&self, entry: &Entry<V>, now: Time) -> bool {
-        let fresh = entry.freshness.fresh;
-        let left = fresh.saturating_sub(entry.age_at(now));
-        early::due(left, fresh, entry.cost, self.beta, || self.dice.unit())
+    pub(super) fn refresh_is_due(&self, hit: &Hit<V>, now: Time) -> bool {
+        let left = hit.stale_at.0.saturating_sub(now.0);
+        // Most hits are in the first half of an answer's time, and need not know more.
+        left <= now.0.saturating_sub(hit.born.0)
+            && early::due(left, hit.cost, self.beta, || self.dice.unit())
+    }
+
+    #[inline]
+    pub(super) fn hit(&self, hit: Hit<V>, now: Time) -> Cached<V> {
+        let fresh = hit.stale_at.since(hit.born);
+        let status = self.status(Served::Fresh, now.since(hit.born), fresh);
+        let value = hit.value;
+        Cached { value, status }
     }
 
     #[inline]

@@ -11,22 +11,14 @@ use std::time::Duration;
 /// Where the chance is less than one in half a thousand million, nobody draws.
 const NEGLIGIBLE: f64 = 20.0;
 
-/// Whether a call that finds the answer this long before it goes stale refreshes it; `unit` draws
-/// from `[0, 1)`.
+/// Whether a call that finds the answer this many nanoseconds before it goes stale refreshes it;
+/// `unit` draws from `[0, 1)`.
 ///
-/// Never in the first half of its time, however slow its load: or it would be loaded all the time.
+/// Not to be asked in the first half of an answer's time, however slow its load: or it would be
+/// loaded all the time.
 #[inline]
-pub(super) fn due(
-    left: Duration,
-    fresh: Duration,
-    cost: Duration,
-    beta: f64,
-    unit: impl FnOnce() -> f64,
-) -> bool {
-    if left > fresh / 2 {
-        return false;
-    }
-    let (left, scale) = (left.as_secs_f64(), cost.as_secs_f64() * beta);
+pub(super) fn due(left: u64, cost: Duration, beta: f64, unit: impl FnOnce() -> f64) -> bool {
+    let (left, scale) = (left as f64 / 1e9, cost.as_secs_f64() * beta);
     // 1 - u is in (0, 1], so the logarithm is finite.
     left <= scale * NEGLIGIBLE && scale * -(1.0 - unit()).ln() >= left
 }
@@ -35,35 +27,26 @@ pub(super) fn due(
 mod tests {
     use super::*;
 
-    const MS: Duration = Duration::from_millis(1);
+    const MS: u64 = 1_000_000;
 
     #[test]
     fn the_chance_follows_the_time_that_is_left() {
-        let chance = |left: u32| {
-            let chosen = |i: &u32| {
-                due(left * MS, 20_000 * MS, 500 * MS, 1.0, || {
-                    f64::from(*i) / 10_000.0
-                })
-            };
+        let chance = |left: u64| {
+            let cost = Duration::from_millis(500);
+            let chosen = |i: &u32| due(left * MS, cost, 1.0, || f64::from(*i) / 10_000.0);
             (0..10_000).filter(chosen).count() as f64 / 10_000.0
         };
         for left in [100, 500, 1_000, 2_000] {
-            let expected = (-f64::from(left) / 500.0).exp();
+            let expected = (-(left as f64) / 500.0).exp();
             assert!((chance(left) - expected).abs() < 0.001, "{left}");
         }
-        assert_eq!(chance(15_000), 0.0, "the first half is safe");
     }
 
     #[test]
     fn nothing_overflows() {
-        assert!(!due(
-            Duration::MAX,
-            Duration::MAX,
-            Duration::MAX,
-            1.0,
-            || 0.0
-        ));
-        assert!(due(Duration::ZERO, MS, Duration::MAX, 1.0, || 0.5));
-        assert!(!due(MS, 10 * MS, Duration::ZERO, 1.0, || 0.999));
+        assert!(!due(u64::MAX, Duration::MAX, 1.0, || 0.0));
+        assert!(due(0, Duration::MAX, 1.0, || 0.5));
+        assert!(!due(MS, Duration::ZERO, 1.0, || 0.999));
+        assert!(!due(MS, Duration::MAX, 0.0, || 0.999));
     }
 }

@@ -1,6 +1,6 @@
 //! What an answer is worth at which age.
 
-use crate::clock::Time;
+use crate::clock::{Time, nanos};
 use std::time::Duration;
 
 /// For how long an answer is good for what.
@@ -100,6 +100,31 @@ impl<V> Entry<V> {
                 }
             }
             worth => worth,
+        }
+    }
+}
+
+/// An answer that is at hand and fresh.
+#[derive(Clone, Debug)]
+pub struct Hit<V> {
+    /// The answer.
+    pub value: V,
+    /// When it was as old as nothing: since then it has aged.
+    pub born: Time,
+    /// When it goes stale.
+    pub stale_at: Time,
+    /// How long its load took.
+    pub cost: Duration,
+}
+
+impl<V> From<Entry<V>> for Hit<V> {
+    fn from(entry: Entry<V>) -> Self {
+        let left = entry.freshness.fresh.saturating_sub(entry.age);
+        Self {
+            value: entry.value,
+            born: Time(entry.read.0.saturating_sub(nanos(entry.age))),
+            stale_at: entry.read.after(left),
+            cost: entry.cost,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use std::{
 pub struct Granted {
     token: u64,
     pub(super) granted: Time,
-    pub(super) tag: Option<Tagged>,
+    pub(super) tag: Option<Arc<Tagged>>,
 }
 
 /// The leases on all keys. Everything that is done to a key happens under the lock of its shard, so
@@ -42,13 +42,13 @@ struct Shard {
 struct Lease {
     token: u64,
     until: Time,
-    tag: Option<Tagged>,
+    tag: Option<Arc<Tagged>>,
 }
 
 impl Lease {
     /// One under a tag that was invalidated is good for nothing, and in nobody's way.
     fn stands(&self, now: Time) -> bool {
-        now < self.until && self.tag.as_ref().is_none_or(Tagged::is_current)
+        now < self.until && self.tag.as_ref().is_none_or(|tag| tag.is_current())
     }
 }
 
@@ -102,7 +102,12 @@ impl OfKey<'_> {
         lease.stands(now).then(|| lease.until.since(now))
     }
 
-    pub(super) fn grant(&mut self, lasts: Duration, tag: Option<Tagged>, now: Time) -> Granted {
+    pub(super) fn grant(
+        &mut self,
+        lasts: Duration,
+        tag: Option<Arc<Tagged>>,
+        now: Time,
+    ) -> Granted {
         let shard = &mut *self.shard;
         if shard.held.len() >= shard.sweep_at {
             // Holders that have vanished.

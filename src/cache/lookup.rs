@@ -6,7 +6,7 @@ use super::{
     freshness::Freshness,
     key::KeyRef,
     load::{self, Answered, Failure, Load, Loaded},
-    status::{Cached, Served},
+    status::Cached,
     store::Store,
 };
 use crate::{
@@ -128,13 +128,13 @@ where
             keep: self.keep,
         };
         let now = Now::lazy();
-        if let Some(entry) = core.guest.store.peek(self.key, &now) {
+        if let Some(hit) = core.guest.store.peek(self.key, &now) {
             core.tally.add(|t| &t.fresh);
-            if core.refresh_is_due(&entry, now.get()) {
+            if core.refresh_is_due(&hit, now.get()) {
                 let (core, key) = (core.clone(), self.key.to_owned());
                 Background::spawn(load::refresh(core, key, load));
             }
-            return Ok(core.cached(entry, Served::Fresh));
+            return Ok(core.hit(hit, now.get()));
         }
         match load::answer(core.clone(), self.key.to_owned(), load).await {
             Ok(Answered::Cached(cached)) => Ok(cached),

@@ -1,15 +1,18 @@
 //! Answers in this process, bounded by number or by weight.
 
 use super::{
-    freshness::{Entry, Worth},
+    freshness::{Entry, Freshness, Hit, Worth},
     key::{EntryKey, KeyRef},
     leases::{Granted, Leases},
     store::{Acquired, Ask, Fill, Mode, Store, StoreError},
     tags::{Standing, Tagged, Tags},
 };
-use crate::{InvalidConfig, clock::Now};
+use crate::{
+    InvalidConfig,
+    clock::{Now, Time, nanos},
+};
 use quick_cache::{Equivalent, Weighter, sync::Cache};
-use std::{fmt, hash::Hash, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Keeps answers in the process's memory.
 ///
@@ -31,11 +34,62 @@ pub struct MemoryStore<V> {
     tags: Tags,
 }
 
-/// An entry and what its tag was when its lease was granted.
+/// An answer, when it was born and for how long it is good, in nanoseconds; and what its tag was
+/// when its lease was granted. Small, because a hit clones it.
 #[derive(Clone)]
 struct Kept<V> {
-    entry: Entry<V>,
-    tag: Option<Tagged>,
+    value: V,
+    born: Time,
+    stale_at: Time,
+    stale_while_revalidate: u64,
+    stale_if_error: u64,
+    cost: u64,
+    outdated: bool,
+    tag: Option<Arc<Tagged>>,
+}
+
+impl<V> Kept<V> {
+    fn new(fill: Fill<V>, lease: &Granted) -> Self {
+        Self {
+            value: fill.value,
+            born: lease.granted,
+            stale_at: lease.granted.after(fill.freshness.fresh),
+            stale_while_revalidate: nanos(fill.freshness.stale_while_revalidate),
+            stale_if_error: nanos(fill.freshness.stale_if_error),
+            cost: nanos(fill.cost),
+            outdated: false,
+            tag: lease.tag.clone(),
+        }
+    }
+
+    #[inline]
+    fn standing(&self) -> Standing {
+        match &self.tag {
+            Some(tag) => tag.standing(),
+            None => Standing::Current,
+        }
+    }
+
+    /// As it is to be looked at now: after an invalidation of its tag it is outdated, or gone.
+    fn entry(self) -> Option<Entry<V>> {
+        let outdated = match self.standing() {
+            Standing::Current => self.outdated,
+            Standing::Outdated => true,
+            Standing::Gone => return None,
+        };
+        Some(Entry {
+            value: self.value,
+            age: Duration::ZERO,
+            read: self.born,
+            freshness: Freshness {
+                fresh: self.stale_at.since(self.born),
+                stale_while_revalidate: Duration::from_nanos(self.stale_while_revalidate),
+                stale_if_error: Duration::from_nanos(self.stale_if_error),
+            },
+            cost: Duration::from_nanos(self.cost),
+            outdated,
+        })
+    }
 }
 
 #[derive(Clone)]
@@ -50,7 +104,7 @@ impl<V> Weighter<EntryKey, Kept<V>> for Weigh<V> {
     fn weight(&self, key: &EntryKey, kept: &Kept<V>) -> u64 {
         let Some(weigh) = &self.0 else { return 1 };
         let key = key.key().len() + key.tag().map_or(0, str::len);
-        let weight = weigh(&kept.entry.value).saturating_add(key + OVERHEAD);
+        let weight = weigh(&kept.value).saturating_add(key + OVERHEAD);
         u64::try_from(weight).unwrap_or(u64::MAX)
     }
 }
@@ -138,19 +192,8 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         self.leases.clear(|| self.entries.clear());
     }
 
-    /// What is kept, as it is to be looked at now: after an invalidation of its tag it is outdated,
-    /// or gone.
-    fn kept<Q>(&self, key: &Q) -> Option<Entry<V>>
-    where
-        Q: Hash + Equivalent<EntryKey>,
-    {
-        let Kept { mut entry, tag } = self.entries.get(key)?;
-        match tag.as_ref().map_or(Standing::Current, Tagged::standing) {
-            Standing::Current => {}
-            Standing::Outdated => entry.outdated = true,
-            Standing::Gone => return None,
-        }
-        Some(entry)
+    fn kept(&self, key: &EntryKey) -> Option<Entry<V>> {
+        self.entries.get(key)?.entry()
     }
 }
 
@@ -158,9 +201,15 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
     type Lease = Granted;
 
     #[inline]
-    fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Entry<V>> {
-        let entry = self.kept(&key)?;
-        (entry.worth_at(now.get()) == Worth::Fresh).then_some(entry)
+    fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Hit<V>> {
+        let kept = self.entries.get(&key)?;
+        let fresh = now.get() < kept.stale_at && !kept.outdated;
+        (fresh && kept.standing() == Standing::Current).then(|| Hit {
+            value: kept.value,
+            born: kept.born,
+            stale_at: kept.stale_at,
+            cost: Duration::from_nanos(kept.cost),
+        })
     }
 
     async fn acquire(&self, key: &EntryKey, ask: Ask) -> Result<Acquired<V, Granted>, StoreError> {
@@ -176,7 +225,7 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
             match lease.held(now) {
                 Some(lasts) => Acquired::Busy { lasts, known },
                 None => {
-                    let tag = key.tag().map(|tag| self.tags.tagged(tag));
+                    let tag = key.tag().map(|tag| Arc::new(self.tags.tagged(tag)));
                     let lease = lease.grant(ask.lease, tag, now);
                     Acquired::Leased { lease, known }
                 }
@@ -190,23 +239,13 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         lease: Granted,
         fill: Fill<V>,
     ) -> Result<bool, StoreError> {
-        let now = Now::lazy().get();
         let stored = self.leases.with(key, |held| {
-            let current = lease.tag.as_ref().is_none_or(Tagged::is_current);
-            if !held.take(&lease) || !current {
-                return false;
+            let current = lease.tag.as_ref().is_none_or(|tag| tag.is_current());
+            let stored = held.take(&lease) && current;
+            if stored {
+                self.entries.insert(key.clone(), Kept::new(fill, &lease));
             }
-            let entry = Entry {
-                value: fill.value,
-                age: now.since(lease.granted),
-                read: now,
-                freshness: fill.freshness,
-                cost: fill.cost,
-                outdated: false,
-            };
-            let tag = lease.tag.clone();
-            self.entries.insert(key.clone(), Kept { entry, tag });
-            true
+            stored
         });
         Ok(stored)
     }
@@ -231,7 +270,7 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
             held.revoke();
             match (mode, self.entries.remove(key)) {
                 (Mode::Keep, Some((key, mut kept))) => {
-                    kept.entry.outdated = true;
+                    kept.outdated = true;
                     self.entries.insert(key, kept);
                 }
                 (Mode::Drop, _) | (_, None) => {}

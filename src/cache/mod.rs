@@ -75,7 +75,7 @@ pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use codec::{Binary, Json};
 pub use config::{Builder, Stored};
-pub use freshness::{Entry, Freshness, Worth};
+pub use freshness::{Entry, Freshness, Hit, Worth};
 pub use key::{EntryKey, KeyRef};
 pub use layer::{CacheLayer, Values};
 pub use leases::Granted;

@@ -5,7 +5,6 @@ use super::{
     load::{self, Answered, Load, Loaded},
     lookup::watched,
     shape::{KeyBuf, Shape, Use},
-    status::{Cached, Served},
     store::{Mode, Store},
 };
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
     shared::Shared,
 };
 use std::{
-    cell::RefCell,
+    cell::Cell,
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
@@ -99,19 +98,15 @@ where
                 Use::Invalidate => return self.invalidate(req, buffer),
             }
             let now = Now::lazy();
-            let Some(entry) = core.guest.store.peek(buffer.as_ref(), &now) else {
+            let Some(hit) = core.guest.store.peek(buffer.as_ref(), &now) else {
                 return self.miss(req, buffer);
             };
             core.tally.add(|t| &t.fresh);
-            if core.refresh_is_due(&entry, now.get()) {
+            if core.refresh_is_due(&hit, now.get()) {
                 self.refresh(req, buffer);
             }
-            let age = entry.age_at(now.get());
-            let status = core.status(Served::Fresh, age, entry.freshness.fresh);
-            let value = entry.value;
-            CacheFuture(State::Ready(Some(Ok(self
-                .shape
-                .cached(Cached { value, status })))))
+            let response = self.shape.cached(core.hit(hit, now.get()));
+            CacheFuture(State::Ready(Some(Ok(response))))
         })
     }
 }
@@ -216,21 +211,16 @@ where
 /// Runs `f` with an empty key to write to, without making one each time.
 #[inline]
 fn with_buffer<T>(f: impl FnOnce(&mut KeyBuf) -> T) -> T {
-    thread_local!(static BUFFER: RefCell<KeyBuf> = RefCell::default());
-    // Longer keys are not what most are like; their memory is given back.
-    const KEPT: usize = 4096;
-    BUFFER.with(|buffer| match buffer.try_borrow_mut() {
-        Ok(mut buffer) => {
-            buffer.key.clear();
-            buffer.tag.clear();
-            let out = f(&mut buffer);
-            buffer.key.shrink_to(KEPT);
-            buffer.tag.shrink_to(KEPT);
-            out
-        }
-        // A key that is made by calling another cached service.
-        Err(_) => f(&mut KeyBuf::default()),
-    })
+    thread_local!(static BUFFER: Cell<KeyBuf> = const { Cell::new(KeyBuf::new()) });
+    // A key that is made by calling another cached service finds another buffer.
+    let mut buffer = BUFFER.take();
+    buffer.clear();
+    let out = f(&mut buffer);
+    // One that is far longer than most is let go.
+    if buffer.is_small() {
+        BUFFER.set(buffer);
+    }
+    out
 }
 
 /// A service to call once, with its request.

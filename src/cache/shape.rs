@@ -14,6 +14,25 @@ pub struct KeyBuf {
 }
 
 impl KeyBuf {
+    pub(super) const fn new() -> Self {
+        Self {
+            key: String::new(),
+            tag: String::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.key.clear();
+        self.tag.clear();
+    }
+
+    #[inline]
+    pub(super) fn is_small(&self) -> bool {
+        self.key.capacity() + self.tag.capacity() <= 8192
+    }
+
+    #[inline]
     pub(super) fn as_ref(&self) -> KeyRef<'_> {
         match &*self.tag {
             "" => KeyRef::new(&self.key),

@@ -15,7 +15,7 @@
 //! from the moment the lease was granted.
 
 use super::{
-    freshness::{Entry, Freshness},
+    freshness::{Entry, Freshness, Hit},
     key::{EntryKey, KeyRef},
 };
 use crate::{clock::Now, error::Rejected};
@@ -124,10 +124,8 @@ pub trait Store<V>: Send + Sync + 'static {
     /// What proves that a caller may fill.
     type Lease: Send + Sync + 'static;
 
-    /// The entry, if it is at hand and may be answered with: no waiting, no allocation.
-    ///
-    /// An entry that has to be refreshed before its time may be returned too: the cache looks.
-    fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Entry<V>>;
+    /// The answer, if it is at hand and fresh: no waiting, no allocation.
+    fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Hit<V>>;
 
     /// Asks for the entry, or for a lease on it.
     fn acquire(

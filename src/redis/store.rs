@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cache::{
-        Acquired, Ask, Codec, Entry, EntryKey, Fill, Freshness, Json, KeyRef, Mode, Store,
+        Acquired, Ask, Codec, Entry, EntryKey, Fill, Freshness, Hit, Json, KeyRef, Mode, Store,
         StoreError,
     },
     clock::{Now, Time},
@@ -315,7 +315,7 @@ fn word(mode: Mode) -> &'static str {
 impl<V: Send + Sync + 'static, C: Codec<V>> Store<V> for RedisStore<C> {
     type Lease = RedisLease;
 
-    fn peek(&self, _: KeyRef<'_>, _: &Now) -> Option<Entry<V>> {
+    fn peek(&self, _: KeyRef<'_>, _: &Now) -> Option<Hit<V>> {
         None
     }
 

@@ -7,7 +7,9 @@ use super::{
     tier::{Mark, Tier, Weigher},
 };
 use crate::{
-    cache::{Acquired, Ask, Codec, Entry, EntryKey, Fill, Json, KeyRef, Mode, Store, StoreError},
+    cache::{
+        Acquired, Ask, Codec, Entry, EntryKey, Fill, Hit, Json, KeyRef, Mode, Store, StoreError,
+    },
     clock::Now,
     error::InvalidConfig,
 };
@@ -188,8 +190,8 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> TieredBuilder<V, C> {
 impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Store<V> for Tiered<V, C> {
     type Lease = TieredLease;
 
-    fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Entry<V>> {
-        self.tier.peek(key, now)
+    fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Hit<V>> {
+        self.tier.peek(key, now).map(Hit::from)
     }
 
     async fn acquire(

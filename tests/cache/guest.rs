@@ -4,7 +4,8 @@ use crate::support::*;
 use buttress::{
     Now,
     cache::{
-        Acquired, Ask, Cache, Entry, EntryKey, Fill, KeyRef, MemoryStore, Mode, Store, StoreError,
+        Acquired, Ask, Cache, Entry, EntryKey, Fill, Hit, KeyRef, MemoryStore, Mode, Store,
+        StoreError,
     },
 };
 use std::{
@@ -53,7 +54,7 @@ impl Ailing {
 impl Store<u32> for Ailing {
     type Lease = <MemoryStore<u32> as Store<u32>>::Lease;
 
-    fn peek(&self, _: KeyRef<'_>, _: &Now) -> Option<Entry<u32>> {
+    fn peek(&self, _: KeyRef<'_>, _: &Now) -> Option<Hit<u32>> {
         None
     }
     async fn acquire(

@@ -61,11 +61,11 @@ async fn what_was_filled_or_read_is_in_memory_with_its_age() {
     let before = Time::now();
     load(&here, &page, "x").await;
     assert_eq!(peek(&here, &page).unwrap(), "x");
-    let entry = here.peek(page.as_ref(), &Now::lazy()).unwrap();
-    assert!(entry.read >= before && entry.age == Duration::ZERO);
+    let hit = here.peek(page.as_ref(), &Now::lazy()).unwrap();
+    assert!(hit.born >= before);
     assert_eq!(
-        (entry.freshness, entry.cost, entry.outdated),
-        (WINDOWS, MS, false)
+        (hit.stale_at.since(hit.born), hit.cost),
+        (WINDOWS.fresh, MS)
     );
 
     assert_eq!(peek(&there, &page), None);
@@ -132,7 +132,7 @@ async fn memory_holds_nothing_stale_and_nothing_for_longer_than_it_may() {
         let now = Time::now();
         let seen = store.peek(seven.as_ref(), &Now::at(now));
         seen.is_none_or(|entry| {
-            assert!(now.since(entry.read) < max_age);
+            assert!(now.since(entry.born) < max_age);
             false
         })
     })
