@@ -1,6 +1,8 @@
 //! What all manners of one handle share.
 
-use super::{Permit, Snapshot, control::Control, gate::Gate, priority::Threshold, queue::Why};
+use super::{
+    Permit, Snapshot, control::Control, gate::Gate, permit::Track, priority::Threshold, queue::Why,
+};
 use crate::{
     Kind, Now, Rejected, Time, context,
     guard::End,
@@ -47,7 +49,7 @@ impl<P> Inner<P> {
     pub(super) fn waited(&self, now: &Now) -> Permit {
         match self.control {
             None => Permit::UNTIMED,
-            Some(_) => Permit::timed(now.get(), 1),
+            Some(_) => Permit::new(now.get(), Track::Timed),
         }
     }
 

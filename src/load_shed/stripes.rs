@@ -33,7 +33,9 @@ impl Stripes {
         let word = |i| Padded(AtomicU64::new(share(i) as u64));
         Self {
             words: (0..stripes).map(word).collect(),
-            emptied: (0..stripes).map(|_| Padded(AtomicU64::new(NEVER))).collect(),
+            emptied: (0..stripes)
+                .map(|_| Padded(AtomicU64::new(NEVER)))
+                .collect(),
             carried: AtomicU64::new(0),
         }
     }
