@@ -16,6 +16,7 @@ use std::{
     },
     task::Poll,
 };
+use stripes::{Stripes, TAKEN};
 
 #[path = "../src/load_shed/gate.rs"]
 mod gate;
@@ -196,6 +197,33 @@ fn permits_in_the_hands_of_a_thief_reach_the_one_who_did_not_see_them() {
         (0..3).for_each(|_| exit(&gate, 0));
         assert_at_rest(&gate, 3);
     });
+}
+
+#[test]
+fn a_glance_at_empty_stripes_refuses_only_if_all_permits_were_taken_at_once() {
+    // Whichever stripe is looked at first.
+    for (here, there) in [(0, 1), (1, 0)] {
+        check(move || {
+            let stripes = loom::sync::Arc::new(Stripes::new(2, 2));
+            for slot in [0, 1] {
+                assert!(stripes.take_own(slot).is_some());
+            }
+            // Now it is known that all are empty, and how many had been taken then.
+            assert!(stripes.steal(there).is_none() && stripes.still_empty(there));
+            stripes.put(here, 1);
+            let other = stripes.clone();
+            // One permit is always free: first the one here, and then the one there.
+            let thread = loom::thread::spawn(move || {
+                other.put(there, 1);
+                // Taken in one step: once a thread has itself read a word, loom forgets who else
+                // did, and does not let it write in between.
+                other.words[here].0.fetch_add(TAKEN - 1, SeqCst);
+            });
+            assert!(!stripes.still_empty(there));
+            thread.join().unwrap();
+            assert_eq!((stripes.free(), stripes.taken()), (1, 3));
+        });
+    }
 }
 
 #[test]

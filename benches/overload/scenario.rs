@@ -106,6 +106,13 @@ pub(crate) fn scenarios(length: Length) -> Vec<Scenario> {
         let (begins, ends) = (Happens::Weather(weather), Happens::Weather(Weather::Fair));
         trouble(name, begins, ends, 1.0)
     };
+    // With twenty times as many requests a second, shorter phases tell as much: five seeds served
+    // 0.990 at 2x in 20 s of it as they did in 35 s.
+    let large = vec![
+        phase("0.5x", of(10, 10, 8), 0.5),
+        phase("2x", of(20, 20, 10), 2.0),
+        phase("back", 12, 0.5).after(),
+    ];
     let soak = of(300, 120, 40);
     let workers =
         |name, n, capacity| phase(name, of(35, 25, 12), 2.0).happens(Workers(n), capacity);
@@ -145,7 +152,7 @@ pub(crate) fn scenarios(length: Length) -> Vec<Scenario> {
         Scenario {
             workers: 200,
             // At ten times 20,000 a second, the benchmark would be overloaded itself.
-            ..scenario("c200", vec![half(), twice(), again()])
+            ..scenario("c200", large)
         },
     ]
 }

@@ -5,6 +5,7 @@ use crate::{
     Now,
     error::FromRejected,
     guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
+    shared::slot,
 };
 use std::task::Context;
 
@@ -57,9 +58,10 @@ impl<Req, P> Guard<Req> for LoadShed<P> {
         if let Err(late) = self.0.on_time(now) {
             return Admission::Refused(late);
         }
-        match self.0.enter(now) {
+        let slot = slot();
+        match self.0.enter(slot, now) {
             Some(permit) => Admission::Admitted(permit),
-            None => Admission::Refused(self.0.refuse(now)),
+            None => Admission::Refused(self.0.refuse(slot, now)),
         }
     }
 

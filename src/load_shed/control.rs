@@ -85,7 +85,7 @@ impl Control {
     #[inline]
     pub(super) fn admitted(count: u32, now: &Now) -> Permit {
         match count % ONE_IN {
-            0 => Permit::timed(now.get(), ONE_IN),
+            0 => Permit::new(now.get(), Track::Sampled),
             _ => Permit::UNTIMED,
         }
     }
@@ -93,23 +93,20 @@ impl Control {
     /// The same for a call that may begin long after its permit was reserved.
     #[inline]
     pub(super) fn reserved(count: u32) -> Permit {
-        let track = match count % ONE_IN {
-            0 => Track::Reserved,
-            _ => Track::Untimed,
-        };
-        Permit {
-            track,
-            ..Permit::UNTIMED
+        match count % ONE_IN {
+            0 => Permit::new(Time(0), Track::Reserved),
+            _ => Permit::UNTIMED,
         }
     }
 
     /// The call runs on: it is in flight.
     pub(super) fn suspended(&self, permit: &mut Permit, slot: usize, now: &Now, gate: &Gate) {
-        if let Track::Untimed | Track::Reserved = permit.track {
-            permit.start = now.get();
-        }
-        permit.track = Track::InFlight;
-        let look = self.samples.of(slot).begin(permit.start);
+        let start = match permit.track() {
+            Track::Untimed | Track::Reserved => now.get(),
+            Track::Timed | Track::Sampled | Track::InFlight => permit.start(),
+        };
+        *permit = Permit::new(start, Track::InFlight);
+        let look = self.samples.of(slot).begin(permit.start());
         if look {
             self.peak(gate.in_flight());
         }
@@ -124,7 +121,7 @@ impl Control {
     /// The call has ended. True if the window may be over.
     #[inline]
     pub(super) fn ended(&self, permit: &Permit, end: End, slot: usize, now: &Now) -> bool {
-        match permit.track {
+        match permit.track() {
             Track::Untimed => {
                 // Refusals are rare and tell the most: each counts, timed or not.
                 if let End::Done(Outcome::Overloaded { .. }) = end {
@@ -132,18 +129,20 @@ impl Control {
                 }
                 false
             }
-            Track::Timed(_) | Track::InFlight => self.ended_at(permit, end, slot, now.get()),
+            Track::Timed | Track::Sampled | Track::InFlight => {
+                self.ended_at(permit, end, slot, now.get())
+            }
             Track::Reserved => {
                 // It ended at once, after a time that nobody took.
                 let start = Time(now.get().0.saturating_sub(AT_ONCE));
-                self.ended_at(&Permit::timed(start, ONE_IN), end, slot, now.get())
+                self.ended_at(&Permit::new(start, Track::Sampled), end, slot, now.get())
             }
         }
     }
 
     fn ended_at(&self, permit: &Permit, end: End, slot: usize, now: Time) -> bool {
         let times = &self.times.0;
-        let took = now.0.saturating_sub(permit.start.0);
+        let took = now.0.saturating_sub(permit.start().0);
         let seconds = took as f64 * 1e-9;
         let left_out = match end {
             End::NeverStarted => true,
@@ -151,8 +150,9 @@ impl Control {
             End::Done(_) => false,
         };
         let mut shard = self.samples.of(slot);
-        let weight = match permit.track {
-            Track::Timed(weight) => {
+        let weight = match permit.track() {
+            Track::Timed | Track::Sampled => {
+                let weight = permit.weight();
                 if !left_out {
                     shard.done().aside += f64::from(weight) * seconds;
                 }
@@ -160,7 +160,7 @@ impl Control {
             }
             Track::InFlight | Track::Untimed | Track::Reserved => {
                 // As if it had ended before the window began: then its time is not in it.
-                let began = Time(times.began.load(Relaxed)).max(permit.start);
+                let began = Time(times.began.load(Relaxed)).max(permit.start());
                 shard.end(if left_out { began } else { now });
                 1
             }

@@ -98,6 +98,7 @@ impl Gate {
         }
         match self.stripes.take_own(slot) {
             Some(count) => Some(count),
+            None if self.stripes.still_empty(slot) => None,
             None => self.steal(slot, now),
         }
     }

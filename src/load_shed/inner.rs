@@ -1,6 +1,8 @@
 //! What all manners of one handle share.
 
-use super::{Permit, Snapshot, control::Control, gate::Gate, priority::Threshold, queue::Why};
+use super::{
+    Permit, Snapshot, control::Control, gate::Gate, permit::Track, priority::Threshold, queue::Why,
+};
 use crate::{
     Kind, Now, Rejected, Time, context,
     guard::End,
@@ -35,8 +37,8 @@ pub(super) struct Inner<P> {
 impl<P> Inner<P> {
     /// A permit, if one is free.
     #[inline]
-    pub(super) fn enter(&self, now: &Now) -> Option<Permit> {
-        let count = self.gate.enter(slot(), || now.get())?;
+    pub(super) fn enter(&self, slot: usize, now: &Now) -> Option<Permit> {
+        let count = self.gate.enter(slot, || now.get())?;
         Some(match self.control {
             None => Permit::UNTIMED,
             Some(_) => Control::admitted(count, now),
@@ -47,7 +49,7 @@ impl<P> Inner<P> {
     pub(super) fn waited(&self, now: &Now) -> Permit {
         match self.control {
             None => Permit::UNTIMED,
-            Some(_) => Permit::timed(now.get(), 1),
+            Some(_) => Permit::new(now.get(), Track::Timed),
         }
     }
 
@@ -94,8 +96,8 @@ impl<P> Inner<P> {
     }
 
     /// The rejection of a call that finds no permit, and no place in the queue.
-    pub(super) fn refuse(&self, now: &Now) -> Rejected {
-        let slot = slot();
+    #[inline]
+    pub(super) fn refuse(&self, slot: usize, now: &Now) -> Rejected {
         let rejected = &self.rejected[slot & (self.rejected.len() - 1)].0;
         let count = rejected.fetch_add(1, Relaxed);
         if count.is_multiple_of(LOOK_EVERY) {

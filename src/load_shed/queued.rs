@@ -72,7 +72,7 @@ impl<Req, P: Prioritize<Req>> Guard<Req> for Queued<P> {
         if let Some(threshold) = &self.0.threshold {
             return self.admit_ranked(threshold, req, deadline, now);
         }
-        match self.0.enter(now) {
+        match self.0.enter(slot(), now) {
             Some(permit) => Admission::Admitted(permit),
             None => self.join(Class::default(), deadline, now),
         }
@@ -109,8 +109,9 @@ impl<P> Queued<P> {
     where
         P: Prioritize<Req>,
     {
+        let slot = slot();
         if !threshold.is_pressed() {
-            if let Some(permit) = self.0.enter(now) {
+            if let Some(permit) = self.0.enter(slot, now) {
                 return Admission::Admitted(permit);
             }
             threshold.press(now.get());
@@ -119,14 +120,14 @@ impl<P> Queued<P> {
         let priority = self.0.priority.priority(req);
         // Every arrival counts, whatever becomes of it.
         let worth_it = threshold.arrives(priority, self.0.dice.unit(), now.get());
-        if let Some(permit) = self.0.enter(now) {
+        if let Some(permit) = self.0.enter(slot, now) {
             threshold.starts();
             return Admission::Admitted(permit);
         }
         threshold.press(now.get());
         match worth_it {
             true => self.join(priority.class(), deadline, now),
-            false => Admission::Refused(self.0.refuse(now)),
+            false => Admission::Refused(self.0.refuse(slot, now)),
         }
     }
 
@@ -136,7 +137,7 @@ impl<P> Queued<P> {
         match (self.0.gate).join(class as usize, deadline, slot(), now.get()) {
             Joined::Admitted => Admission::Admitted(self.started(now)),
             Joined::Waiting(ticket) => Admission::Wait(Place { ticket, deadline }),
-            Joined::Full => Admission::Refused(self.0.refuse(now)),
+            Joined::Full => Admission::Refused(self.0.refuse(slot(), now)),
         }
     }
 

@@ -13,10 +13,14 @@ pub(super) const MAX_LIMIT: usize = 1_000_000;
 const FREE: u64 = (1 << 22) - 1;
 const MOVING: u64 = 1 << 22;
 pub(super) const TAKEN: u64 = 1 << 32;
+/// More than can have been taken.
+const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(super) struct Stripes {
     pub(super) words: Box<[Padded<AtomicU64>]>,
+    /// Per slot, how many had been taken when all stripes were last found empty.
+    emptied: Box<[Padded<AtomicU64>]>,
     /// What has run over from the upper 32 bits.
     carried: AtomicU64,
 }
@@ -29,6 +33,9 @@ impl Stripes {
         let word = |i| Padded(AtomicU64::new(share(i) as u64));
         Self {
             words: (0..stripes).map(word).collect(),
+            emptied: (0..stripes)
+                .map(|_| Padded(AtomicU64::new(NEVER)))
+                .collect(),
             carried: AtomicU64::new(0),
         }
     }
@@ -44,6 +51,27 @@ impl Stripes {
     pub(super) fn take_own(&self, slot: usize) -> Option<u32> {
         self.take_from(self.of(slot), |_| 1)
             .map(|(_, before)| before)
+    }
+
+    /// Whether all stripes are empty, and have been since this slot last found them so. True only
+    /// if there was a moment at which no permit was free; false if it takes more than a glance.
+    ///
+    /// A permit that was free in between must have been taken since, and that is counted. (It takes
+    /// 2^32 of them between two looks, to the last one, to hide that.)
+    #[inline]
+    pub(super) fn still_empty(&self, slot: usize) -> bool {
+        // Read first: what is compared with must be older than what is seen.
+        let known = self.emptied[slot & (self.emptied.len() - 1)].0.load(SeqCst);
+        let mut taken = 0_u64;
+        for word in &self.words {
+            let seen = word.0.load(SeqCst);
+            // Neither free permits nor threads that are moving some.
+            if seen % TAKEN != 0 {
+                return false;
+            }
+            taken = taken.wrapping_add(seen / TAKEN);
+        }
+        taken == known
     }
 
     /// Takes a permit from whichever stripe has one, and moves half of what is there to the slot's
@@ -66,6 +94,8 @@ impl Stripes {
             }
             // Two looks at nothing with no permit taken between them: then all were empty at once.
             if !moving && before == Some(taken) {
+                let emptied = &self.emptied[slot & (self.emptied.len() - 1)].0;
+                emptied.store(taken, SeqCst);
                 return None;
             }
             before = Some(taken);

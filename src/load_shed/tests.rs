@@ -30,6 +30,25 @@ fn every_permit_can_be_taken_from_every_slot_and_no_more_than_there_are() {
 }
 
 #[test]
+fn a_slot_that_has_found_nothing_finds_what_comes_back_anywhere_even_if_it_was_gone_meanwhile() {
+    for back in 0..4 {
+        let stripes = Stripes::new(2, 4);
+        assert!(!stripes.still_empty(0));
+        assert!(take(&stripes, 0) && take(&stripes, 0));
+        // It has to look properly once.
+        assert!(!stripes.still_empty(0));
+        assert!(!take(&stripes, 0) && stripes.still_empty(0));
+        stripes.put(back, 1);
+        assert!(!stripes.still_empty(0));
+        // Another one takes it: all are empty again, but they were not all the time.
+        assert!(take(&stripes, 1) && !stripes.still_empty(0));
+        stripes.put(back, 1);
+        assert!(take(&stripes, 0));
+        assert_eq!((stripes.free(), stripes.taken()), (0, 4));
+    }
+}
+
+#[test]
 fn the_count_of_those_taken_survives_its_32_bits() {
     let stripes = Stripes::new(1, 1);
     stripes.words[0]

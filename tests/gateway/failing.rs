@@ -17,7 +17,10 @@ async fn transient_failures_are_retried_until_one_attempt_succeeds() {
         _ => Act::ok(),
     })
     .await;
-    let gateway = Gateway::start(&[("BACKEND_URL", &backend.url)]);
+    let gateway = Gateway::start(&[
+        ("BACKEND_URL", &backend.url),
+        ("REQUEST_TIMEOUT_SECONDS", "2"),
+    ]);
     let answer = gateway.data().await;
     assert_eq!(
         (answer.status.as_u16(), answer.body.as_str()),
@@ -117,24 +120,30 @@ async fn a_slow_stream_is_passed_on_while_it_comes_and_may_outlast_the_timeout()
     let chunks = vec!["one ", "two ", "three ", "four"];
     let backend = Outside::start(move |_| {
         let end = Act::Answer("0\r\n\r\n".to_owned());
-        Act::Stream(chunks.clone(), 200 * MS, Box::new(end))
+        Act::Stream(chunks.clone(), 500 * MS, Box::new(end))
     })
     .await;
-    let gateway = Gateway::start(&[("BACKEND_URL", &backend.url)]);
+    let gateway = Gateway::start(&[
+        ("BACKEND_URL", &backend.url),
+        ("REQUEST_TIMEOUT_SECONDS", "1.5"),
+    ]);
     let begun = Instant::now();
     let mut response = gateway.get("/api/v1/data").send().await.unwrap();
     let first = response.chunk().await.unwrap().unwrap();
     assert_eq!(&first[..], b"one ");
-    assert!(begun.elapsed() < 700 * MS);
+    assert!(begun.elapsed() < 1900 * MS);
     assert_eq!(response.text().await.unwrap(), "two three four");
-    assert!(begun.elapsed() >= 1000 * MS);
+    assert!(begun.elapsed() >= 2500 * MS);
     assert_eq!(backend.hits(), 1);
 }
 
 #[tokio::test]
 async fn a_body_that_stops_coming_is_broken_off() {
     let backend = Outside::start(|_| Act::Stream(vec!["half"], MS, Box::new(Act::Hang))).await;
-    let gateway = Gateway::start(&[("BACKEND_URL", &backend.url)]);
+    let gateway = Gateway::start(&[
+        ("BACKEND_URL", &backend.url),
+        ("REQUEST_TIMEOUT_SECONDS", "0.5"),
+    ]);
     let begun = Instant::now();
     let response = gateway.get("/api/v1/data").send().await.unwrap();
     assert_eq!(response.status(), 200);

@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-/// Short times, free ports, and a backend that is well.
+/// Short times, free ports, and a backend that is well. Attempts have time enough for a busy machine:
+/// what times out says so itself.
 const SETTINGS: &[(&str, &str)] = &[
     ("GATEWAY_ADDR", "127.0.0.1:0"),
     ("BACKEND_ADDR", "127.0.0.1:0"),
@@ -19,7 +20,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("FLAKY_SLOW_RATE", "0"),
     ("INITIAL_BACKOFF_SECONDS", "0.02"),
     ("BACKOFF_JITTER", "none"),
-    ("REQUEST_TIMEOUT_SECONDS", "0.5"),
+    ("REQUEST_TIMEOUT_SECONDS", "10"),
     ("RATE_LIMIT_REQUESTS_PER_WINDOW", "1000"),
     ("RECOVERY_TIMEOUT_SECONDS", "1"),
 ];
