@@ -251,6 +251,8 @@ fn promises(story: &mut Story, phases: &[Phase]) {
 fn hanging(story: &mut Story, phases: &[Phase]) {
     /// The service's default.
     const TIMEOUT: Duration = Duration::from_millis(100);
+    /// Timers have a tick of a millisecond, and fire after it.
+    const TICKS: Duration = Duration::from_millis(2);
     let hangs = || samples(phases, "Redis hangs");
     let begun = hangs().map(|sample| sample.due).min();
     let early = |due| begun.is_some_and(|begun| due < begun + Duration::from_millis(500));
@@ -260,7 +262,7 @@ fn hanging(story: &mut Story, phases: &[Phase]) {
         (
             "first 500 ms: adds at most its timeout to p99",
             Figures::of(first),
-            TIMEOUT,
+            TIMEOUT + TICKS,
         ),
         (
             "breaker open: adds at most 1 ms to p99",
