@@ -53,8 +53,10 @@ fn draw_latency(
         .label_style(("sans-serif", 11).into_font().color(&GREY))
         .y_label_formatter(&|ms| format!("{ms}"))
         .draw()?;
-    for (n, phase) in phases.iter().enumerate() {
-        if n % 2 == 1 {
+    let others = phases.iter().filter(|phase| phase.name != first.name);
+    // What is as in the first phase is left white, and not named again.
+    for (n, phase) in std::iter::once(first).chain(others).enumerate() {
+        if n > 0 {
             let band = [(phase.from, 0.1), (phase.until, 20_000.0)];
             let band = Rectangle::new(band, GREY.mix(0.1).filled());
             chart.draw_series([band])?;

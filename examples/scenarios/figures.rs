@@ -34,11 +34,6 @@ impl Figures {
         }
     }
 
-    /// Of one series.
-    pub(crate) fn series(samples: &[Sample], series: &str) -> Self {
-        Self::of(samples.iter().filter(|sample| sample.series == series))
-    }
-
     /// Answers a second.
     pub(crate) fn rate(&self) -> f64 {
         self.count as f64 / self.lasted.as_secs_f64().max(1e-9)

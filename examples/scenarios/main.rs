@@ -57,7 +57,8 @@ async fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    for line in report::machine() {
+    let machine = report::machine();
+    for line in &machine {
         println!("{line}");
     }
     let mut stories = Vec::new();
@@ -82,7 +83,7 @@ async fn main() -> ExitCode {
     if let Some(file) = args.report {
         let given = env::args().skip(1).collect::<Vec<_>>().join(" ");
         let command = format!("cargo run --release --example scenarios -- {given}");
-        if let Err(error) = fs::write(&file, report::html(&command, &stories)) {
+        if let Err(error) = fs::write(&file, report::html(&command, &machine, &stories)) {
             eprintln!("cannot write {file}: {error}");
             return ExitCode::FAILURE;
         }

@@ -43,12 +43,18 @@ pub(crate) fn machine() -> Vec<String> {
         version("redis-server", "--version"),
         version("nginx", "-v"),
     ]);
+    let busy = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    if let Some(load) = busy.split_whitespace().next() {
+        lines.push(format!(
+            "load before it began: {load} (what else runs here slows some answers down)"
+        ));
+    }
     lines.retain(|line| !line.is_empty());
     lines
 }
 
 /// The page.
-pub(crate) fn html(command: &str, stories: &[Story]) -> String {
+pub(crate) fn html(command: &str, machine: &[String], stories: &[Story]) -> String {
     let mut out = String::new();
     let _ = write!(
         out,
@@ -57,8 +63,8 @@ pub(crate) fn html(command: &str, stories: &[Story]) -> String {
          <style>{STYLE}</style>\n<h1>Scenarios</h1>\n<pre>{}\n",
         escaped(command)
     );
-    for line in machine() {
-        let _ = writeln!(out, "{}", escaped(&line));
+    for line in machine {
+        let _ = writeln!(out, "{}", escaped(line));
     }
     out.push_str("</pre>\n");
     for story in stories {

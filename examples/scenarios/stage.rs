@@ -46,10 +46,15 @@ impl Stage {
             redis,
             proxy,
             client: Client::new(),
-            phase: Duration::from_millis(if quick { 1000 } else { 2500 }),
+            phase: Duration::from_millis(if quick { 700 } else { 2500 }),
             quick,
             commands: Vec::new(),
         })
+    }
+
+    /// As a phase, but long enough for calls of a second to time out.
+    pub(crate) fn outage(&self) -> Duration {
+        self.phase.max(Duration::from_millis(1600))
     }
 
     /// Fewer, if it has to be quick.
