@@ -1,20 +1,23 @@
 //! What an entry is kept under.
 
-use std::sync::Arc;
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 /// What an entry is kept under: a key, and maybe the tag that it is invalidated with.
 ///
 /// A tag stands for everything that one write may change: all pages of a list, say. It is part of
 /// what identifies an entry, and an entry has one at most: so that key and tag can be checked in
 /// one step wherever they are kept, a Redis cluster included.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct EntryKey {
     tag: Option<Arc<str>>,
     key: Arc<str>,
 }
 
 /// The same, borrowed: what is looked up need not be allocated first.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyRef<'a> {
     tag: Option<&'a str>,
     key: &'a str,
@@ -74,6 +77,24 @@ impl EntryKey {
     /// The tag.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
+    }
+}
+
+/// A lookup hashes its key, so in as few steps as possible.
+impl Hash for KeyRef<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        if let Some(tag) = self.tag {
+            tag.hash(hasher);
+        }
+        hasher.write(self.key.as_bytes());
+    }
+}
+
+impl Hash for EntryKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.as_ref().hash(hasher);
     }
 }
 
