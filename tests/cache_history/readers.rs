@@ -61,6 +61,11 @@ pub(crate) async fn read<St: Store<Version>>(
         _ => How::Stale,
     };
     assert_eq!(how == How::Stale, cached.status.is_stale());
+    world.counts.add(|c| match how {
+        How::Hit => &c.hits,
+        How::Loaded => &c.loads,
+        How::Stale => &c.stale,
+    });
     Some(Read {
         key,
         version: cached.value,
@@ -82,7 +87,7 @@ pub(crate) async fn reader<St: Store<Version>>(
     let mut reads = Vec::new();
     while !world.stopped() {
         let key = dice.below(KEYS as u64) as usize;
-        let (delays, fails) = ([dice.delay(), dice.delay()], dice.percent(5));
+        let (delays, fails) = ([dice.delay(), dice.delay()], dice.percent(10));
         let (shared, db) = (Arc::clone(&world), Arc::clone(&db));
         let read = read(shared, db, instance, key, delays, fails);
         if dice.percent(10) {

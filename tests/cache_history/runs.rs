@@ -6,7 +6,7 @@ use crate::{
     faults::mistreat,
     history::{History, How, Version},
     readers::{read, reader},
-    world::{Counts, Instance, KEYS, World, Writing, connected},
+    world::{Instance, KEYS, World, Writing, connected},
     writers::{relay, repeat, writer},
 };
 use buttress::{
@@ -105,7 +105,17 @@ async fn run<St: Store<Version>>(
             Writing::Forgetful | Writing::TooSoon => redis,
         })
     };
-    sleep(lasts).await;
+    let began = Instant::now();
+    let right = writing == Writing::Right;
+    while began.elapsed() < lasts || (right && world.counts.lacks().is_some()) {
+        assert!(
+            began.elapsed() < 30_000 * MS,
+            "seed {seed}: too few {:?}: {:?}",
+            world.counts.lacks(),
+            world.counts
+        );
+        sleep(20 * MS).await;
+    }
     world.stop.store(true, SeqCst);
     let _redis = faults.await.unwrap();
     for writer in writers {
@@ -136,34 +146,9 @@ async fn run<St: Store<Version>>(
     (history, world)
 }
 
-fn count(history: &History, how: How) -> usize {
-    let reads = history.reads.iter();
-    reads.filter(|read| read.how == how).count()
-}
-
-/// Something of everything has happened, and every promise was kept.
+/// Every promise was kept.
 fn assert_kept<St: Store<Version>>(history: &History, world: &World<St>, promise: Promise) {
-    let counts = &world.counts;
-    let reads = [How::Hit, How::Loaded, How::Stale].map(|how| count(history, how));
-    println!("hits, loads, stale: {reads:?}; {counts:?}");
-    assert!(
-        reads[0] > 500 && reads[1] > 200 && reads[2] > 0,
-        "{reads:?}"
-    );
-    let few = |which: fn(&Counts) -> &std::sync::atomic::AtomicU32| which(counts).load(SeqCst);
-    for (what, least, happened) in [
-        ("killed reads", 10, few(|c| &c.killed_reads)),
-        ("killed writers", 5, few(|c| &c.killed_writers)),
-        ("pending", 1, few(|c| &c.pending)),
-        ("acknowledged", 50, few(|c| &c.acknowledged)),
-        ("repeated", 5, few(|c| &c.repeated)),
-        ("restarts", 1, few(|c| &c.restarts)),
-        ("hangs", 1, few(|c| &c.hangs)),
-        ("cuts", 1, few(|c| &c.cuts)),
-        ("evictions", 1, few(|c| &c.evictions)),
-    ] {
-        assert!(happened >= least, "too few {what}: {counts:?}");
-    }
+    println!("seed {}: {:?}", world.seed, world.counts);
     let last = history.drained.unwrap() + promise.bound;
     let at_last = history.reads.iter().filter(|read| read.began > last);
     assert!(at_last.filter(|read| read.how == How::Hit).count() >= INSTANCES * KEYS);
@@ -183,7 +168,7 @@ fn assert_kept<St: Store<Version>>(history: &History, world: &World<St>, promise
 async fn no_read_from_redis_is_older_than_what_was_acknowledged_before_it_began() {
     let redis = Redis::start().unwrap();
     let instances = plain(&redis);
-    let (history, world) = run(1, Writing::Right, 6_000 * MS, redis, instances).await;
+    let (history, world) = run(1, Writing::Right, 5_000 * MS, redis, instances).await;
     assert_kept(&history, &world, promise(Duration::ZERO));
 }
 
@@ -192,7 +177,7 @@ async fn no_read_from_redis_is_older_than_what_was_acknowledged_before_it_began(
 async fn no_read_from_memory_is_older_than_what_was_acknowledged_a_bound_before_it_began() {
     let redis = Redis::start().unwrap();
     let instances = tiered(&redis);
-    let (history, world) = run(2, Writing::Right, 6_000 * MS, redis, instances).await;
+    let (history, world) = run(2, Writing::Right, 5_000 * MS, redis, instances).await;
     assert_kept(&history, &world, promise(BOUND));
 }
 

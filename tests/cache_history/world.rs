@@ -45,9 +45,12 @@ pub(crate) struct World<St: Store<Version>> {
     start: Instant,
 }
 
-/// What happened how often, so that a run that shows nothing is found out.
+/// What happened how often, so that a run goes on until it shows something.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    pub(crate) hits: AtomicU32,
+    pub(crate) loads: AtomicU32,
+    pub(crate) stale: AtomicU32,
     pub(crate) killed_reads: AtomicU32,
     pub(crate) failed_reads: AtomicU32,
     pub(crate) killed_writers: AtomicU32,
@@ -63,6 +66,29 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn add(&self, which: impl Fn(&Self) -> &AtomicU32) {
         which(self).fetch_add(1, SeqCst);
+    }
+
+    /// What has not happened often enough, if Redis is mistreated, for a run to mean anything.
+    pub(crate) fn lacks(&self) -> Option<&'static str> {
+        let enough = [
+            ("hits", 500, &self.hits),
+            ("loads", 200, &self.loads),
+            ("stale answers", 3, &self.stale),
+            ("killed reads", 20, &self.killed_reads),
+            ("failed reads", 5, &self.failed_reads),
+            ("killed writers", 5, &self.killed_writers),
+            ("pending writes", 5, &self.pending),
+            ("acknowledged writes", 50, &self.acknowledged),
+            ("repeated writes", 5, &self.repeated),
+            ("restarts", 1, &self.restarts),
+            ("hangs", 1, &self.hangs),
+            ("cut connections", 1, &self.cuts),
+            ("evictions", 1, &self.evictions),
+        ];
+        let mut lacking = enough
+            .iter()
+            .filter(|(_, least, happened)| happened.load(SeqCst) < *least);
+        lacking.next().map(|(what, ..)| *what)
     }
 }
 

@@ -40,7 +40,7 @@ async fn write<St: Store<Version>>(
     let note = Note {
         key: dice.below(KEYS as u64) as usize,
         by_tag: dice.percent(50),
-        keep: dice.percent(30),
+        keep: dice.percent(50),
     };
     let key = note.key;
     let transaction = db.transaction().await.unwrap();
