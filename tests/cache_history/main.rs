@@ -13,5 +13,6 @@ mod faults;
 mod history;
 mod readers;
 mod runs;
+mod wire;
 mod world;
 mod writers;

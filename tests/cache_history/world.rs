@@ -3,6 +3,7 @@
 use crate::{
     common::{Postgres, Redis},
     history::{Key, Version},
+    wire::Wire,
 };
 use buttress::cache::{Cache, KeyRef, Mode, Pending, Store};
 use std::{
@@ -39,6 +40,8 @@ pub(crate) struct World<St: Store<Version>> {
     pub(crate) seed: u64,
     pub(crate) writing: Writing,
     pub(crate) instances: Vec<Instance<St>>,
+    /// The way of each to Redis.
+    pub(crate) wires: Vec<Wire>,
     pub(crate) stop: AtomicBool,
     pub(crate) counts: Counts,
     postgres: Postgres,
@@ -58,7 +61,9 @@ pub(crate) struct Counts {
     pub(crate) acknowledged: AtomicU32,
     pub(crate) repeated: AtomicU32,
     pub(crate) restarts: AtomicU32,
+    pub(crate) rollbacks: AtomicU32,
     pub(crate) hangs: AtomicU32,
+    pub(crate) partings: AtomicU32,
     pub(crate) cuts: AtomicU32,
     pub(crate) evictions: AtomicU32,
 }
@@ -81,7 +86,9 @@ impl Counts {
             ("acknowledged writes", 50, &self.acknowledged),
             ("repeated writes", 5, &self.repeated),
             ("restarts", 1, &self.restarts),
+            ("rollbacks", 1, &self.rollbacks),
             ("hangs", 1, &self.hangs),
+            ("partings", 1, &self.partings),
             ("cut connections", 1, &self.cuts),
             ("evictions", 1, &self.evictions),
         ];
@@ -104,12 +111,14 @@ impl<St: Store<Version>> World<St> {
     pub(crate) async fn new(
         seed: u64,
         writing: Writing,
+        wires: Vec<Wire>,
         instances: Vec<Instance<St>>,
     ) -> Arc<Self> {
         let world = Self {
             seed,
             writing,
             instances,
+            wires,
             stop: AtomicBool::new(false),
             counts: Counts::default(),
             postgres: tokio::task::spawn_blocking(Postgres::start)
