@@ -7,7 +7,7 @@ use crate::{
     world::{World, command},
 };
 use buttress::cache::Store;
-use std::{fs, path::Path, thread::sleep, time::Duration};
+use std::{fs, path::Path, sync::atomic::Ordering::SeqCst, thread::sleep, time::Duration};
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -28,10 +28,11 @@ enum Fault {
 
 use Fault::{CutFromAll, CutFromMessages, Emptied, Evicts, Hangs, Parted, RolledBack};
 
-const ALL: [Fault; 7] = [
+const ALL: [Fault; 8] = [
     Emptied,
     RolledBack,
     Hangs,
+    Parted,
     Parted,
     CutFromMessages,
     CutFromAll,
@@ -41,7 +42,7 @@ const ALL: [Fault; 7] = [
 /// Mistreats it until the run is over, and leaves it well.
 pub(crate) fn mistreat<St: Store<Version>>(world: &World<St>, mut redis: Redis) -> Redis {
     let mut dice = Dice::new(world.seed, 1_000);
-    // Each of them once, in the order that the dice choose; then again.
+    // All of them, in the order that the dice choose; then again.
     let mut due = Vec::new();
     while !world.stopped() {
         sleep(Duration::from_millis(200) + dice.up_to_ms(400));
@@ -90,12 +91,12 @@ fn inflict<St: Store<Version>>(
         Parted => {
             let wire = &world.wires[dice.below(world.wires.len() as u64) as usize];
             wire.hold();
-            sleep(Duration::from_millis(200) + dice.up_to_ms(700));
-            if dice.percent(50) {
+            sleep(Duration::from_millis(500) + dice.up_to_ms(400));
+            // What waits is lost, or arrives late: each in its turn.
+            if world.counts.partings.fetch_add(1, SeqCst) % 2 == 0 {
                 wire.cut();
             }
             wire.let_go();
-            world.counts.add(|c| &c.partings);
         }
         CutFromMessages | CutFromAll => {
             let kind = match fault {

@@ -180,6 +180,11 @@ async fn run<K: Kind>(
 /// Every promise was kept.
 fn assert_kept<St: Store<Version>>(history: &History, world: &World<St>, promise: Promise) {
     println!("seed {}: {:?}", world.seed, world.counts);
+    let strict = Promise {
+        bound: Duration::ZERO,
+        ..promise
+    };
+    println!("late: {}", check(history, strict).len());
     let violations = check(history, promise);
     let some = &violations[..violations.len().min(5)];
     assert!(

@@ -88,7 +88,7 @@ impl Counts {
             ("restarts", 1, &self.restarts),
             ("rollbacks", 1, &self.rollbacks),
             ("hangs", 1, &self.hangs),
-            ("partings", 1, &self.partings),
+            ("partings", 2, &self.partings),
             ("cut connections", 1, &self.cuts),
             ("evictions", 1, &self.evictions),
         ];
