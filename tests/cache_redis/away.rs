@@ -1,7 +1,10 @@
 //! Redis is killed and comes back empty.
 
 use crate::{common::Redis, crowds::gather, source::*, support::*};
-use buttress::Error;
+use buttress::{
+    Error,
+    cache::{KeyRef, Store},
+};
 use std::{
     sync::{
         Arc,
@@ -17,7 +20,7 @@ const LOAD: Duration = Duration::from_millis(20);
 pub(crate) const SLACK: Duration = Duration::from_millis(400);
 
 /// Asks until it is told to stop, each time for another key; returns how long each call took.
-fn caller(cache: &Instance, stop: &Arc<AtomicBool>, name: usize) -> Caller {
+fn caller<St: Store<u32>>(cache: &Instance<St>, stop: &Arc<AtomicBool>, name: usize) -> Caller {
     let (cache, stop) = (cache.clone(), Arc::clone(stop));
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -45,11 +48,8 @@ struct Caller {
     task: tokio::task::JoinHandle<Vec<Duration>>,
 }
 
-// case 55
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_is_killed_and_comes_back_every_call_is_answered_and_none_waits_for_it() {
-    let mut redis = Redis::start().unwrap();
-    let cache = instance(&redis, terms().store_timeout(TIMEOUT)).await;
+/// Calls all the time, while Redis is killed and comes back, twice.
+async fn killed<St: Store<u32>>(mut redis: Redis, cache: Instance<St>) {
     let stop = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..8).map(|name| caller(&cache, &stop, name)).collect();
     let more = async |calls: usize| {
@@ -87,6 +87,22 @@ async fn while_redis_is_killed_and_comes_back_every_call_is_answered_and_none_wa
 }
 
 // case 55
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_is_killed_and_comes_back_every_call_is_answered_and_none_waits_for_it() {
+    let redis = Redis::start().unwrap();
+    let cache = instance(&redis, terms().store_timeout(TIMEOUT)).await;
+    killed(redis, cache).await;
+}
+
+// case 55
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_memory_over_it_none_waits_for_a_redis_that_is_killed_and_comes_back_either() {
+    let redis = Redis::start().unwrap();
+    let cache = tiered(&redis, terms().store_timeout(TIMEOUT)).await;
+    killed(redis, cache).await;
+}
+
+// case 55
 #[tokio::test]
 async fn a_crowd_before_a_dead_redis_is_one_load_for_those_who_came_before_it_and_one_for_the_others()
  {
@@ -110,7 +126,7 @@ async fn a_write_that_redis_does_not_hear_of_is_pending_and_can_be_repeated() {
     let mut redis = Redis::start().unwrap();
     let [here, there] = instances(&redis, || terms().store_timeout(TIMEOUT)).await;
     let source = Source::new();
-    let tagged = buttress::cache::KeyRef::new("7").tagged("items");
+    let tagged = KeyRef::new("7").tagged("items");
     for hangs in [true, false] {
         let _ = source.ask(&there).await;
         match hangs {

@@ -35,7 +35,7 @@ async fn costs<St: Store<u32>>(redis: &Redis, cache: &Instance<St>) {
     }
     then.sort();
     let (usual, slowest) = (then[then.len() / 2], then[then.len() - 1]);
-    assert!(usual <= 2 * MS, "{usual:?}");
+    assert!(usual <= 5 * MS, "{usual:?}");
     // A probe now and then: one in half a second or more.
     assert!(slowest <= TIMEOUT + SLACK, "{slowest:?}");
     let probes = then.iter().filter(|took| **took >= TIMEOUT / 2).count();
