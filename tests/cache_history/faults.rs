@@ -93,7 +93,7 @@ fn inflict<St: Store<Version>>(
             wire.hold();
             sleep(Duration::from_millis(500) + dice.up_to_ms(400));
             // What waits is lost, or arrives late: each in its turn.
-            if world.counts.partings.fetch_add(1, SeqCst) % 2 == 0 {
+            if world.counts.partings.fetch_add(1, SeqCst).is_multiple_of(2) {
                 wire.cut();
             }
             wire.let_go();
