@@ -7,7 +7,7 @@ use crate::{
     history::{History, How, Version},
     readers::{read, reader},
     wire::Wire,
-    world::{KEYS, World, Writing, connected},
+    world::{Ending, KEYS, World, Writing, connected},
     writers::{relay, repeat, writer},
 };
 use buttress::{
@@ -17,7 +17,7 @@ use buttress::{
 use std::{
     collections::HashSet,
     env,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
@@ -106,6 +106,7 @@ async fn run<K: Kind>(
     }
     connected(&instances).await;
     let world = World::new(seed, writing, wires, instances).await;
+    let ending = Ending(Arc::clone(&world));
     let mut history = History::default();
     let (mut readers, mut writers) = (Vec::new(), Vec::new());
     let mut connections = Vec::new();
@@ -141,7 +142,7 @@ async fn run<K: Kind>(
         );
         sleep(20 * MS).await;
     }
-    world.stop.store(true, SeqCst);
+    drop(ending);
     let _redis = faults.await.unwrap();
     for writer in writers {
         let written = writer.await.unwrap();

@@ -172,6 +172,15 @@ impl<St: Store<Version>> World<St> {
     }
 }
 
+/// Ends the run, however it goes: or Redis would be mistreated for ever by a run that failed.
+pub(crate) struct Ending<St: Store<Version>>(pub(crate) Arc<World<St>>);
+
+impl<St: Store<Version>> Drop for Ending<St> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, SeqCst);
+    }
+}
+
 /// What a key's entry is called.
 pub(crate) fn entry(key: Key, name: &str) -> KeyRef<'_> {
     let entry = KeyRef::new(name);
