@@ -78,6 +78,9 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     /// Every response says how it came about in `Cache-Status` (RFC 9211), and how old it is in
     /// `Age`.
     ///
+    /// Instances that share a store must see the same `Host`, which is part of the key: let the proxy
+    /// before them hand it on.
+    ///
     /// Trade-offs: a response of unknown length is held back until its end, or until it is known to
     /// be too long. A conditional request is answered in full.
     pub fn http_layer(&self) -> CacheLayer<StoredResponse, St, HttpShape> {
