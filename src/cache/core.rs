@@ -56,11 +56,18 @@ where
         self.heard(self.guest.acquire(key, ask).await)
     }
 
-    /// Whether it was stored.
-    pub(super) async fn fill(&self, key: &EntryKey, lease: St::Lease, fill: Fill<V>) -> bool {
-        let stored = self.heard(self.guest.fill(key, lease, fill).await) == Ok(true);
-        self.tally
-            .add(|t| if stored { &t.stored } else { &t.not_stored });
+    /// Whether it was stored; an error if the lease may still stand.
+    pub(super) async fn fill(
+        &self,
+        key: &EntryKey,
+        lease: &St::Lease,
+        fill: Fill<V>,
+    ) -> Result<bool, ()> {
+        let stored = self.heard(self.guest.fill(key, lease, fill).await);
+        match stored {
+            Ok(true) => self.tally.add(|t| &t.stored),
+            Ok(false) | Err(()) => self.tally.add(|t| &t.not_stored),
+        }
         stored
     }
 
@@ -87,7 +94,7 @@ where
         match entry.worth_at(now) {
             Worth::Fresh => Some(self.cached(entry, Served::Fresh)),
             Worth::Revalidate => Some(self.cached(entry, Served::Revalidating)),
-            Worth::IfError if self.notes.failing(key, now) => {
+            Worth::IfError if self.notes.failing(key, now) || self.notes.unwell(now) => {
                 Some(self.cached(entry, Served::IfError))
             }
             Worth::IfError | Worth::Gone => None,

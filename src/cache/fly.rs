@@ -1,7 +1,7 @@
 //! A load under way, and what becomes of it.
 
 use super::{
-    core::{Background, Core},
+    core::Core,
     flight::{Leader, Stage},
     freshness::{Entry, Worth},
     key::EntryKey,
@@ -31,11 +31,8 @@ where
 {
     fn drop(&mut self) {
         // Without this, others would wait until the lease has run out.
-        if let Some(lease) = self.lease.take()
-            && let Err(lease) = self.core.guest.store.release_now(&self.key, lease)
-        {
-            let (core, key) = (self.core.clone(), self.key.clone());
-            Background::spawn(async move { core.release(&key, lease).await });
+        if let Some(lease) = self.lease.take() {
+            self.core.guest.let_go(&self.key, lease);
         }
     }
 }
@@ -137,14 +134,22 @@ where
             let cost = Time::now().since(began);
             core.notes.succeeded(key);
             let mut stored = false;
-            match (freshness, flying.lease()) {
-                (Some(freshness), Some(lease)) => {
-                    flying.sends(Stage::Fill);
-                    let fill = Fill::new(value.clone(), core.jittered(freshness), cost);
-                    stored = core.fill(key, lease, fill).await;
+            if let Some(freshness) = freshness
+                && let Some(held) = &mut flying.held
+                && let Some(lease) = &held.lease
+            {
+                if let Some(leader) = &flying.leader {
+                    leader.sends(Stage::Fill);
                 }
-                (None, Some(lease)) => core.release(key, lease).await,
-                (_, None) => {}
+                let fill = Fill::new(value.clone(), core.jittered(freshness), cost);
+                let told = core.fill(key, lease, fill).await;
+                // An error does not say whether the lease still stands: then it is let go later.
+                if told.is_ok() {
+                    held.lease = None;
+                }
+                stored = told == Ok(true);
+            } else {
+                flying.give_back(core, key).await;
             }
             let fresh = freshness.map_or(Duration::ZERO, |f| f.fresh);
             let status = core.status(loaded_as(stored), Duration::ZERO, fresh);
@@ -163,6 +168,9 @@ where
         Loaded::Failed(failure) => {
             core.tally.add(|t| &t.load_failures);
             let unwell = !matches!(failure, Failure::Error { unwell: false, .. });
+            if unwell {
+                core.notes.source_failed(Time::now());
+            }
             let stale = match unwell {
                 true => flying.stale(core, key).await,
                 false => None,

@@ -1,12 +1,14 @@
 //! The store is a guest: it may help, but not keep anybody waiting.
 
 use super::{
+    core::Background,
     freshness::Entry,
     key::EntryKey,
     store::{Acquired, Ask, Fill, Mode, Store, StoreError},
 };
 use crate::{circuit_breaker::CircuitBreaker, retry::Retry, timeout::Timeout};
 use std::{future::Future, pin::Pin, sync::Arc};
+use tokio::time::timeout;
 
 /// Boxed: a question to the store is not a hot path, and whether it can be sent to another thread
 /// has to be settled here, where the compiler knows for how long everything lives.
@@ -69,13 +71,28 @@ impl<St: Send + Sync + 'static> Guest<St> {
     pub(super) fn fill<'a, V: Send + 'static>(
         &'a self,
         key: &'a EntryKey,
-        lease: St::Lease,
+        lease: &'a St::Lease,
         fill: Fill<V>,
     ) -> Answer<'a, bool>
     where
         St: Store<V>,
     {
         Box::pin(self.ask_once(self.store.fill(key, lease, fill)))
+    }
+
+    /// Gives a lease back that nobody needs any more: now, or in the background. The breaker is not
+    /// asked: a store that hangs does this first when it goes on.
+    pub(super) fn let_go<V: Send + 'static>(&self, key: &EntryKey, lease: St::Lease)
+    where
+        St: Store<V>,
+    {
+        if let Err(lease) = self.store.release_now(key, lease) {
+            let (store, key) = (Arc::clone(&self.store), key.clone());
+            let limit = self.timeout.limit();
+            Background::spawn(async move {
+                let _ = timeout(limit, store.release(&key, lease)).await;
+            });
+        }
     }
 
     pub(super) fn release<'a, V: 'static>(

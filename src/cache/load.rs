@@ -241,10 +241,8 @@ where
         && let Some(cached) = core.meanwhile(&key, entry, now)
     {
         core.count(cached.status.served);
-        let revalidate = cached.status.served == Served::Revalidating;
         leader.land(Stage::Acquire, Verdict::Answer(cached.clone()));
-        if revalidate
-            && !core.notes.failing(&key, now)
+        if !core.notes.failing(&key, now)
             && let Some(held) = held
         {
             core.tally.add(|t| &t.refreshes);

@@ -236,14 +236,14 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
     async fn fill(
         &self,
         key: &EntryKey,
-        lease: Granted,
+        lease: &Granted,
         fill: Fill<V>,
     ) -> Result<bool, StoreError> {
         let stored = self.leases.with(key, |held| {
             let current = lease.tag.as_ref().is_none_or(|tag| tag.is_current());
-            let stored = held.take(&lease) && current;
+            let stored = held.take(lease) && current;
             if stored {
-                self.entries.insert(key.clone(), Kept::new(fill, &lease));
+                self.entries.insert(key.clone(), Kept::new(fill, lease));
             }
             stored
         });

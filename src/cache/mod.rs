@@ -46,7 +46,9 @@
 //!   [`LoadFailed`](crate::Kind::LoadFailed) rejection, since errors cannot be cloned. The next
 //!   call loads again; put a breaker and a timeout below the cache.
 //! - **A stale answer** that there is no better one for is given at once for a while after a load
-//!   has failed, with one more load per key and pause (an eighth of a second, doubling to 1 s).
+//!   has failed, with one more load per key and pause (an eighth of a second, doubling to 1 s). After
+//!   three failed loads in a row, of whatever keys, those loads are made in the background: nobody
+//!   waits for a source that hangs, if there is something stale to answer with.
 //! - A miss costs some allocations; a hit in memory none but those of the answer's `Clone`.
 
 mod codec;

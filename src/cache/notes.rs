@@ -1,4 +1,4 @@
-//! What is remembered of keys that have no entry: pure, and bounded.
+//! What is remembered of a source that fails: pure, and bounded.
 
 use super::key::EntryKey;
 use crate::clock::Time;
@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -20,6 +20,13 @@ const MOST: usize = 10_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(125);
 // How late it may be noticed that the source is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// So many failures in a row, of whatever keys, are not the keys' fault: then a stale answer is given
+/// before it is tried to load a new one, so that nobody waits for a source that hangs.
+const UNWELL: u32 = 3;
+
+/// For how long that holds after the last failure: with one key's pauses there is another by then.
+const UNWELL_FOR: Duration = Duration::from_secs(2);
 
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -48,6 +55,9 @@ pub(super) struct Notes {
     keys: Mutex<Keys>,
     // So that nobody takes the lock while there is nothing to know.
     len: AtomicUsize,
+    in_a_row: AtomicU32,
+    /// A [`Time`].
+    unwell_until: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -98,8 +108,27 @@ impl Notes {
         self.write(key, now, |_| Note::Alone { until });
     }
 
+    /// Whether the source has failed for whoever asked lately.
+    pub(super) fn unwell(&self, now: Time) -> bool {
+        now.0 < self.unwell_until.load(Relaxed)
+    }
+
+    /// A load failed, for whatever key.
+    pub(super) fn source_failed(&self, now: Time) {
+        let before = self.in_a_row.load(Relaxed);
+        // Counts that get lost between threads only make it a little later.
+        self.in_a_row.store(before.saturating_add(1), Relaxed);
+        if before >= UNWELL - 1 {
+            self.unwell_until.store(now.after(UNWELL_FOR).0, Relaxed);
+        }
+    }
+
     /// A load succeeded.
     pub(super) fn succeeded(&self, key: &EntryKey) {
+        if self.in_a_row.load(Relaxed) > 0 {
+            self.in_a_row.store(0, Relaxed);
+            self.unwell_until.store(0, Relaxed);
+        }
         if self.len.load(Relaxed) > 0 {
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
             keys.notes.remove(key);
@@ -150,6 +179,21 @@ mod tests {
         notes.succeeded(&key);
         notes.failed(&key, 0.99, now);
         assert!(!notes.failing(&key, now.after(FIRST_PAUSE)));
+    }
+
+    #[test]
+    fn a_source_is_unwell_after_some_failures_in_a_row_until_it_answers_or_is_not_asked() {
+        let (notes, key) = (Notes::default(), KeyRef::new("7").to_owned());
+        let now = Time(1);
+        for failures in 1..9 {
+            notes.source_failed(now);
+            assert_eq!(notes.unwell(now), failures >= UNWELL);
+        }
+        assert!(!notes.unwell(now.after(UNWELL_FOR)));
+        notes.succeeded(&key);
+        assert!(!notes.unwell(now));
+        notes.source_failed(now);
+        assert!(!notes.unwell(now));
     }
 
     #[test]

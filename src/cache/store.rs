@@ -134,11 +134,12 @@ pub trait Store<V>: Send + Sync + 'static {
         ask: Ask,
     ) -> impl Future<Output = Result<Acquired<V, Self::Lease>, StoreError>> + Send;
 
-    /// Offers an answer. `false`: the lease did not stand any more, and nothing was stored.
+    /// Offers an answer, and ends the lease. `false`: it did not stand any more, and nothing was
+    /// stored.
     fn fill(
         &self,
         key: &EntryKey,
-        lease: Self::Lease,
+        lease: &Self::Lease,
         fill: Fill<V>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 

@@ -181,11 +181,8 @@ impl<C> RedisStore<C> {
         C: Codec<V>,
     {
         let mut data = Vec::new();
-        if let Err(error) = self.0.codec.encode(value, &mut data) {
-            // Nobody need wait for what will not come.
-            self.give_back(key, lease).await?;
-            return Err(StoreError::Codec(error));
-        }
+        let encoded = self.0.codec.encode(value, &mut data);
+        encoded.map_err(StoreError::Codec)?;
         let up = self.0.link.up()?;
         let mut script = invoke(&SCRIPTS.fill, &self.0.namespace.keys(key.as_ref()));
         script.arg(&*up.wire.run).arg(&lease.token);
@@ -330,10 +327,10 @@ impl<V: Send + Sync + 'static, C: Codec<V>> Store<V> for RedisStore<C> {
     async fn fill(
         &self,
         key: &EntryKey,
-        lease: RedisLease,
+        lease: &RedisLease,
         fill: Fill<V>,
     ) -> Result<bool, StoreError> {
-        self.offer(key, &lease, &fill.value, fill.freshness, fill.cost)
+        self.offer(key, lease, &fill.value, fill.freshness, fill.cost)
             .await
     }
 

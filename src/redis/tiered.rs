@@ -217,7 +217,7 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Store<V> for Tiered<V, C> {
     async fn fill(
         &self,
         key: &EntryKey,
-        lease: TieredLease,
+        lease: &TieredLease,
         fill: Fill<V>,
     ) -> Result<bool, StoreError> {
         let TieredLease { lease, mark } = lease;
@@ -228,11 +228,11 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Store<V> for Tiered<V, C> {
         } = fill;
         let accepted = self
             .redis
-            .offer(key, &lease, &value, freshness, cost)
+            .offer(key, lease, &value, freshness, cost)
             .await?;
         // What Redis did not take may have been invalidated already.
         if accepted {
-            self.tier.keep(key, mark, &lease.run, || Entry {
+            self.tier.keep(key, *mark, &lease.run, || Entry {
                 value,
                 // Its age counts from the grant, which was no earlier than it was asked for.
                 age: Duration::ZERO,

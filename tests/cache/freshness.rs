@@ -172,6 +172,43 @@ async fn a_dead_source_is_asked_about_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_source_that_hangs_if_there_is_a_stale_answer() {
+    let (cache, source) = (cache(), Source::new());
+    let timeout = buttress::Timeout::new("db", SECOND);
+    let ask = async |key: u32| {
+        let (source, timeout) = (source.clone(), timeout.clone());
+        let load = move || async move { timeout.run(async || source.load().await).await };
+        let start = tokio::time::Instant::now();
+        let cached = cache.run(&key.to_string(), load).await.unwrap();
+        (cached.status.is_stale(), start.elapsed())
+    };
+    for key in 0..20 {
+        ask(key).await;
+    }
+    advance(60 * SECOND).await;
+    source.hold_up();
+    let mut waited = 0;
+    for round in 0..5 {
+        for key in 0..20 {
+            let (stale, took) = ask(key).await;
+            assert!(stale);
+            waited += u32::from(!took.is_zero());
+        }
+        advance(round * 300 * MS).await;
+    }
+    assert_eq!(waited, 3, "then it is known");
+    source.let_go(1_000);
+    advance(2 * SECOND).await;
+    for key in 0..20 {
+        assert!(ask(key).await.1.is_zero());
+    }
+    settle().await;
+    for key in 0..20 {
+        assert!(!ask(key).await.0, "{key} is fresh again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_asked_for_a_lot_is_refreshed_before_it_is_stale() {
     let cache = terms().early_refresh(1.0).seed(7).build().unwrap();
     let source = Source::taking(500 * MS);

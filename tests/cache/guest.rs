@@ -67,7 +67,7 @@ impl Store<u32> for Ailing {
     async fn fill(
         &self,
         key: &EntryKey,
-        lease: Self::Lease,
+        lease: &Self::Lease,
         fill: Fill<u32>,
     ) -> Result<bool, StoreError> {
         self.ask().await?.fill(key, lease, fill).await
