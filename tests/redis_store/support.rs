@@ -117,7 +117,7 @@ pub(crate) async fn try_fill(
     text: &str,
 ) -> Result<bool, StoreError> {
     let fill = Fill::new(text.to_owned(), WINDOWS, 7 * MS);
-    store.fill(key, lease, fill).await
+    store.fill(key, &lease, fill).await
 }
 
 pub(crate) async fn fill(store: &Texts, key: &EntryKey, lease: RedisLease, text: &str) -> bool {

@@ -46,7 +46,7 @@ async fn load(store: &Both, key: &EntryKey, text: &str) {
     match store.acquire(key, Ask::new(10 * S)).await.unwrap() {
         Acquired::Leased { lease, .. } => {
             let fill = Fill::new(text.to_owned(), WINDOWS, MS);
-            assert!(store.fill(key, lease, fill).await.unwrap());
+            assert!(store.fill(key, &lease, fill).await.unwrap());
         }
         other => panic!("{other:?}"),
     }
