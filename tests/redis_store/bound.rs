@@ -64,7 +64,9 @@ async fn nothing_is_answered_from_memory_a_heartbeat_after_its_invalidation_was_
                     Ok(Acquired::Leased { lease, .. }) => {
                         let read = row.load(SeqCst).to_string();
                         sleep(MS).await;
-                        let _ = store.fill(&page, &lease, Fill::new(read, WINDOWS, MS)).await;
+                        let _ = store
+                            .fill(&page, &lease, Fill::new(read, WINDOWS, MS))
+                            .await;
                     }
                     _ => sleep(MS).await,
                 }

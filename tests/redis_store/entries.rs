@@ -62,7 +62,7 @@ async fn an_entry_goes_from_fresh_to_stale_to_gone() {
     };
     let granted = lease(&store, &seven).await;
     let fill = Fill::new("old".to_owned(), windows, MS);
-    assert!(store.fill(&seven, granted, fill).await.unwrap());
+    assert!(store.fill(&seven, &granted, fill).await.unwrap());
 
     eventually("it is stale", async || {
         match acquire(&store, &seven).await {
@@ -95,7 +95,7 @@ async fn an_answer_that_was_loaded_for_longer_than_it_is_good_is_not_there() {
         let granted = lease(&store, &seven).await;
         tokio::time::sleep(10 * MS).await;
         let fill = Fill::new("late".to_owned(), windows, 10 * MS);
-        assert!(store.fill(&seven, granted, fill).await.unwrap());
+        assert!(store.fill(&seven, &granted, fill).await.unwrap());
         assert!(look(&store, &seven).await.is_none());
         assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0);
     }
@@ -114,7 +114,7 @@ async fn windows_without_end_are_cut_to_ten_years() {
     };
     let (granted, _) = leased(store.acquire(&seven, Ask::new(longest)).await.unwrap());
     let fill = Fill::new("x".to_owned(), windows, longest);
-    assert!(store.fill(&seven, granted, fill).await.unwrap());
+    assert!(store.fill(&seven, &granted, fill).await.unwrap());
     let entry = fresh(acquire(&store, &seven).await);
     assert_eq!(entry.freshness.fresh.as_secs(), 10 * 365 * 86_400);
     assert!(entry.age < 10 * S);

@@ -151,7 +151,7 @@ async fn memory_holds_nothing_stale_and_nothing_for_longer_than_it_may() {
     sleep(2 * MS).await;
     assert!(
         store
-            .fill(&eight, lease, Fill::new("old".into(), windows, MS))
+            .fill(&eight, &lease, Fill::new("old".into(), windows, MS))
             .await
             .unwrap()
     );
@@ -172,7 +172,7 @@ async fn an_answer_that_redis_refused_is_not_in_memory() {
     };
     sleep(5 * MS).await;
     let fill = Fill::new("old".into(), WINDOWS, MS);
-    assert!(!store.fill(&seven, lease, fill).await.unwrap());
+    assert!(!store.fill(&seven, &lease, fill).await.unwrap());
     assert_eq!(peek(&store, &seven), None);
 }
 
