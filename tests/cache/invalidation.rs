@@ -192,8 +192,8 @@ async fn no_read_after_an_invalidation_sees_what_was_before_it() {
                     }
                 }
                 acked.store(write, SeqCst);
-                // Until somebody has read what was written.
-                while cache.snapshot().loads == loads {
+                // Until somebody has read what was written; after the last one nobody will.
+                while write < WRITES && cache.snapshot().loads == loads {
                     tokio::task::yield_now().await;
                 }
             }
