@@ -6,7 +6,7 @@ use crate::{
     guarded::Guarded,
     items::{Failure, Items},
 };
-use buttress::Error;
+use buttress::{Error, Timeout};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -18,8 +18,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 /// If it is not: then the service can start without, and [`work`] will see to it.
 pub(crate) async fn prepare(guarded: &Guarded) -> Result<(), Error<Failure>> {
-    let prepare = async |items: Items| items.prepare().await;
-    guarded.postgres(prepare).await
+    // Past the breaker: requests that fail for want of the tables keep it open, and would take
+    // every probe from whoever is to make them.
+    let timeout = Timeout::new("tables", Duration::from_secs(5));
+    let prepare = async || guarded.items.prepare().await.map_err(Error::Service);
+    timeout.run(prepare).await
 }
 
 /// Makes the tables as soon as Postgres is there, then works off the outbox, for ever.
