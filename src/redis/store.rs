@@ -181,8 +181,11 @@ impl<C> RedisStore<C> {
         C: Codec<V>,
     {
         let mut data = Vec::new();
-        let encoded = self.0.codec.encode(value, &mut data);
-        encoded.map_err(StoreError::Codec)?;
+        if let Err(error) = self.0.codec.encode(value, &mut data) {
+            // Nobody need wait for what will not come.
+            self.give_back(key, lease).await?;
+            return Err(StoreError::Codec(error));
+        }
         let up = self.0.link.up()?;
         let mut script = invoke(&SCRIPTS.fill, &self.0.namespace.keys(key.as_ref()));
         script.arg(&*up.wire.run).arg(&lease.token);

@@ -117,11 +117,8 @@ async fn without_postgres_lists_that_are_cached_are_answered_and_marked_when_sta
     api.add("/tasks", json!({"title": "t"})).await;
     let list = api.get("/tasks").await.with(200);
     postgres.kill().unwrap();
-    let mut times = Vec::new();
     eventually("the list is stale", async || {
-        let start = Instant::now();
         let answer = api.get("/tasks").await;
-        times.push(start.elapsed());
         let status = answer.header("cache-status").to_owned();
         let stale = status.contains("fwd=stale") && status.contains("detail=sie");
         assert!(stale || status.contains("hit"), "{status}");
@@ -129,6 +126,12 @@ async fn without_postgres_lists_that_are_cached_are_answered_and_marked_when_sta
         stale
     })
     .await;
+    let mut times = Vec::new();
+    for _ in 0..9 {
+        let start = Instant::now();
+        assert_eq!(api.get("/tasks").await.with(200), list);
+        times.push(start.elapsed());
+    }
     assert!(median(&mut times) < Duration::from_millis(20), "{times:?}");
     // What nobody has asked for is not there.
     let mut times = Vec::new();
