@@ -52,9 +52,9 @@ fn cache<V: Clone + Send + Sync + 'static>() -> Cache<V> {
     cache.store(store).build().expect("valid terms")
 }
 
-async fn fill<V: Clone + Send + Sync + 'static>(cache: &Cache<V>, value: V) {
+async fn fill<V: Clone + Send + Sync + 'static>(cache: &Cache<V>, value: impl Fn() -> V) {
     for key in 0..2 * EACH {
-        let value = value.clone();
+        let value = value();
         let load = move || async move { Ok::<_, Failure>(value) };
         cache
             .run(&key.to_string(), load)
@@ -65,14 +65,14 @@ async fn fill<V: Clone + Send + Sync + 'static>(cache: &Cache<V>, value: V) {
 
 async fn ours() -> Vec<Row> {
     let shared = cache::<Arc<[u64]>>();
-    fill(&shared, value()).await;
+    fill(&shared, value).await;
     let loads = service_fn(|_: u64| async { Ok::<_, Failure>(Arc::from([LOADED])) });
     let service = shared.layer(|key: &u64| Some(*key)).layer(loads);
     let hit: fn(&Result<Arc<[u64]>, Failure>) -> bool =
         |answer| answer.as_ref().is_ok_and(|value| value[0] != LOADED);
 
     let copied = cache::<String>();
-    fill(&copied, "x".repeat(1_024)).await;
+    fill(&copied, || "x".repeat(1_024)).await;
     let loads = service_fn(|_: u64| async { Ok::<_, Failure>(String::new()) });
     let copies = copied.layer(|key: &u64| Some(*key)).layer(loads);
 

@@ -10,8 +10,12 @@ use super::{
 use crate::{
     InvalidConfig,
     clock::{Now, Time, nanos},
+    shared::lanes,
 };
-use quick_cache::{Equivalent, Weighter, sync::Cache};
+use quick_cache::{
+    DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Keeps answers in the process's memory.
@@ -165,8 +169,21 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
             "1 to 4294967295",
         )?;
         let guess = guess.min(1 << 20);
+        // Threads that ask for different keys rarely meet in one of many shards. But what is heavier
+        // than its shard is not kept, so they must not be small.
+        let least = if weigh.is_some() { 4 << 20 } else { 64 };
+        let shards = (capacity / least).clamp(1, 16 * lanes());
+        let weight = capacity as u64;
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(guess)
+            .weight_capacity(weight)
+            .shards(1 << shards.ilog2())
+            .build();
+        let options = options
+            .map_err(|_| InvalidConfig::new("memory store", field, capacity, "1 to 4294967295"))?;
+        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
         Ok(Self {
-            entries: Cache::with_weighter(guess, capacity as u64, Weigh(weigh)),
+            entries: Cache::with_options(options, Weigh(weigh), hasher, lifecycle),
             leases: Leases::default(),
             tags: Tags::default(),
         })
