@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | guard | may this call start, and what does its end teach? | [`circuit_breaker`], [`rate_limit`], [`load_shed`], [`throttle`] |
 //! | attempt | how long, how often? | [`timeout`] and deadline, [`retry`] |
+//! | stand-in | who else can answer? | [`cache`], in memory and in [`redis`] |
 //!
 //! [`http`] and [`grpc`] are where they meet the outside: what a rejection looks like, what a
 //! status means, who the client is. [`registry`] shows what they are doing. Every policy is a
