@@ -26,10 +26,7 @@ use options::{Options, runtime};
 use report::{Limit::Clocks, Target};
 use std::{path::PathBuf, process::ExitCode};
 
-const TARGETS: [Target; 2] = [
-    ("buttress.cache.hit", [Clocks(4.0), Clocks(8.0)]),
-    ("buttress.cache.hit.keys", [Clocks(4.0), Clocks(5.2)]),
-];
+const TARGETS: [Target; 1] = [("buttress.cache.hit", [Clocks(4.0), Clocks(8.0)])];
 
 fn main() -> ExitCode {
     let Some(options) = Options::read() else {
