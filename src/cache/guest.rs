@@ -6,8 +6,17 @@ use super::{
     key::EntryKey,
     store::{Acquired, Ask, Fill, Mode, Store, StoreError},
 };
-use crate::{circuit_breaker::CircuitBreaker, retry::Retry, timeout::Timeout};
-use std::{future::Future, pin::Pin, sync::Arc};
+use crate::{
+    circuit_breaker::{CircuitBreaker, State},
+    error::{Kind, Rejected},
+    retry::Retry,
+    timeout::Timeout,
+};
+use std::{
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+};
 use tokio::time::timeout;
 
 /// Boxed: a question to the store is not a hot path, and whether it can be sent to another thread
@@ -21,6 +30,17 @@ pub(super) struct Guest<St> {
     pub(super) breaker: CircuitBreaker,
     pub(super) timeout: Timeout,
     pub(super) retry: Retry,
+}
+
+impl<St> Clone for Guest<St> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            breaker: self.breaker.clone(),
+            timeout: self.timeout.clone(),
+            retry: self.retry.clone(),
+        }
+    }
 }
 
 impl<St: Send + Sync + 'static> Guest<St> {
@@ -61,6 +81,9 @@ impl<St: Send + Sync + 'static> Guest<St> {
     where
         St: Store<V>,
     {
+        if let Some(out) = self.out_but_probed::<V>(key) {
+            return Box::pin(ready(Err(out)));
+        }
         let key = key.clone();
         self.ask(move |store| {
             let key = key.clone();
@@ -113,11 +136,37 @@ impl<St: Send + Sync + 'static> Guest<St> {
     where
         St: Store<V>,
     {
+        if let Some(out) = self.out_but_probed::<V>(key) {
+            return Box::pin(ready(Err(out)));
+        }
+        self.look_anyway(key)
+    }
+
+    fn look_anyway<V: Send + 'static>(&self, key: &EntryKey) -> Answer<'_, Option<Entry<V>>>
+    where
+        St: Store<V>,
+    {
         let key = key.clone();
         self.ask(move |store| {
             let key = key.clone();
             Box::pin(async move { store.look(&key).await })
         })
+    }
+
+    /// When it is time for the breaker's probe: makes it in the background, so that no reader waits
+    /// for the timeout of a store that may still hang. `None` at all other times.
+    fn out_but_probed<V: Send + 'static>(&self, key: &EntryKey) -> Option<StoreError>
+    where
+        St: Store<V>,
+    {
+        if self.breaker.state() != State::HalfOpen {
+            return None;
+        }
+        let (guest, key) = (self.clone(), key.clone());
+        Background::spawn(async move {
+            let _ = guest.look_anyway::<V>(&key).await;
+        });
+        Some(Rejected::new(Kind::CircuitOpen, self.breaker.name()).into())
     }
 
     pub(super) fn invalidate<'a, V: 'static>(
@@ -152,6 +201,6 @@ impl<St: Send + Sync + 'static> Guest<St> {
 
     /// Whether it is kept out at the moment.
     pub(super) fn is_out(&self) -> bool {
-        self.breaker.snapshot().state != crate::circuit_breaker::State::Closed
+        self.breaker.snapshot().state != State::Closed
     }
 }

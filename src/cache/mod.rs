@@ -36,7 +36,8 @@
 //! - Nothing is fresh for longer than [`fresh`](Freshness::fresh) after it was outdated, even if no
 //!   invalidation ever comes: ages count from the moment at which a load was allowed to begin.
 //! - The store is a guest: it has a timeout, a breaker and a retry of its own. What goes wrong with
-//!   it is counted, and otherwise a miss; never an error, and never slower than its timeout.
+//!   it is counted, and otherwise a miss; never an error, and never slower than its timeout. Once its
+//!   breaker is open nobody waits for it: whether it is back is found out in the background.
 //! - A leader that is dropped hands its load over; one that panics, too. Errors are never stored.
 //!
 //! # Trade-offs
