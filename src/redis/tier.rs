@@ -19,7 +19,7 @@ use crate::{
     cache::{Entry, EntryKey, KeyRef, Worth},
     clock::{Now, Time},
 };
-use quick_cache::{Equivalent, Weighter, sync::Cache};
+use quick_cache::{Weighter, sync::Cache};
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::{
@@ -74,16 +74,6 @@ pub(super) type Weigher<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
 #[derive(Clone)]
 struct Weigh<V>(Option<Weigher<V>>);
 
-/// A key that is looked up.
-#[derive(Hash)]
-struct Wanted<'a>(KeyRef<'a>);
-
-impl Equivalent<EntryKey> for Wanted<'_> {
-    fn equivalent(&self, key: &EntryKey) -> bool {
-        self.0 == key.as_ref()
-    }
-}
-
 impl<V> Weighter<EntryKey, Kept<V>> for Weigh<V> {
     fn weight(&self, key: &EntryKey, kept: &Kept<V>) -> u64 {
         let Some(weigh) = &self.0 else { return 1 };
@@ -121,7 +111,7 @@ impl<V: Clone> Tier<V> {
         if until == 0 || now.get().0 >= until {
             return None;
         }
-        let Kept { entry, mark } = self.entries.get(&Wanted(key))?;
+        let Kept { entry, mark } = self.entries.get(&key)?;
         let now = now.get();
         let right = mark.epoch == self.epoch.load(Acquire)
             && mark.tag == self.tag(key.tag())
@@ -175,7 +165,7 @@ impl<V: Clone> Tier<V> {
             Invalidated::Entry(key) => {
                 let mut count = self.key(key);
                 *count += 1;
-                self.entries.remove(&Wanted(key));
+                self.entries.remove(&key);
             }
             Invalidated::Tag(tag) => {
                 self.tags[self.place(tag, TAGS)].fetch_add(1, AcqRel);
