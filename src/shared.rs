@@ -25,7 +25,7 @@ use std::{
 #[repr(align(128))]
 pub(crate) struct Padded<T>(pub(crate) T);
 
-/// This thread's number: which lane or shard it uses.
+/// This thread's number: which lane or shard it uses. No other thread has or had it.
 #[inline]
 pub(crate) fn slot() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

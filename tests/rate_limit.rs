@@ -362,7 +362,8 @@ fn the_promise_holds_between_threads_on_the_real_clock() {
     let window = Duration::from_millis(20);
     for quota in [50, 3_000] {
         let limiter = RateLimiter::new("api", quota, window).unwrap();
-        let end = Time::now().after(10 * window);
+        // However long that takes on a machine that does other things as well.
+        let enough = || limiter.snapshot().allowed >= 6 * u64::from(quota);
         // A thread can be held up between reading the clock and being admitted, so all that is known
         // of an admission is that it came between two readings.
         let mut times: Vec<(u64, u64)> = thread::scope(|s| {
@@ -370,9 +371,11 @@ fn the_promise_holds_between_threads_on_the_real_clock() {
                 .map(|_| {
                     s.spawn(|| {
                         let mut times = Vec::new();
-                        while Time::now() < end {
-                            let now = Time::now().0;
-                            times.extend(at(&limiter, &(), now).map(|_| (now, Time::now().0)));
+                        while !enough() {
+                            for _ in 0..100 {
+                                let now = Time::now().0;
+                                times.extend(at(&limiter, &(), now).map(|_| (now, Time::now().0)));
+                            }
                         }
                         times
                     })
@@ -382,7 +385,6 @@ fn the_promise_holds_between_threads_on_the_real_clock() {
             times.collect()
         });
         times.sort_unstable();
-        assert!(times.len() >= 5 * quota as usize);
         for (i, (start, _)) in times.iter().enumerate().step_by(7) {
             let end = start + window.as_nanos() as u64;
             let rest = times[i..].iter().take_while(|(before, _)| *before < end);

@@ -16,7 +16,7 @@ use crate::{
 };
 use std::{
     convert::Infallible,
-    fmt::{self, Display, Write},
+    fmt::{self, Display},
     future::{Future, ready},
 };
 use tower_layer::Layer;
@@ -134,7 +134,7 @@ where
     V: Clone + Send + Sync + 'static,
     E: Send + 'static,
     K: Fn(&Req) -> Option<D> + Clone + Send + Sync + 'static,
-    D: Display,
+    D: Display + 'static,
     C: Classify<V, E> + Clone + Send + Sync + 'static,
     P: Keep<V> + Clone,
 {
@@ -145,9 +145,8 @@ where
     #[inline]
     fn key(&self, req: &Req, key: &mut KeyBuf) -> Use {
         match (self.key)(req) {
-            // Writing to a string cannot fail.
-            Some(text) => {
-                let _ = write!(key.key, "{text}");
+            Some(part) => {
+                key.push(&part);
                 Use::Lookup
             }
             None => Use::Bypass,

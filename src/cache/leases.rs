@@ -75,12 +75,12 @@ impl Leases {
     }
 
     /// Revokes all leases, and does this while none can be granted.
-    pub(super) fn clear(&self, f: impl FnOnce()) {
+    pub(super) fn clear<T>(&self, f: impl FnOnce() -> T) -> T {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| lock(&shard.0)).collect();
         for shard in &mut shards {
             shard.held.clear();
         }
-        f();
+        f()
     }
 }
 

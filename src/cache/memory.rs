@@ -2,27 +2,32 @@
 
 use super::{
     freshness::{Entry, Freshness, Hit, Worth},
+    hashed::{Given, Hashed},
     key::{EntryKey, KeyRef},
     leases::{Granted, Leases},
+    near::{Looked, Marked, Near},
     store::{Acquired, Ask, Fill, Mode, Store, StoreError},
     tags::{Standing, Tagged, Tags},
 };
 use crate::{
     InvalidConfig,
     clock::{Now, Time, nanos},
-    shared::lanes,
+    shared::{lanes, slot},
 };
-use quick_cache::{
-    DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter,
-    sync::{Cache, DefaultLifecycle},
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
+use std::{
+    fmt,
+    hash::{BuildHasher, BuildHasherDefault},
+    sync::Arc,
+    time::Duration,
 };
-use std::{fmt, sync::Arc, time::Duration};
 
 /// Keeps answers in the process's memory.
 ///
 /// It is bounded, and makes room by what is used least (an S3-FIFO-like policy that a scan does
-/// not spoil). A hit takes a short shared lock on one of many shards, and clones the answer: make
-/// it something that is cheap to clone, `Arc<T>` or `Bytes`.
+/// not spoil). A hit clones the answer: make it something that is cheap to clone, `Arc<T>` or
+/// `Bytes`. What a thread asks for again and again it finds at hand, without a lock that others
+/// want; the rest is a short shared lock on one of many shards away.
 ///
 /// ```
 /// use buttress::cache::MemoryStore;
@@ -33,34 +38,41 @@ use std::{fmt, sync::Arc, time::Duration};
 /// # Ok::<_, buttress::InvalidConfig>(())
 /// ```
 pub struct MemoryStore<V> {
-    entries: Cache<EntryKey, Kept<V>, Weigh<V>>,
+    entries: Entries<V>,
+    near: Arc<Near<Kept<V>>>,
+    hasher: DefaultHashBuilder,
     leases: Leases,
     tags: Tags,
 }
 
+type Entries<V> =
+    Cache<Hashed<EntryKey>, Arc<Marked<Kept<V>>>, Weigh<V>, BuildHasherDefault<Given>, Forget<V>>;
+
 /// An answer, when it was born and for how long it is good, in nanoseconds; and what its tag was
-/// when its lease was granted. Small, because a hit clones it.
+/// when its lease was granted.
 #[derive(Clone)]
 struct Kept<V> {
+    key: EntryKey,
     value: V,
     born: Time,
     stale_at: Time,
     stale_while_revalidate: u64,
     stale_if_error: u64,
-    cost: u64,
+    cost: Duration,
     outdated: bool,
     tag: Option<Arc<Tagged>>,
 }
 
-impl<V> Kept<V> {
-    fn new(fill: Fill<V>, lease: &Granted) -> Self {
+impl<V: Clone> Kept<V> {
+    fn new(key: EntryKey, fill: Fill<V>, lease: &Granted) -> Self {
         Self {
+            key,
             value: fill.value,
             born: lease.granted,
             stale_at: lease.granted.after(fill.freshness.fresh),
             stale_while_revalidate: nanos(fill.freshness.stale_while_revalidate),
             stale_if_error: nanos(fill.freshness.stale_if_error),
-            cost: nanos(fill.cost),
+            cost: fill.cost,
             outdated: false,
             tag: lease.tag.clone(),
         }
@@ -74,15 +86,28 @@ impl<V> Kept<V> {
         }
     }
 
+    #[inline]
+    fn hit(&self, now: &Now) -> Option<Hit<V>> {
+        let fresh = now.get() < self.stale_at && !self.outdated;
+        // The clone comes last: what it writes may be on another processor until a moment ago, and
+        // is wanted there again in a moment, so it is not to be held for longer than need be.
+        (fresh && self.standing() == Standing::Current).then(|| Hit {
+            born: self.born,
+            stale_at: self.stale_at,
+            cost: self.cost,
+            value: self.value.clone(),
+        })
+    }
+
     /// As it is to be looked at now: after an invalidation of its tag it is outdated, or gone.
-    fn entry(self) -> Option<Entry<V>> {
+    fn entry(&self) -> Option<Entry<V>> {
         let outdated = match self.standing() {
             Standing::Current => self.outdated,
             Standing::Outdated => true,
             Standing::Gone => return None,
         };
         Some(Entry {
-            value: self.value,
+            value: self.value.clone(),
             age: Duration::ZERO,
             read: self.born,
             freshness: Freshness {
@@ -90,7 +115,7 @@ impl<V> Kept<V> {
                 stale_while_revalidate: Duration::from_nanos(self.stale_while_revalidate),
                 stale_if_error: Duration::from_nanos(self.stale_if_error),
             },
-            cost: Duration::from_nanos(self.cost),
+            cost: self.cost,
             outdated,
         })
     }
@@ -101,21 +126,40 @@ struct Weigh<V>(Option<Arc<Weight<V>>>);
 
 type Weight<V> = dyn Fn(&V) -> usize + Send + Sync;
 
-/// What an entry weighs besides its answer: its key, its place, its times.
-const OVERHEAD: usize = 160;
+/// What an entry weighs besides its answer and its key: its place, its times.
+const OVERHEAD: usize = 210;
 
-impl<V> Weighter<EntryKey, Kept<V>> for Weigh<V> {
-    fn weight(&self, key: &EntryKey, kept: &Kept<V>) -> u64 {
+impl<V> Weighter<Hashed<EntryKey>, Arc<Marked<Kept<V>>>> for Weigh<V> {
+    fn weight(&self, _: &Hashed<EntryKey>, marked: &Arc<Marked<Kept<V>>>) -> u64 {
         let Some(weigh) = &self.0 else { return 1 };
+        let key = &marked.kept.key;
         let key = key.key().len() + key.tag().map_or(0, str::len);
-        let weight = weigh(&kept.value).saturating_add(key + OVERHEAD);
+        let weight = weigh(&marked.kept.value).saturating_add(key + OVERHEAD);
         u64::try_from(weight).unwrap_or(u64::MAX)
     }
 }
 
-impl Equivalent<EntryKey> for KeyRef<'_> {
-    fn equivalent(&self, key: &EntryKey) -> bool {
-        *self == key.as_ref()
+/// What is evicted is not pointed to any more.
+struct Forget<V>(Arc<Near<Kept<V>>>);
+
+impl<V> Clone for Forget<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> Lifecycle<Hashed<EntryKey>, Arc<Marked<Kept<V>>>> for Forget<V> {
+    /// Dropped when no lock is held any more.
+    type RequestState = Vec<Arc<Marked<Kept<V>>>>;
+
+    fn on_evict(
+        &self,
+        evicted: &mut Self::RequestState,
+        key: Hashed<EntryKey>,
+        marked: Arc<Marked<Kept<V>>>,
+    ) {
+        self.0.forget(key.hash, &marked);
+        evicted.push(marked);
     }
 }
 
@@ -129,7 +173,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
     }
 
     /// At most so many bytes; what an answer weighs is for you to say, and for its key and its
-    /// place some 160 bytes are added. 1 KiB to a pebibyte. An answer that weighs more than its
+    /// place some 210 bytes are added. 1 KiB to a pebibyte. An answer that weighs more than its
     /// share of the store (a few per cent of it) is not kept.
     ///
     /// # Errors
@@ -181,9 +225,12 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
             .build();
         let options = options
             .map_err(|_| InvalidConfig::new("memory store", field, capacity, "1 to 4294967295"))?;
-        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+        let near = Arc::new(Near::new(lanes(), guess.next_power_of_two().min(PLACES)));
+        let (given, forget) = (BuildHasherDefault::default(), Forget(Arc::clone(&near)));
         Ok(Self {
-            entries: Cache::with_options(options, Weigh(weigh), hasher, lifecycle),
+            entries: Cache::with_options(options, Weigh(weigh), given, forget),
+            near,
+            hasher: DefaultHashBuilder::default(),
             leases: Leases::default(),
             tags: Tags::default(),
         })
@@ -206,11 +253,49 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
 
     /// Removes all answers, and all leases.
     pub fn clear(&self) {
-        self.leases.clear(|| self.entries.clear());
+        let _old: Vec<_> = self.leases.clear(|| {
+            let forget = |(key, marked): (Hashed<EntryKey>, _)| {
+                self.near.forget(key.hash, &marked);
+                marked
+            };
+            self.entries.drain().map(forget).collect()
+        });
+    }
+
+    #[inline]
+    fn hashed<'a>(&self, key: KeyRef<'a>) -> Hashed<KeyRef<'a>> {
+        let hash = self.hasher.hash_one(key);
+        Hashed { hash, key }
+    }
+
+    /// What is not at hand; and has it at hand the next time, if that is wanted.
+    #[inline(never)]
+    fn ask(&self, slot: usize, key: Hashed<KeyRef<'_>>, wanted: bool, now: &Now) -> Option<Hit<V>> {
+        let marked = self.entries.get(&key)?;
+        let hit = marked.kept.hit(now);
+        if wanted && hit.is_some() {
+            self.near.point(slot, key.hash, now.get(), marked);
+        }
+        hit
     }
 
     fn kept(&self, key: &EntryKey) -> Option<Entry<V>> {
-        self.entries.get(key)?.entry()
+        self.entries.get(&self.hashed(key.as_ref()))?.kept.entry()
+    }
+
+    /// Puts an answer in the place of what was known under its key, under the key's lease. What it
+    /// returns is to be dropped outside, as that may run the application's code.
+    #[must_use]
+    fn put(&self, kept: Kept<V>) -> Option<Arc<Marked<Kept<V>>>> {
+        let hash = self.hashed(kept.key.as_ref()).hash;
+        let key = kept.key.clone();
+        let key = Hashed { hash, key };
+        let old = self.entries.peek(&key);
+        self.entries.insert(key, Marked::new(kept));
+        if let Some(old) = &old {
+            self.near.forget(hash, old);
+        }
+        old
     }
 }
 
@@ -219,14 +304,16 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
 
     #[inline]
     fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Hit<V>> {
-        let kept = self.entries.get(&key)?;
-        let fresh = now.get() < kept.stale_at && !kept.outdated;
-        (fresh && kept.standing() == Standing::Current).then(|| Hit {
-            value: kept.value,
-            born: kept.born,
-            stale_at: kept.stale_at,
-            cost: Duration::from_nanos(kept.cost),
-        })
+        let (hash, slot) = (self.hasher.hash_one(key), slot());
+        let is = |kept: &Kept<V>| kept.key.as_ref() == key;
+        match self
+            .near
+            .look(slot, hash, now.get(), is, |kept| kept.hit(now))
+        {
+            Looked::Here(hit) => hit,
+            Looked::Ask => self.ask(slot, Hashed { hash, key }, false, now),
+            Looked::Want => self.ask(slot, Hashed { hash, key }, true, now),
+        }
     }
 
     async fn acquire(&self, key: &EntryKey, ask: Ask) -> Result<Acquired<V, Granted>, StoreError> {
@@ -256,13 +343,12 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         lease: &Granted,
         fill: Fill<V>,
     ) -> Result<bool, StoreError> {
-        let stored = self.leases.with(key, |held| {
+        let (stored, _old) = self.leases.with(key, |held| {
             let current = lease.tag.as_ref().is_none_or(|tag| tag.is_current());
-            let stored = held.take(lease) && current;
-            if stored {
-                self.entries.insert(key.clone(), Kept::new(fill, lease));
+            match held.take(lease) && current {
+                true => (true, self.put(Kept::new(key.clone(), fill, lease))),
+                false => (false, None),
             }
-            stored
         });
         Ok(stored)
     }
@@ -283,15 +369,17 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
     }
 
     async fn invalidate(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
-        self.leases.with(key, |held| {
+        let _old = self.leases.with(key, |held| {
             held.revoke();
-            match (mode, self.entries.remove(key)) {
-                (Mode::Keep, Some((key, mut kept))) => {
-                    kept.outdated = true;
-                    self.entries.insert(key, kept);
-                }
-                (Mode::Drop, _) | (_, None) => {}
+            let (key, old) = self.entries.remove(&self.hashed(key.as_ref()))?;
+            self.near.forget(key.hash, &old);
+            if mode == Mode::Keep {
+                let kept = old.kept.clone();
+                let outdated = true;
+                // There is nothing in its place.
+                let _none = self.put(Kept { outdated, ..kept });
             }
+            Some(old)
         });
         Ok(())
     }
@@ -313,3 +401,6 @@ impl<V: Clone> fmt::Debug for MemoryStore<V> {
 
 /// What is not given for a memory store.
 pub(super) const DEFAULT_ENTRIES: usize = 10_000;
+
+/// How many answers each lane of threads has at hand, at most.
+const PLACES: usize = 512;

@@ -60,19 +60,24 @@ mod flight;
 mod fly;
 mod freshness;
 mod guest;
+mod hashed;
 mod key;
 mod layer;
 mod leases;
 mod load;
 mod lookup;
 mod memory;
+mod near;
 mod notes;
 mod service;
 mod shape;
 mod status;
 pub mod store;
+mod sync;
 mod tags;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use codec::Codec;
 #[cfg(feature = "redis")]

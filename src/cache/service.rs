@@ -90,24 +90,23 @@ where
 
     #[inline]
     fn call(&mut self, req: Req) -> Self::Future {
-        with_buffer(|buffer| {
-            let core = &self.core;
-            match self.shape.key(&req, buffer) {
-                Use::Lookup => {}
-                Use::Bypass => return self.bypass(req),
-                Use::Invalidate => return self.invalidate(req, buffer),
-            }
-            let now = Now::lazy();
-            let Some(hit) = core.guest.store.peek(buffer.as_ref(), &now) else {
-                return self.miss(req, buffer);
-            };
-            core.tally.add(|t| &t.fresh);
-            if core.refresh_is_due(&hit, now.get()) {
-                self.refresh(req, buffer);
-            }
-            let response = self.shape.cached(core.hit(hit, now.get()));
-            CacheFuture(State::Ready(Some(Ok(response))))
-        })
+        let (core, now) = (&self.core, Now::lazy());
+        let mut buffer = Buffer::lend();
+        let buffer = buffer.get();
+        match self.shape.key(&req, buffer) {
+            Use::Lookup => {}
+            Use::Bypass => return self.bypass(req),
+            Use::Invalidate => return self.invalidate(req, buffer),
+        }
+        let Some(hit) = core.guest.store.peek(buffer.as_ref(), &now) else {
+            return self.miss(req, buffer);
+        };
+        core.tally.add(|t| &t.fresh);
+        if core.refresh_is_due(&hit, now.get()) {
+            self.refresh(req, buffer);
+        }
+        let response = self.shape.cached(core.hit(hit, now.get()));
+        CacheFuture::ready(response)
     }
 }
 
@@ -139,12 +138,12 @@ where
     {
         let (load, shape, name) = (self.load(req), self.shape.clone(), self.core.name);
         let answer = load::answer(self.core.clone(), key.as_ref().to_owned(), load);
-        CacheFuture(State::Loading(Box::pin(async move {
+        CacheFuture::loading(async move {
             Ok(match answer.await? {
                 Answered::Cached(cached) => shape.cached(cached),
                 Answered::Through(through) => shape.through(through, name),
             })
-        })))
+        })
     }
 
     #[cold]
@@ -169,14 +168,14 @@ where
     {
         self.core.tally.add(|t| &t.bypassed);
         let (load, name) = (self.load(req), self.core.name);
-        CacheFuture(State::Loading(Box::pin(async move {
+        CacheFuture::loading(async move {
             let shape = load.shape.clone();
             let (result, rejected) = load.call().await;
             if let Some(rejected) = rejected {
                 note(rejected);
             }
             result.map(|response| shape.bypassed(response, name, Use::Bypass, false))
-        })))
+        })
     }
 
     #[cold]
@@ -190,7 +189,7 @@ where
         self.core.tally.add(|t| &t.bypassed);
         let cache = super::Cache(self.core.clone());
         let (load, key) = (self.load(req), key.as_ref().to_owned());
-        CacheFuture(State::Loading(Box::pin(async move {
+        CacheFuture::loading(async move {
             let shape = load.shape.clone();
             let (result, rejected) = load.call().await;
             let mut pending = false;
@@ -204,23 +203,40 @@ where
                 note(rejected);
             }
             result.map(|response| shape.bypassed(response, cache.name(), Use::Invalidate, pending))
-        })))
+        })
     }
 }
 
-/// Runs `f` with an empty key to write to, without making one each time.
-#[inline]
-fn with_buffer<T>(f: impl FnOnce(&mut KeyBuf) -> T) -> T {
-    thread_local!(static BUFFER: Cell<KeyBuf> = const { Cell::new(KeyBuf::new()) });
-    // A key that is made by calling another cached service finds another buffer.
-    let mut buffer = BUFFER.take();
-    buffer.clear();
-    let out = f(&mut buffer);
-    // One that is far longer than most is let go.
-    if buffer.is_small() {
-        BUFFER.set(buffer);
+/// An empty key to write to, without making one each time: lent by the thread, and given back.
+struct Buffer(Option<Box<KeyBuf>>);
+
+thread_local!(static BUFFER: Cell<Option<Box<KeyBuf>>> = const { Cell::new(None) });
+
+impl Buffer {
+    #[inline]
+    fn lend() -> Self {
+        // A key that is made, or an answer that is copied, by calling another cached service finds
+        // none here, nor does a call while the thread ends.
+        Self(BUFFER.try_with(Cell::take).ok().flatten())
     }
-    out
+
+    #[inline]
+    fn get(&mut self) -> &mut KeyBuf {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Drop for Buffer {
+    #[inline]
+    fn drop(&mut self) {
+        // One that is far longer than most is let go.
+        if let Some(mut buffer) = self.0.take()
+            && buffer.is_small()
+        {
+            buffer.clear();
+            let _ = BUFFER.try_with(|lent| lent.set(Some(buffer)));
+        }
+    }
 }
 
 /// A service to call once, with its request.
@@ -265,12 +281,29 @@ where
 }
 
 /// The response of a service whose answers are kept: at once, if it is at hand.
-pub struct CacheFuture<T, E>(State<T, E>);
-
-enum State<T, E> {
-    Ready(Option<Result<T, E>>),
+pub struct CacheFuture<T, E> {
+    answer: Option<Result<T, E>>,
     /// A load is not a hot path, and waits for more than an allocation.
-    Loading(Pin<Box<dyn Future<Output = Result<T, E>> + Send>>),
+    loading: Option<Loading<T, E>>,
+}
+
+type Loading<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+impl<T, E> CacheFuture<T, E> {
+    #[inline]
+    fn ready(answer: T) -> Self {
+        Self {
+            answer: Some(Ok(answer)),
+            loading: None,
+        }
+    }
+
+    fn loading(load: impl Future<Output = Result<T, E>> + Send + 'static) -> Self {
+        Self {
+            answer: None,
+            loading: Some(Box::pin(load)),
+        }
+    }
 }
 
 // Nothing in it is pinned in place.
@@ -281,9 +314,12 @@ impl<T, E> Future for CacheFuture<T, E> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            State::Ready(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
-            State::Loading(load) => load.as_mut().poll(cx),
+        match self.answer.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => match &mut self.loading {
+                Some(load) => load.as_mut().poll(cx),
+                None => Poll::Pending,
+            },
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use super::{key::KeyRef, load::Loaded, status::Cached};
 use crate::error::Rejected;
-use std::future::Future;
+use std::{
+    any::Any,
+    fmt::{Display, Write},
+    future::Future,
+};
 
 /// Where a request's key is written to.
 #[derive(Debug, Default)]
@@ -14,10 +18,40 @@ pub struct KeyBuf {
 }
 
 impl KeyBuf {
-    pub(super) const fn new() -> Self {
-        Self {
-            key: String::new(),
-            tag: String::new(),
+    /// Appends something to the key, as it displays itself.
+    ///
+    /// Texts and whole numbers, which is what most keys are, in a fraction of the time that
+    /// `write!` takes for them.
+    #[inline]
+    pub fn push(&mut self, part: &(impl Display + 'static)) {
+        // Its type is known when this is compiled, so only one of these is left.
+        let any: &dyn Any = part;
+        if let Some(text) = any.downcast_ref::<String>() {
+            self.key.push_str(text);
+        } else if let Some(text) = any.downcast_ref::<&'static str>() {
+            self.key.push_str(text);
+        } else if let Some(number) = whole(any) {
+            self.push_number(number);
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(self.key, "{part}");
+        }
+    }
+
+    #[inline]
+    fn push_number(&mut self, mut number: u64) {
+        let mut digits = [b'0'; 20];
+        let mut from = digits.len();
+        for (at, digit) in digits.iter_mut().enumerate().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            from = at;
+            if number == 0 {
+                break;
+            }
+        }
+        for digit in &digits[from..] {
+            self.key.push(char::from(*digit));
         }
     }
 
@@ -39,6 +73,20 @@ impl KeyBuf {
             tag => KeyRef::new(&self.key).tagged(tag),
         }
     }
+}
+
+/// A whole number that is not negative.
+#[inline]
+fn whole(any: &dyn Any) -> Option<u64> {
+    macro_rules! first {
+        ($($of:ty),*) => {
+            $(if let Some(number) = any.downcast_ref::<$of>() {
+                return u64::try_from(*number).ok();
+            })*
+        };
+    }
+    first!(u64, u32, u16, u8, usize, i64, i32, i16, i8, isize);
+    None
 }
 
 /// What a cache is to do for a request.
@@ -92,4 +140,32 @@ pub trait Shape<Req, Res, E>: Clone + Send + Sync + 'static {
         used: Use,
         pending: bool,
     ) -> Self::Response;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pushed(part: &(impl Display + 'static)) -> String {
+        let mut key = KeyBuf::default();
+        key.push(&"a/");
+        key.push(part);
+        key.key
+    }
+
+    #[test]
+    fn what_is_pushed_reads_as_it_displays_itself() {
+        for number in [0, 7, 10, 99, 100, 1_234_567_890, u64::MAX - 1, u64::MAX] {
+            assert_eq!(pushed(&number), format!("a/{number}"));
+        }
+        for number in [i64::MIN, -1, 0, i64::MAX] {
+            assert_eq!(pushed(&number), format!("a/{number}"));
+        }
+        assert_eq!(pushed(&u8::MAX), "a/255");
+        assert_eq!(pushed(&i8::MIN), "a/-128");
+        assert_eq!(pushed(&u128::MAX), format!("a/{}", u128::MAX));
+        assert_eq!(pushed(&"b"), "a/b");
+        assert_eq!(pushed(&String::from("\u{fc}")), "a/\u{fc}");
+        assert_eq!(pushed(&'c'), "a/c");
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
     cache::{Entry, EntryKey, KeyRef, Worth},
     clock::{Now, Time},
 };
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{Equivalent, Weighter, sync::Cache};
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::{
@@ -80,6 +80,12 @@ impl<V> Weighter<EntryKey, Kept<V>> for Weigh<V> {
         let texts = key.key().len() + key.tag().map_or(0, str::len);
         let weight = weigh(&kept.entry.value).saturating_add(texts);
         (weight as u64).saturating_add(OVERHEAD)
+    }
+}
+
+impl Equivalent<EntryKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &EntryKey) -> bool {
+        *self == key.as_ref()
     }
 }
 

@@ -11,5 +11,6 @@ mod freshness;
 mod guest;
 mod invalidation;
 mod layer;
+mod memory;
 mod settings;
 mod support;
