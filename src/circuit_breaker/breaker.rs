@@ -142,7 +142,11 @@ impl Breaker {
         if word & PHASE == CLOSED {
             return Ok(Permit::new(word, now.peek()));
         }
-        self.admit_unless_open(word, now)
+        // Taken apart, so that the fast path need not put its permit where a call can write to it.
+        match self.admit_unless_open(word, now) {
+            Ok(Permit { word, began, place }) => Ok(Permit { word, began, place }),
+            Err(rejected) => Err(rejected),
+        }
     }
 
     #[inline(never)]

@@ -184,7 +184,8 @@ impl<K, C> Policy for RateLimiter<K, C> {
 }
 
 impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
-    #[inline]
+    // Always, as for a tuple of guards.
+    #[inline(always)]
     fn admit(&self, req: &Req, now: &Now) -> Admission<Taken, Never> {
         let inner = &*self.0;
         let (key, cost) = inner.identify(req);

@@ -61,7 +61,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    // Always: its future is large, and would be copied.
+    #[inline(always)]
     fn call(&mut self, req: Req) -> Self::Future {
         TimedFuture::start(&self.timeout, || self.inner.call(req))
     }
@@ -92,7 +93,7 @@ pin_project! {
 }
 
 impl<F> TimedFuture<F> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(timeout: &Timeout, call: impl FnOnce() -> F) -> Self {
         let deadline = context::current().deadline;
         let state = match deadline {

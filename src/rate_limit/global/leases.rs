@@ -48,11 +48,11 @@ impl Leases {
         if now < full_until && cost == 1 {
             return Err(Some(full_until));
         }
-        let (tag, pocket) = (self.tag(now), self.pocket());
+        let pocket = self.pocket();
         let mut word = pocket.load(SeqCst);
-        while word >> 16 == tag && word & LEFT >= u64::from(cost) {
+        while self.is_now(word >> 16, now) && word & LEFT >= u64::from(cost) {
             match pocket.compare_exchange_weak(word, word - u64::from(cost), SeqCst, SeqCst) {
-                Ok(_) => return Ok(tag),
+                Ok(_) => return Ok(word >> 16),
                 Err(changed) => word = changed,
             }
         }
@@ -176,6 +176,12 @@ impl Leases {
     #[inline]
     fn tag(&self, now: u64) -> u64 {
         (now / self.sub).min(LAST_TAG)
+    }
+
+    /// Whether this is the tag of now, found without a division.
+    #[inline]
+    fn is_now(&self, tag: u64, now: u64) -> bool {
+        now.wrapping_sub(tag.wrapping_mul(self.sub)) < self.sub
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
