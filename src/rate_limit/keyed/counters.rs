@@ -107,13 +107,14 @@ impl<const BYTES: usize> Form for Counters<BYTES> {
 
     #[inline]
     fn take(&self, cell: Cell<'_, Line>, cost: u32, now: u64) -> Result<u64, Option<u64>> {
-        let tag = self.tag(now);
         let (newest, leased) = split(*cell.word);
-        if newest == tag && leased >= cost {
+        // Whether the newest sub-window is that of now, without a division.
+        let since = now.wrapping_sub(newest.wrapping_mul(self.sub));
+        if since < self.sub && leased >= cost {
             *cell.word -= u64::from(cost);
-            return Ok(tag);
+            return Ok(newest);
         }
-        self.take_from_ring(Ring::open(cell), cost, tag)
+        self.take_from_ring(Ring::open(cell), cost, self.tag(now))
     }
 
     fn give_back(&self, cell: Cell<'_, Line>, tag: u64, cost: u32) {
