@@ -2,7 +2,7 @@
 #![cfg(feature = "full")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "gateway/example.rs"]
+#[path = "harness/example.rs"]
 mod example;
 
 use std::{path::Path, process::Command};

@@ -7,8 +7,8 @@
 mod bare;
 #[path = "../../examples/common/mod.rs"]
 mod common;
-#[path = "../gateway/example.rs"]
-mod example;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod limit;
 mod postgres;
 mod redis;

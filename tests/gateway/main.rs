@@ -4,8 +4,9 @@
 #![allow(clippy::disallowed_methods)] // times are measured here, not decided by
 
 mod breaker;
-mod example;
 mod failing;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod limit;
 mod many;
 mod outside;

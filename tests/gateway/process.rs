@@ -1,14 +1,11 @@
 //! The gateway as a process of its own, and a client for it.
 
-use crate::example::executable;
-use reqwest::{Client, RequestBuilder, StatusCode, header::HeaderMap};
+pub(crate) use crate::harness::{Answer, Process, client, eventually, read};
+use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use std::{
-    io::{BufRead, BufReader, Read},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, channel},
-    thread,
-    time::Duration,
+    ops::{Deref, DerefMut},
+    process::Command,
 };
 
 /// Short times, free ports, and a backend that is well. Attempts have time enough for a busy machine:
@@ -26,7 +23,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// Every variable, so that those of whoever runs the tests do not reach the gateway.
-pub(crate) const VARIABLES: [&str; 19] = [
+pub(crate) const VARIABLES: [&str; 17] = [
     "GATEWAY_ADDR",
     "BACKEND_ADDR",
     "BACKEND_URL",
@@ -44,64 +41,29 @@ pub(crate) const VARIABLES: [&str; 19] = [
     "FAILURE_THRESHOLD",
     "RECOVERY_TIMEOUT_SECONDS",
     "TRUSTED_PROXIES",
-    "HTTP_PROXY",
-    "http_proxy",
 ];
 
 /// A command for it, with these settings over the short ones.
 pub(crate) fn command(settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(executable("gateway"));
-    for name in VARIABLES {
-        command.env_remove(name);
-    }
+    let mut command = Process::command("gateway", &VARIABLES);
     command.envs(SETTINGS.iter().copied());
     command.envs(settings.iter().copied());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// A running gateway; it is killed when dropped.
+/// A running gateway.
 pub(crate) struct Gateway {
-    child: Child,
-    lines: Receiver<String>,
+    process: Process,
     pub(crate) url: String,
     /// The flaky backend's, if it started one.
     pub(crate) backend: Option<String>,
     pub(crate) client: Client,
 }
 
-/// An answer, read to its end.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
-    }
-}
-
 impl Gateway {
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
-        let mut child = command(settings).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (line, lines) = channel();
-        // Read on for as long as it writes, or it would block.
-        thread::spawn(move || {
-            for read in out.lines().map_while(Result::ok) {
-                let _ = line.send(read);
-            }
-        });
         let mut gateway = Self {
-            child,
-            lines,
+            process: Process::start(command(settings)),
             url: String::new(),
             backend: None,
             client: client(),
@@ -115,44 +77,6 @@ impl Gateway {
             }
         }
         gateway
-    }
-
-    /// The next line that says this.
-    pub(crate) fn line(&mut self, says: &str) -> String {
-        loop {
-            match self.lines.recv_timeout(Duration::from_secs(20)) {
-                Ok(line) if line.contains(says) => return line,
-                Ok(_) => {}
-                Err(error) => panic!("{error} before {says:?}: {}", self.errors()),
-            }
-        }
-    }
-
-    fn errors(&mut self) -> String {
-        let _ = self.child.kill();
-        let mut text = String::new();
-        if let Some(mut err) = self.child.stderr.take() {
-            let _ = err.read_to_string(&mut text);
-        }
-        text
-    }
-
-    /// Sends a signal, as `kill -NAME` does.
-    pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// Waits for its end.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let mut ended = None;
-        eventually("the gateway ends", async || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        })
-        .await;
-        ended.unwrap()
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
@@ -183,34 +107,15 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Gateway {
+    type Target = Process;
+    fn deref(&self) -> &Process {
+        &self.process
     }
 }
 
-pub(crate) fn client() -> Client {
-    Client::builder().no_proxy().build().unwrap()
-}
-
-/// Sends a request and reads the answer.
-pub(crate) async fn read(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
-    Answer {
-        status: response.status(),
-        headers: response.headers().clone(),
-        body: response.text().await.unwrap(),
+impl DerefMut for Gateway {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
     }
-}
-
-/// Polls until it is so.
-pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    for _ in 0..2_000 {
-        if so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not in time: {what}");
 }

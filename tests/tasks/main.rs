@@ -6,8 +6,8 @@
 
 #[path = "../../examples/common/mod.rs"]
 mod common;
-#[path = "../gateway/example.rs"]
-mod example;
+#[path = "../harness/mod.rs"]
+mod harness;
 
 mod away;
 mod bodies;

@@ -1,25 +1,20 @@
 //! The service as processes of its own, and a client for it.
 
-use crate::{
-    common::{Postgres, Redis},
-    example::executable,
-};
-use reqwest::{Client, Method, StatusCode, header::HeaderMap};
+use crate::common::{Postgres, Redis};
+pub(crate) use crate::harness::{Answer, Process, client, eventually, signal};
+use reqwest::{Client, Method};
 use serde_json::Value;
 use std::{
-    io::{BufRead, BufReader, Read},
-    process::{Child, Command, ExitStatus, Stdio},
+    ops::{Deref, DerefMut},
+    process::Command,
     sync::{
-        LazyLock, Mutex,
+        LazyLock,
         atomic::{AtomicU32, Ordering::Relaxed},
-        mpsc::{Receiver, channel},
     },
-    thread,
-    time::Duration,
 };
 
 /// Every variable, so that those of whoever runs the tests do not reach the service.
-pub(crate) const VARIABLES: [&str; 14] = [
+const VARIABLES: [&str; 12] = [
     "LISTEN_ADDR",
     "PORT_BASE",
     "NGINX_ADDR",
@@ -32,23 +27,17 @@ pub(crate) const VARIABLES: [&str; 14] = [
     "CACHE_TTL_SECONDS",
     "STALE_SECONDS",
     "LOG_REQUESTS",
-    "HTTP_PROXY",
-    "http_proxy",
 ];
 
 /// A command for it: free ports, and these settings.
 pub(crate) fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(executable("tasks"));
-    for name in VARIABLES {
-        command.env_remove(name);
-    }
+    let mut command = Process::command("tasks", &VARIABLES);
     command.args(arguments);
     for name in ["LISTEN_ADDR", "NGINX_ADDR"] {
         command.env(name, "127.0.0.1:0");
     }
     command.env("PORT_BASE", "0");
     command.envs(settings.iter().copied());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -93,31 +82,14 @@ pub(crate) async fn number(url: &str, statement: &str) -> i64 {
     row.unwrap().get(0)
 }
 
-/// A running service; it is killed when dropped.
+/// A running service.
 pub(crate) struct Service {
-    child: Child,
-    lines: Mutex<Receiver<String>>,
+    process: Process,
     pub(crate) url: String,
     pub(crate) client: Client,
 }
 
-/// An answer, read to its end.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
-}
-
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
-    }
-
     /// The body, of an answer with this status.
     pub(crate) fn with(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
@@ -162,68 +134,14 @@ impl Service {
 
     /// Starts it, and waits for the line that says this before the URL.
     pub(crate) fn run(arguments: &[&str], settings: &[(&str, &str)], says: &str) -> Self {
-        let mut child = command(arguments, settings).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (line, lines) = channel();
-        // Read on for as long as it writes, or it would block.
-        thread::spawn(move || {
-            for read in out.lines().map_while(Result::ok) {
-                let _ = line.send(read);
-            }
-        });
         let mut service = Self {
-            child,
-            lines: Mutex::new(lines),
+            process: Process::start(command(arguments, settings)),
             url: String::new(),
             client: client(),
         };
         let line = service.line(says);
         service.url = line.split_once("listening on ").unwrap().1.to_owned();
         service
-    }
-
-    /// The next line that says this.
-    pub(crate) fn line(&mut self, says: &str) -> String {
-        loop {
-            let line = self.lines.lock().unwrap();
-            match line.recv_timeout(Duration::from_secs(20)) {
-                Ok(line) if line.contains(says) => return line,
-                Ok(_) => {}
-                Err(error) => {
-                    drop(line);
-                    panic!("{error} before {says:?}: {}", self.errors())
-                }
-            }
-        }
-    }
-
-    fn errors(&mut self) -> String {
-        let _ = self.child.kill();
-        let mut text = String::new();
-        if let Some(mut err) = self.child.stderr.take() {
-            let _ = err.read_to_string(&mut text);
-        }
-        text
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends a signal, as `kill -NAME` does.
-    pub(crate) fn signal(&self, name: &str) {
-        signal(self.id(), name);
-    }
-
-    /// Waits for its end.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let mut ended = None;
-        eventually("the service ends", async || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        })
-        .await;
-        ended.unwrap()
     }
 
     /// Sends a request, with a body unless it is null, and reads the answer.
@@ -244,12 +162,7 @@ impl Service {
     ) -> reqwest::Result<Answer> {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let request = self.client.request(method, format!("{}{path}", self.url));
-        let response = request.body(body).send().await?;
-        Ok(Answer {
-            status: response.status(),
-            headers: response.headers().clone(),
-            body: response.text().await?,
-        })
+        Answer::to(request.body(body)).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -283,31 +196,15 @@ impl Service {
     }
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Service {
+    type Target = Process;
+    fn deref(&self) -> &Process {
+        &self.process
     }
 }
 
-pub(crate) fn signal(id: u32, name: &str) {
-    let sent = Command::new("kill")
-        .args(["-s", name, &id.to_string()])
-        .status();
-    assert!(sent.unwrap().success());
-}
-
-pub(crate) fn client() -> Client {
-    Client::builder().no_proxy().build().unwrap()
-}
-
-/// Polls until it is so.
-pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    for _ in 0..2_000 {
-        if so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+impl DerefMut for Service {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
     }
-    panic!("not in time: {what}");
 }
