@@ -38,7 +38,7 @@ pub(crate) struct Category {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NewCategory {
     #[garde(required, length(chars, max = 200), custom(said))]
-    #[schema(required, nullable = false, max_length = 200)]
+    #[schema(required, nullable = false, max_length = 200, pattern = r"\S")]
     name: Option<String>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct NewCategory {
 pub(crate) struct CategoryChange {
     #[serde(deserialize_with = "present")]
     #[garde(length(chars, max = 200), custom(said))]
-    #[schema(value_type = String, required = false, max_length = 200)]
+    #[schema(value_type = String, required = false, max_length = 200, pattern = r"\S")]
     name: Option<String>,
 }
 
@@ -74,9 +74,10 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 /// Lists categories.
 #[utoipa::path(get, path = "/categories", operation_id = "list_categories", tag = "categories",
     params(
-        ("sort" = Option<String>, Query, description = "id, name or created_at; -name: backwards"),
+        ("sort" = Option<String>, Query, pattern = "^-?(id|name|created_at)$",
+            description = "id, name or created_at; -name: backwards"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "100 if not given"),
-        ("offset" = Option<i64>, Query, minimum = 0),
+        ("offset" = Option<i64>, Query, minimum = 0, maximum = 1_000_000_000),
     ),
     responses(
         (status = 200, body = List<Category>),

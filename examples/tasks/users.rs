@@ -39,7 +39,7 @@ pub(crate) struct User {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NewUser {
     #[garde(required, length(chars, max = 200), custom(said))]
-    #[schema(required, nullable = false, max_length = 200)]
+    #[schema(required, nullable = false, max_length = 200, pattern = r"\S")]
     name: Option<String>,
     #[garde(required, length(chars, max = 320), email, custom(said))]
     #[schema(required, nullable = false, format = "email")]
@@ -52,7 +52,7 @@ pub(crate) struct NewUser {
 pub(crate) struct UserChange {
     #[serde(deserialize_with = "present")]
     #[garde(length(chars, max = 200), custom(said))]
-    #[schema(value_type = String, required = false, max_length = 200)]
+    #[schema(value_type = String, required = false, max_length = 200, pattern = r"\S")]
     name: Option<String>,
     #[serde(deserialize_with = "present")]
     #[garde(length(chars, max = 320), email, custom(said))]
@@ -83,10 +83,10 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 /// Lists users.
 #[utoipa::path(get, path = "/users", operation_id = "list_users", tag = "users",
     params(
-        ("sort" = Option<String>, Query,
+        ("sort" = Option<String>, Query, pattern = "^-?(id|name|email|created_at)$",
             description = "id, name, email or created_at; -name: backwards"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "100 if not given"),
-        ("offset" = Option<i64>, Query, minimum = 0),
+        ("offset" = Option<i64>, Query, minimum = 0, maximum = 1_000_000_000),
     ),
     responses(
         (status = 200, body = List<User>),

@@ -38,10 +38,12 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         ("user_id" = Option<i64>, Query, minimum = 0),
         ("category_id" = Option<i64>, Query, minimum = 0),
         ("search" = Option<String>, Query, description = "in title or description, whatever the case"),
-        ("sort" = Option<String>, Query, description = "id, title, status, priority, due_date, \
+        ("sort" = Option<String>, Query,
+            pattern = "^-?(id|title|status|priority|due_date|created_at|updated_at)$",
+            description = "id, title, status, priority, due_date, \
             created_at or updated_at; -title: backwards. No due date counts as the latest."),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "100 if not given"),
-        ("offset" = Option<i64>, Query, minimum = 0),
+        ("offset" = Option<i64>, Query, minimum = 0, maximum = 1_000_000_000),
     ),
     responses(
         (status = 200, body = List<Task>, headers(

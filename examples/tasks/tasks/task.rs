@@ -58,7 +58,7 @@ pub(crate) enum Priority {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NewTask {
     #[garde(required, length(chars, max = 200), custom(said))]
-    #[schema(required, nullable = false, max_length = 200)]
+    #[schema(required, nullable = false, max_length = 200, pattern = r"\S")]
     pub(crate) title: Option<String>,
     #[garde(length(chars, max = 10_000), custom(storable))]
     #[schema(max_length = 10_000)]
@@ -84,7 +84,7 @@ pub(crate) struct NewTask {
 pub(crate) struct TaskChange {
     #[serde(deserialize_with = "present")]
     #[garde(length(chars, max = 200), custom(said))]
-    #[schema(value_type = String, required = false, max_length = 200)]
+    #[schema(value_type = String, required = false, max_length = 200, pattern = r"\S")]
     pub(crate) title: Option<String>,
     #[serde(deserialize_with = "present")]
     #[garde(length(chars, max = 10_000), custom(storable))]
