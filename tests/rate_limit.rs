@@ -475,3 +475,41 @@ fn an_endless_window_of_callers_does_not_disturb_each_others_keys() {
         (6, 3, Some(3))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_under_another_quota_is_paid_for_at_the_new_pace() {
+    let limiter = RateLimiter::builder("api", 10, 3_600 * SECOND)
+        .algorithm(Algorithm::Gcra { burst: 10 })
+        .build()
+        .unwrap();
+    let call = || match limiter.admit(&(), &Now::lazy()) {
+        Admission::Admitted(_) => Ok(()),
+        Admission::Refused(rejected) => Err(rejected.retry_after()),
+        Admission::Wait(never) => match never {},
+    };
+    (0..10).for_each(|_| call().unwrap());
+    assert_eq!(call(), Err(Some(360 * SECOND)));
+    // A call per second instead of one in six minutes.
+    limiter.set_quota(3_600).unwrap();
+    assert_eq!(call(), Err(Some(SECOND)));
+    tokio::time::advance(SECOND).await;
+    assert_eq!(call(), Ok(()));
+    assert_eq!(call(), Err(Some(SECOND)));
+    // And back: five calls are still to be paid for.
+    tokio::time::advance(5 * SECOND).await;
+    limiter.set_quota(10).unwrap();
+    (0..5).for_each(|_| call().unwrap());
+    assert_eq!(call(), Err(Some(360 * SECOND)));
+}
+
+#[test]
+fn a_quota_so_low_that_the_burst_would_outlast_everybody_is_refused() {
+    let year = 366 * 86_400 * SECOND;
+    let limiter = RateLimiter::builder("api", u32::MAX, year)
+        .algorithm(Algorithm::Gcra { burst: u32::MAX })
+        .build()
+        .unwrap();
+    let error = limiter.set_quota(1).unwrap_err();
+    assert_eq!(error.field(), "quota");
+    assert!(at(&limiter, &(), 1 << 60).is_ok());
+}

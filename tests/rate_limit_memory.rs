@@ -50,3 +50,14 @@ fn a_million_keys_stay_within_what_the_docs_say_and_known_keys_allocate_nothing(
         assert_eq!(later.count_total, 0, "{name}");
     }
 }
+
+#[test]
+fn a_raised_quota_takes_memory_for_what_is_admitted_and_not_for_what_might_be() {
+    let limiter = RateLimiter::new("memory", 10, Duration::from_secs(60)).unwrap();
+    let bytes = measure(|| limiter.set_quota(u32::MAX).unwrap()).bytes_max;
+    assert!(bytes < 1 << 20, "{bytes}");
+    let now = Now::at(Time(1 << 40));
+    for _ in 0..100_000 {
+        assert!(matches!(limiter.admit(&(), &now), Admission::Admitted(_)));
+    }
+}

@@ -49,6 +49,9 @@ pub(super) const EPOCH_SHIFT: u32 = 4;
 /// In the word of the failures in a row: a rate is over its threshold, but the calls are too few.
 const WATCH: u64 = 1 << 63;
 
+/// Of a permit that teaches nothing: open, in an epoch that never comes.
+const UNTAUGHT: u64 = !PHASE | OPEN;
+
 #[derive(Debug)]
 pub(super) struct Breaker {
     pub(super) head: Padded<Head>,
@@ -189,8 +192,7 @@ impl Breaker {
     ) -> Result<Permit, Rejected> {
         if word & OBSERVING != 0 {
             self.totals.own().would_reject.fetch_add(1, Relaxed);
-            let opened = word & !PHASE | OPEN;
-            return Ok(Permit::new(opened, Some(now)));
+            return Ok(Permit::new(UNTAUGHT, Some(now)));
         }
         self.totals.own().rejected.fetch_add(1, Relaxed);
         let rejected = Rejected::new(Kind::CircuitOpen, self.cfg.name);
@@ -301,7 +303,7 @@ impl Breaker {
             };
             self.count_only(meaning);
             self.end_probe(permit.word, permit.place, well, now.get());
-        } else if epoch_of(word) != epoch_of(permit.word) || permit.word & PHASE == OPEN {
+        } else if epoch_of(word) != epoch_of(permit.word) {
             self.count_only(meaning);
         } else {
             self.learn(word, meaning == Meaning::Unwell, slow, now.get());

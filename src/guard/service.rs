@@ -142,7 +142,7 @@ impl<F, G: Policy, P> GuardedFuture<F, G, P> {
     /// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
     /// still is not ready, and must not be called.
     #[cold]
-    fn not_ready(mut held: Held<SharedCore<G, P>>) -> Self {
+    pub(super) fn not_ready(mut held: Held<SharedCore<G, P>>) -> Self {
         held.end(End::NeverStarted);
         Self::refused(Rejected::new(Kind::NotReady, "inner service"))
     }

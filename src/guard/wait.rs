@@ -29,6 +29,7 @@ impl<S, G: Policy, P> Layer<S> for WaitLayer<G, P> {
     fn layer(&self, inner: S) -> Self::Service {
         Waiting {
             inner,
+            ready: true,
             core: self.core.clone(),
         }
     }
@@ -37,14 +38,18 @@ impl<S, G: Policy, P> Layer<S> for WaitLayer<G, P> {
 /// A service behind a guard that may wait.
 pub struct Waiting<S, G, P = OnResponse> {
     inner: S,
+    /// False while the inner service is known not to be ready.
+    ready: bool,
     core: SharedCore<G, P>,
 }
 
 impl<S: Clone, G, P> Clone for Waiting<S, G, P> {
     #[inline]
     fn clone(&self) -> Self {
+        // Readiness is the clone's own to find out.
         Self {
             inner: self.inner.clone(),
+            ready: true,
             core: self.core.clone(),
         }
     }
@@ -74,7 +79,20 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // A call that waits gets a service of its own, so a ready one is always asked for: whether
         // this call will wait is not known before its request is.
-        self.inner.poll_ready(cx)
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(result) => {
+                self.ready = true;
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                self.ready = false;
+                // But a rejection must not wait for a service that it will not call.
+                match self.core.guard().poll_refuses_all(cx, &Now::lazy()) {
+                    true => Poll::Ready(Ok(())),
+                    false => Poll::Pending,
+                }
+            }
+        }
     }
 
     #[inline]
@@ -83,9 +101,11 @@ where
         let state = match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
                 let mut held = Held::new(self.core.clone(), permit);
-                let call = held.start(|| self.inner.call(req));
                 State::Called {
-                    call: GuardedFuture::running(call, held),
+                    call: match self.ready {
+                        true => GuardedFuture::running(held.start(|| self.inner.call(req)), held),
+                        false => GuardedFuture::not_ready(held),
+                    },
                 }
             }
             Admission::Refused(rejected) => State::Called {

@@ -80,8 +80,12 @@ impl<B: Body> Kept<B> {
             return Some(ReplayBody(State::Empty));
         };
         let take = tape.with(|recording| {
+            // Without another attempt, this one's body is still the request's: it is read on.
+            if recording.state == Source::Lost {
+                return None;
+            }
             recording.take = recording.take.wrapping_add(1);
-            (recording.state != Source::Lost).then_some(recording.take)
+            Some(recording.take)
         })?;
         Some(ReplayBody::play(tape.clone(), take))
     }

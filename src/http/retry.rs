@@ -224,7 +224,7 @@ impl<M, B, E> Pushback<Response<B>, E> for HttpReplay<M> {
             return Hint::None;
         };
         if let Some(rejected) = response.extensions().get::<Rejected>()
-            && rejected.kind() != Kind::TimedOut
+            && !matches!(rejected.kind(), Kind::TimedOut | Kind::LoadFailed)
         {
             return Hint::Stop;
         }

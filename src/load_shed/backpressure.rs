@@ -78,7 +78,7 @@ impl<P> Backpressure<P> {
         self.0.look(slot(), now);
         let joined = self.0.gate.reserve(slot(), now.get());
         let ticket: Ticket = match joined {
-            Joined::Admitted => return Poll::Ready(self.0.reserved(0)),
+            Joined::Admitted => return Poll::Ready(self.0.held_back()),
             Joined::Waiting(ticket) => ticket,
             Joined::Full => return self.again(cx),
         };
@@ -95,7 +95,7 @@ impl<P> Backpressure<P> {
             Turn::Waiting(_) => Poll::Pending,
             Turn::Granted => {
                 *wait = None;
-                Poll::Ready(self.0.reserved(0))
+                Poll::Ready(self.0.held_back())
             }
             Turn::Out(_) => {
                 *wait = None;

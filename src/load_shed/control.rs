@@ -102,7 +102,7 @@ impl Control {
     /// The call runs on: it is in flight.
     pub(super) fn suspended(&self, permit: &mut Permit, slot: usize, now: &Now, gate: &Gate) {
         let start = match permit.track() {
-            Track::Untimed | Track::Reserved => now.get(),
+            Track::Untimed | Track::Reserved | Track::HeldBack => now.get(),
             Track::Timed | Track::Sampled | Track::InFlight => permit.start(),
         };
         *permit = Permit::new(start, Track::InFlight);
@@ -132,12 +132,15 @@ impl Control {
             Track::Timed | Track::Sampled | Track::InFlight => {
                 self.ended_at(permit, end, slot, now.get())
             }
-            Track::Reserved => {
-                // It ended at once, after a time that nobody took.
-                let start = Time(now.get().0.saturating_sub(AT_ONCE));
-                self.ended_at(&Permit::new(start, Track::Sampled), end, slot, now.get())
-            }
+            Track::Reserved => self.ended_at_once(Track::Sampled, end, slot, now.get()),
+            Track::HeldBack => self.ended_at_once(Track::Timed, end, slot, now.get()),
         }
+    }
+
+    /// After a time that nobody took.
+    fn ended_at_once(&self, track: Track, end: End, slot: usize, now: Time) -> bool {
+        let start = Time(now.0.saturating_sub(AT_ONCE));
+        self.ended_at(&Permit::new(start, track), end, slot, now)
     }
 
     fn ended_at(&self, permit: &Permit, end: End, slot: usize, now: Time) -> bool {
@@ -158,7 +161,7 @@ impl Control {
                 }
                 weight
             }
-            Track::InFlight | Track::Untimed | Track::Reserved => {
+            Track::InFlight | Track::Untimed | Track::Reserved | Track::HeldBack => {
                 // As if it had ended before the window began: then its time is not in it.
                 let began = Time(times.began.load(Relaxed)).max(permit.start());
                 shard.end(if left_out { began } else { now });

@@ -62,6 +62,14 @@ impl<P> Inner<P> {
         }
     }
 
+    /// The same after a wait for it: like all that wait, it is timed and not sampled.
+    pub(super) fn held_back(&self) -> Permit {
+        match self.control {
+            None => Permit::UNTIMED,
+            Some(_) => Permit::HELD_BACK,
+        }
+    }
+
     #[inline]
     pub(super) fn suspended(&self, permit: &mut Permit, now: &Now) {
         if let Some(control) = &self.control {

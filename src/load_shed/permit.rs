@@ -24,10 +24,13 @@ pub(super) enum Track {
     Sampled = 3,
     /// When it began; and it is counted among those in flight.
     InFlight = 4,
+    /// Nothing, as it was reserved; if it ends at once it stands for itself.
+    HeldBack = 5,
 }
 
 impl Permit {
     pub(super) const UNTIMED: Self = Self(0);
+    pub(super) const HELD_BACK: Self = Self::new(Time(0), Track::HeldBack);
 
     #[inline]
     pub(super) const fn new(start: Time, track: Track) -> Self {
@@ -47,7 +50,8 @@ impl Permit {
             1 => Track::Reserved,
             2 => Track::Timed,
             3 => Track::Sampled,
-            _ => Track::InFlight,
+            4 => Track::InFlight,
+            _ => Track::HeldBack,
         }
     }
 
@@ -80,6 +84,7 @@ mod tests {
             Track::Timed,
             Track::Sampled,
             Track::InFlight,
+            Track::HeldBack,
         ];
         for track in tracks {
             for start in [Time(0), Time(1_234_567_890), Time(START)] {

@@ -132,9 +132,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
         let valid = (SHORTEST..=LONGEST).contains(&self.window);
         InvalidConfig::check(valid, POLICY, "window", self.window, accepts)?;
         if let Algorithm::Gcra { burst } = self.algorithm {
-            let longest = LONGEST.saturating_mul(100);
-            let pace = Pace::new(quota, window, burst);
-            let valid = burst > 0 && u64::from(burst) <= nanos(longest) / pace.interval.max(1);
+            let valid = burst > 0 && lasts(quota, window, burst);
             let accepts = "at least 1, and burst * window / quota at most 100 years";
             InvalidConfig::check(valid, POLICY, "burst", burst, accepts)?;
         }
@@ -167,6 +165,20 @@ impl<K, C> RateLimiterBuilder<K, C> {
             rejected: (0..lanes()).map(|_| Padded::default()).collect(),
         }))
     }
+}
+
+/// Whether a burst is made up for within 100 years.
+fn lasts(quota: u32, window: u64, burst: u32) -> bool {
+    let longest = LONGEST.saturating_mul(100);
+    let pace = Pace::new(quota, window, burst);
+    u64::from(burst) <= nanos(longest) / pace.interval.max(1)
+}
+
+/// The same of another quota for a burst that there is.
+pub(super) fn check_pace(quota: u32, window: u64, burst: u32) -> Result<(), InvalidConfig> {
+    let accepts = "so high that burst * window / quota is at most 100 years";
+    let valid = lasts(quota, window, burst);
+    InvalidConfig::check(valid, POLICY, "quota", quota, accepts)
 }
 
 pub(super) fn check_quota(quota: u32) -> Result<(), InvalidConfig> {

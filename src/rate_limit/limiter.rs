@@ -42,17 +42,22 @@ impl RateLimiter {
 
 impl<C> RateLimiter<Global, C> {
     /// Changes the quota. What has been admitted stays admitted; calls that wait are let in as soon
-    /// as the new quota allows it.
+    /// as the new quota allows it. Under [`Gcra`](super::Algorithm::Gcra), what has been taken of the
+    /// burst is made up for at the new pace.
     ///
     /// The limiter keeps the form of counting it was built with (an exact log up to 1024): an exact
     /// log that is raised takes 16 bytes for each admission of the last window.
     ///
     /// # Errors
-    /// If the quota is 0.
+    /// If the quota is 0, or with it the burst would last for longer than 100 years.
     pub fn set_quota(&self, quota: u32) -> Result<(), InvalidConfig> {
         config::check_quota(quota)?;
         if let State::Global(state) = &self.0.state {
-            state.set_quota(quota, nanos(self.0.window));
+            let window = nanos(self.0.window);
+            if let Some(burst) = state.burst() {
+                config::check_pace(quota, window, burst)?;
+            }
+            state.set_quota(quota, window, Time::now().0);
             self.0.wake(0);
         }
         Ok(())

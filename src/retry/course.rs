@@ -154,8 +154,9 @@ impl Course {
         self.last = Some(wait);
         Some(match floor {
             None => wait,
-            // Never early, and not all at once either.
-            Some(floor) => spread(wait.max(floor), core.dice.unit()),
+            // Never early, and not all at once either; the backoff's own wait is spread already, and
+            // no longer than its maximum.
+            Some(floor) => wait.max(spread(floor, core.dice.unit())),
         })
     }
 }

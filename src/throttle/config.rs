@@ -79,8 +79,8 @@ impl Builder {
     }
 
     /// The largest share of calls that is held back: 0.8 by default. The rest finds out when the
-    /// service has room again. 0 never holds anything back; below 1, with which it would never
-    /// recover.
+    /// service has room again. 0 never holds anything back; at most 0.999, since with 1 it would
+    /// never recover.
     #[must_use]
     pub fn max_rejection(mut self, share: f64) -> Self {
         self.terms.max_rejection = share;

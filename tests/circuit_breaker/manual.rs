@@ -75,6 +75,26 @@ async fn observing_never_rejects_and_tells_of_each_trip_once() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_an_observed_ramp_would_have_kept_out_teaches_nothing_even_after_it() {
+    let builder = plain().observe_only(true).ramp(10 * SECOND).seed(1);
+    // Quick calls, although they outlast the ramp.
+    let builder = builder.slow_call_duration(60 * SECOND);
+    let breaker = builder.build().unwrap();
+    (0..5).for_each(|_| call(&breaker, UNWELL));
+    advance(5 * SECOND).await;
+    call(&breaker, WELL);
+    let kept_out: Vec<_> = (0..20).map(|_| start(&breaker)).collect();
+    let would_reject = breaker.snapshot().would_reject;
+    assert!(would_reject > 10, "{would_reject}");
+    advance(10 * SECOND).await;
+    call(&breaker, WELL);
+    for permit in kept_out {
+        end(&breaker, permit, WELL);
+    }
+    assert_eq!(breaker.snapshot().calls, 1 + 20 - would_reject);
+}
+
 // case 15
 #[tokio::test(start_paused = true)]
 async fn a_change_to_the_same_state_is_no_event() {

@@ -1,7 +1,7 @@
 //! Who is asked to be ready, and what a rejection does not wait for.
 
 use crate::support::*;
-use buttress::{GuardLayer, Kind, guard::End};
+use buttress::{GuardLayer, Kind, WaitLayer, guard::End};
 use std::{
     future::{Ready, ready},
     sync::{Arc, Mutex},
@@ -89,6 +89,27 @@ async fn a_rejection_does_not_wait_for_a_service_that_is_not_ready() {
     assert!(ready.is_woken());
     assert_ready_ok!(ready.enter(|cx, _| service.poll_ready(cx)));
     assert_eq!(service.call(1).await, Err(E::Rejected(overloaded())));
+}
+
+#[tokio::test]
+async fn nor_does_a_rejection_next_to_a_guard_that_may_wait() {
+    let log = Log::default();
+    let (spy, gate) = (Spy::new("a", &log), Gate::new("b", &log));
+    let mut service = WaitLayer::new((spy.clone(), gate)).layer(Moody::new(Poll::Pending));
+    let mut ready = task::spawn(());
+    assert_pending!(ready.enter(|cx, _| service.poll_ready(cx)));
+    spy.0.refuse(overloaded());
+    spy.0.refuse_all(true);
+    assert!(ready.is_woken());
+    assert_ready_ok!(ready.enter(|cx, _| service.poll_ready(cx)));
+    assert_eq!(service.call(1).await, Err(E::Rejected(overloaded())));
+    // It changes its mind: the service, which still is not ready, is not called.
+    assert_ready_ok!(service.poll_ready(&mut cx()));
+    spy.0.refuse(None);
+    let Err(E::Rejected(rejected)) = service.call(1).await else {
+        panic!("not rejected");
+    };
+    assert_eq!(rejected.kind(), Kind::NotReady);
 }
 
 #[tokio::test]

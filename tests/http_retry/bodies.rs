@@ -163,6 +163,31 @@ async fn the_body_of_an_attempt_that_is_over_never_looks_complete() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_was_not_kept_is_sent_to_its_end_though_the_answer_came_early() {
+    let sent = Arc::new(Mutex::new(None::<ReplayBody<_>>));
+    let held = Arc::clone(&sent);
+    let service = service_fn(move |request: Request<ReplayBody<_>>| {
+        let held = Arc::clone(&held);
+        async move {
+            let mut body = request.into_body();
+            for _ in 0..2 {
+                let _ = body.frame().await;
+            }
+            // The connection goes on sending while the answer is there already.
+            assert!(held.lock().unwrap().replace(body).is_none());
+            Ok::<_, Error<io::Error>>(answer(503))
+        }
+    });
+    let body = frames(&["01234", "56789", "abcde"]);
+    let request = Request::put("/x").body(body).unwrap();
+    let layer = layer().body_cap(9);
+    let answer = layer.layer(service).oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    let rest = sent.lock().unwrap().take().unwrap();
+    assert_eq!(rest.collect().await.unwrap().to_bytes(), "abcde");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_length_of_a_body_stays_known() {
     let origin = service_fn(async |request: Request<ReplayBody<Full<Bytes>>>| {
         let mut body = request.into_body();

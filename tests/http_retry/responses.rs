@@ -79,6 +79,7 @@ async fn an_answer_that_a_policy_below_gave_is_not_asked_for_again() {
         (Kind::CircuitOpen, 1),
         (Kind::RateLimited, 1),
         (Kind::TimedOut, 2),
+        (Kind::LoadFailed, 2),
     ] {
         let mut refused = answer(503);
         refused

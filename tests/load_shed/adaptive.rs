@@ -181,6 +181,30 @@ async fn calls_that_end_at_once_are_counted_by_samples() {
     assert!(windows.iter().all(|window| !window.used));
 }
 
+#[tokio::test(start_paused = true)]
+async fn calls_that_were_held_back_and_end_at_once_are_counted_once_each() {
+    let told = Told::new(1, 100, 10 * MS);
+    let layer = told.shed().backpressure().layer();
+    let service = || layer.layer(service_fn(async |n: u32| Ok::<_, E>(n)));
+    let (mut one, mut other) = (service(), service());
+    one.ready().await.unwrap();
+    for n in 0..3_200 {
+        if n % 10 == 0 {
+            advance(MS).await;
+        }
+        // The one that calls makes room for the other, who has been waiting for it.
+        let mut waiting = spawn(other.ready());
+        assert_pending!(waiting.poll());
+        one.call(n).await.unwrap();
+        assert_ready!(waiting.poll()).unwrap();
+        drop(waiting);
+        std::mem::swap(&mut one, &mut other);
+    }
+    let windows = told.windows.lock().unwrap();
+    let seen: u64 = windows.iter().map(|window| window.completions).sum();
+    assert!((3_000..=3_200).contains(&seen), "{seen}");
+}
+
 // case 36
 #[tokio::test(start_paused = true)]
 async fn a_higher_limit_wakes_those_who_wait_and_a_lower_one_lets_running_calls_end() {

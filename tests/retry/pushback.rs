@@ -37,6 +37,20 @@ async fn a_service_is_never_called_before_it_asked_to_be_and_its_callers_are_spr
     assert!((5_450..=5_501).contains(most), "{most}");
 }
 
+// case 24
+#[tokio::test(start_paused = true)]
+async fn a_service_that_asks_for_less_than_the_backoff_does_not_make_it_longer() {
+    for seed in 0..20 {
+        let backoff = exact(100 * MS).max(100 * MS);
+        let retry = Retry::builder("api").seed(seed).backoff(backoff);
+        let script = Script::new([BUSY, Ok("done")]);
+        let layer = retry.build().unwrap().layer();
+        let layer = layer.classify(overloaded(10 * MS));
+        assert_eq!(layer.layer(script.service()).oneshot(0).await, Ok("done"));
+        assert_eq!(script.waits(), [100], "{seed}");
+    }
+}
+
 // case 28
 #[tokio::test(start_paused = true)]
 async fn a_service_that_wants_to_be_left_alone_for_too_long_is() {

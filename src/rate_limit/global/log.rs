@@ -1,5 +1,6 @@
 //! The exact log: every admission of the last window, with its time.
 
+use super::EXACT_UP_TO;
 use crate::rate_limit::forecast::{Span, Window};
 use std::collections::VecDeque;
 
@@ -35,9 +36,11 @@ impl Log {
 
     pub(super) fn set_quota(&mut self, quota: u32) {
         self.quota = quota.into();
-        // Now, and not in a call.
+        // Now, and not in a call. Above that as calls come: a quota that stands for "no limit" may
+        // be more than there is memory for.
+        let most = quota.min(EXACT_UP_TO) as usize;
         self.entries
-            .reserve((quota as usize).saturating_sub(self.entries.len()));
+            .reserve(most.saturating_sub(self.entries.len()));
     }
 
     /// Lets go what has left the window. Returns the time that counts.

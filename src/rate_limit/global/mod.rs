@@ -46,6 +46,7 @@ impl State {
             interval: pace.interval.into(),
             burst,
             quota: u64::from(quota).into(),
+            changing: Mutex::default(),
             allowed: Padded::default(),
         })
     }
@@ -85,7 +86,15 @@ impl State {
         }
     }
 
-    pub(super) fn set_quota(&self, quota: u32, window: u64) {
+    /// How many calls may come at once, if that is not the quota.
+    pub(super) fn burst(&self) -> Option<u32> {
+        match self {
+            Self::Log(_) | Self::Leases(_) => None,
+            Self::Pace(paced) => Some(paced.burst),
+        }
+    }
+
+    pub(super) fn set_quota(&self, quota: u32, window: u64, now: u64) {
         match self {
             Self::Log(log) => {
                 let mut locked = log.lock();
@@ -93,11 +102,7 @@ impl State {
                 log.full_until.0.store(0, Relaxed);
             }
             Self::Leases(leases) => leases.set_quota(quota),
-            Self::Pace(paced) => {
-                let interval = Pace::new(quota, window, paced.burst).interval;
-                paced.interval.store(interval, Relaxed);
-                paced.quota.store(quota.into(), Relaxed);
-            }
+            Self::Pace(paced) => paced.set_quota(quota, window, now),
         }
     }
 
@@ -186,6 +191,8 @@ pub(super) struct Paced {
     interval: AtomicU64,
     burst: u32,
     quota: AtomicU64,
+    /// One change of the quota at a time.
+    changing: Mutex<()>,
     allowed: Padded<AtomicU64>,
 }
 
@@ -199,10 +206,10 @@ impl Paced {
 
     #[inline]
     fn take(&self, cost: u32, now: u64) -> Result<u64, Option<u64>> {
-        let pace = self.pace();
         let mut tat = self.tat.0.load(SeqCst);
         loop {
-            let next = pace.take(tat, cost, now)?;
+            // After the arrival time, which says at which pace it has to be made up for.
+            let next = self.pace().take(tat, cost, now)?;
             match self.tat.0.compare_exchange_weak(tat, next, SeqCst, SeqCst) {
                 Ok(_) => {
                     self.allowed.0.fetch_add(cost.into(), Relaxed);
@@ -211,6 +218,26 @@ impl Paced {
                 Err(changed) => tat = changed,
             }
         }
+    }
+
+    /// What has been taken is made up for at the new pace: a raised quota would otherwise let nobody
+    /// in for as long as the old one wanted, and a lowered one a second burst.
+    fn set_quota(&self, quota: u32, window: u64, now: u64) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.interval.load(Relaxed).max(1);
+        let interval = Pace::new(quota, window, self.burst).interval;
+        let at_the_new_pace = |tat: u64| {
+            let ahead = u128::from(tat.checked_sub(now)?) * u128::from(interval);
+            let ahead = u64::try_from(ahead.div_ceil(u128::from(before))).unwrap_or(u64::MAX);
+            Some(now.saturating_add(ahead))
+        };
+        // Whoever comes between the two finds too little left rather than too much.
+        if interval <= before {
+            self.interval.store(interval, Relaxed);
+        }
+        let _ = self.tat.0.fetch_update(SeqCst, SeqCst, at_the_new_pace);
+        self.interval.store(interval, Relaxed);
+        self.quota.store(quota.into(), Relaxed);
     }
 
     fn give_back(&self, at: u64, cost: u32) {
