@@ -90,7 +90,12 @@ impl Guarded {
         let load = async move || this.postgres(load).await;
         let Cached { value, status } = match self.answers.run(key, load).await {
             Ok(cached) => cached,
-            Err(error) => return unavailable(error),
+            Err(error) => {
+                let mut response = unavailable(error);
+                let missed = HeaderValue::from_static("items; fwd=uri-miss");
+                response.headers_mut().insert(CACHE_STATUS, missed);
+                return response;
+            }
         };
         let mut response = match value {
             Some(json) => answer::body(StatusCode::OK, json),
