@@ -27,6 +27,7 @@ use std::{
     time::Duration,
 };
 use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt, service_fn};
 
 const TERMS: Freshness = Freshness {
     fresh: Duration::from_secs(60),
@@ -350,4 +351,43 @@ async fn a_tag_says_what_a_write_invalidates() {
     assert!(!served.get("/tasks?page=2").await.2.contains("hit"));
     assert!(!served.get("/tasks/7").await.2.contains("hit"));
     assert!(served.get("/users").await.2.contains("hit"));
+}
+
+#[tokio::test]
+async fn no_host_can_answer_for_another_ones_path() {
+    let served = Served::plain().await;
+    let ask = async |method, host, path| served.send(method, path, &[("host", host)]).await;
+    for host in ["shop/a", "shop/a?x="] {
+        assert!(!ask(Method::GET, host, "/b").await.2.contains("hit"));
+    }
+    for path in ["/a/b", "/a?x=/b"] {
+        let (_, text, said, _) = ask(Method::GET, "shop", path).await;
+        assert!(text.starts_with(path) && !said.contains("hit"), "{said}");
+    }
+    ask(Method::POST, "shop/a", "/b").await;
+    assert!(ask(Method::GET, "shop", "/a/b").await.2.contains("hit"));
+    // It is the same host in any case.
+    assert!(ask(Method::GET, "Shop", "/a/b").await.2.contains("hit"));
+    ask(Method::POST, "SHOP", "/a/b").await;
+    assert!(!ask(Method::GET, "shop", "/a/b").await.2.contains("hit"));
+}
+
+#[tokio::test]
+async fn a_request_that_names_two_hosts_does_not_answer_for_one_of_them() {
+    let cache = Cache::builder("pages").build().unwrap();
+    let service = service_fn(async |req: Request| {
+        let host = req.headers().get(header::HOST).cloned();
+        Ok::<_, buttress::Error<Infallible>>(([("x-links-to", host.unwrap())], "").into_response())
+    });
+    let cached = cache.http_layer().layer(service);
+    let links_to = async |uri, host| {
+        let req = Request::builder().uri(uri).header(header::HOST, host);
+        let req = req.body(Body::empty()).unwrap();
+        let answer = cached.clone().oneshot(req).await.unwrap();
+        answer.headers().get("x-links-to").unwrap().clone()
+    };
+    assert_eq!(links_to("http://shop/", "evil").await, "evil");
+    assert_eq!(links_to("/", "shop").await, "shop");
+    assert_eq!(links_to("http://shop/", "shop").await, "shop");
+    assert_eq!(cache.snapshot().fresh, 1);
 }
