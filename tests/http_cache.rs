@@ -14,7 +14,7 @@ use buttress::{
     cache::{Cache, Freshness, MemoryStore, Snapshot},
     http::{Http, RespondLayer, StoredResponse},
 };
-use futures::{StreamExt, stream};
+use futures::{StreamExt, poll, stream};
 use http::{HeaderMap, StatusCode, header};
 use reqwest::Method;
 use std::{
@@ -370,6 +370,43 @@ async fn no_host_can_answer_for_another_ones_path() {
     assert!(ask(Method::GET, "Shop", "/a/b").await.2.contains("hit"));
     ask(Method::POST, "SHOP", "/a/b").await;
     assert!(!ask(Method::GET, "shop", "/a/b").await.2.contains("hit"));
+}
+
+#[tokio::test]
+async fn a_write_that_may_have_been_done_invalidates() {
+    let store = MemoryStore::weighed(1 << 20, StoredResponse::weight).unwrap();
+    let cache = Cache::builder("pages").freshness(TERMS).store(store);
+    let cache = cache.build().unwrap();
+    let timeout = buttress::Timeout::new("tasks", Duration::from_millis(1));
+    let service = service_fn(async |req: Request| match req.method() {
+        &Method::GET => Ok::<_, buttress::Error<Infallible>>(Response::new(Body::from("x"))),
+        // It is done, and answers never.
+        _ => std::future::pending().await,
+    });
+    let timed = cache.http_layer().layer(timeout.layer().layer(service));
+    let cached = cache.http_layer().layer(service);
+    let request = |method| {
+        let req = Request::builder().method(method).uri("/tasks");
+        req.body(Body::empty()).unwrap()
+    };
+    let hit = async || {
+        let answer = cached.clone().oneshot(request(Method::GET)).await.unwrap();
+        let said = answer.headers().get("cache-status").unwrap();
+        said.to_str().unwrap().contains("hit")
+    };
+    assert!(!hit().await && hit().await);
+    // Its caller gives up.
+    let mut write = Box::pin(cached.clone().oneshot(request(Method::POST)));
+    assert!(poll!(&mut write).is_pending());
+    assert!(hit().await, "nothing has happened so far");
+    drop(write);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!hit().await && hit().await);
+    // It takes too long.
+    assert!(timed.oneshot(request(Method::POST)).await.is_err());
+    assert!(!hit().await);
 }
 
 #[tokio::test]

@@ -72,7 +72,8 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     ///
     /// **Writes.** After any other method succeeded, all responses for the same path are
     /// invalidated before the answer is passed on (RFC 9111, 4.4), or those that share its
-    /// [tag](CacheLayer::tag). If the store could not be told, the answer says so:
+    /// [tag](CacheLayer::tag). So they are after one that may have succeeded: it timed out, or its
+    /// caller gave up (then in the background). If the store could not be told, the answer says so:
     /// `Cache-Status: pages; fwd=method; detail=invalidation-pending`.
     ///
     /// Every response says how it came about in `Cache-Status` (RFC 9211), and how old it is in
