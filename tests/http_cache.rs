@@ -15,7 +15,7 @@ use buttress::{
     http::{Http, RespondLayer, StoredResponse},
 };
 use futures::{StreamExt, poll, stream};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::Method;
 use std::{
     convert::Infallible,
@@ -68,6 +68,23 @@ async fn origin(State(origin): State<Origin>, req: Request) -> Response {
             text,
         )
             .into_response(),
+        "/hop" => {
+            let fields = [
+                ("connection", "X-Hop, keep-alive"),
+                ("connection", "x-other"),
+                ("keep-alive", "timeout=5"),
+                ("proxy-connection", "keep-alive"),
+                ("x-hop", "1"),
+                ("x-other", "1"),
+                ("x-end", "1"),
+            ];
+            let mut response = text.into_response();
+            for (name, value) in fields {
+                let value = HeaderValue::from_static(value);
+                response.headers_mut().append(name, value);
+            }
+            response
+        }
         "/broken-write" if req.method() != Method::GET => StatusCode::CONFLICT.into_response(),
         "/large" => vec![b'x'; 100_000].into_response(),
         "/stream" => {
@@ -407,6 +424,19 @@ async fn a_write_that_may_have_been_done_invalidates() {
     // It takes too long.
     assert!(timed.oneshot(request(Method::POST)).await.is_err());
     assert!(!hit().await);
+}
+
+#[tokio::test]
+async fn what_is_between_two_neighbours_is_not_kept() {
+    let served = Served::plain().await;
+    for kept in [false, true] {
+        let (.., said, fields) = served.get("/hop").await;
+        assert_eq!(said.contains("hit"), kept);
+        for name in ["keep-alive", "x-hop", "x-other", "proxy-connection"] {
+            assert!(!fields.contains_key(name), "{name}");
+        }
+        assert!(fields.contains_key("x-end"));
+    }
 }
 
 #[tokio::test]
