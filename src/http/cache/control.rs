@@ -97,19 +97,21 @@ impl Directives {
         let mut of = Self::default();
         for (name, value) in directives(headers) {
             // A time that cannot be read is stale at once (RFC 9111, 4.2.1).
-            let time = || Some(value.and_then(seconds).unwrap_or_default());
+            let time = value.and_then(seconds).unwrap_or_default();
+            // Of several, the first counts.
+            let first = |of: &mut Option<Duration>| *of = of.or(Some(time));
             match &*name.to_ascii_lowercase() {
                 "no-store" | "private" => of.never = true,
                 // It would have to be asked about every time.
                 "no-cache" => of.not_now = true,
                 "must-revalidate" | "proxy-revalidate" => of.no_stale = true,
-                "max-age" => of.max_age = time(),
+                "max-age" => first(&mut of.max_age),
                 "s-maxage" => {
-                    of.shared_max_age = time();
+                    first(&mut of.shared_max_age);
                     of.no_stale = true;
                 }
-                "stale-while-revalidate" => of.stale_while_revalidate = time(),
-                "stale-if-error" => of.stale_if_error = time(),
+                "stale-while-revalidate" => first(&mut of.stale_while_revalidate),
+                "stale-if-error" => first(&mut of.stale_if_error),
                 _ => {}
             }
         }
@@ -226,6 +228,9 @@ mod tests {
             assert_eq!(cc(never), Kept::Never, "{never}");
         }
         assert_eq!(cc("no-cache"), Kept::Now);
+        // Of two the first counts (RFC 9111, 4.2.1).
+        assert_eq!(cc("max-age=7, max-age=9"), times(7, 5, 600));
+        assert_eq!(cc("s-maxage=7, s-maxage=9"), times(7, 0, 0));
         assert_eq!(of(302, &[("cache-control", "max-age=7")]), times(7, 0, 0));
         assert_eq!(
             of(200, &[("cache-control", "max-age=7"), ("age", "3")]),
