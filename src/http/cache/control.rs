@@ -59,18 +59,23 @@ pub(super) fn kept(
         _ if directives.max_age.or(directives.shared_max_age).is_none() => return Kept::Now,
         _ => Freshness::fresh(Duration::ZERO),
     };
-    let fresh = directives
+    let lifetime = directives
         .shared_max_age
         .or(directives.max_age)
-        .or_else(|| expires(headers, now))
-        .map(|fresh| fresh.saturating_sub(age(headers)));
+        .or_else(|| expires(headers, now));
+    // How long it may be fresh from now on, and how long it has been stale: its stale times, too,
+    // have begun when it went stale, and not when it got here.
+    let (fresh, late) = match (lifetime, age(headers)) {
+        (Some(lifetime), age) => (lifetime.saturating_sub(age), age.saturating_sub(lifetime)),
+        (None, _) => (default.fresh, Duration::ZERO),
+    };
     let (swr, sie) = (default.stale_while_revalidate, default.stale_if_error);
     let stale = |said: Option<Duration>, default| match directives.no_stale {
         true => Duration::ZERO,
-        false => said.unwrap_or(default),
+        false => said.unwrap_or(default).saturating_sub(late),
     };
     let freshness = Freshness {
-        fresh: fresh.unwrap_or(default.fresh),
+        fresh,
         stale_while_revalidate: stale(directives.stale_while_revalidate, swr),
         stale_if_error: stale(directives.stale_if_error, sie),
     };
@@ -235,6 +240,11 @@ mod tests {
         assert_eq!(
             of(200, &[("cache-control", "max-age=7"), ("age", "3")]),
             times(4, 5, 600)
+        );
+        // It was stale for 3 s when it came.
+        assert_eq!(
+            of(200, &[("cache-control", "max-age=7"), ("age", "10")]),
+            times(0, 2, 597)
         );
         assert_eq!(of(200, &[("set-cookie", "a=b")]), Kept::Never);
     }
