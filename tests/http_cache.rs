@@ -458,3 +458,29 @@ async fn a_request_that_names_two_hosts_does_not_answer_for_one_of_them() {
     assert_eq!(links_to("http://shop/", "shop").await, "shop");
     assert_eq!(cache.snapshot().fresh, 1);
 }
+
+#[tokio::test]
+async fn a_stale_response_is_better_than_a_server_error_for_those_who_load_alone_too() {
+    let cache = Cache::builder("pages").build().unwrap();
+    let answers = [
+        (200, "max-age=0, stale-if-error=60"),
+        // So everybody loads alone for a while.
+        (200, "private"),
+        (500, "no-store"),
+    ];
+    let answers = Arc::new(std::sync::Mutex::new(answers.into_iter()));
+    let service = service_fn(move |_: Request| {
+        let (status, said) = answers.lock().unwrap().next().unwrap();
+        let status = StatusCode::from_u16(status).unwrap();
+        let answer = (status, [(header::CACHE_CONTROL, said)]).into_response();
+        async move { Ok::<_, buttress::Error<Infallible>>(answer) }
+    });
+    let cached = cache.http_layer().layer(service);
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        let answer = cached.clone().oneshot(Request::default()).await.unwrap();
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 200]);
+    assert_eq!(cache.snapshot().if_error, 1);
+}
