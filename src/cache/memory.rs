@@ -26,8 +26,9 @@ use std::{
 ///
 /// It is bounded, and makes room by what is used least (an S3-FIFO-like policy that a scan does
 /// not spoil). A hit clones the answer: make it something that is cheap to clone, `Arc<T>` or
-/// `Bytes`. What a thread asks for again and again it finds at hand, without a lock that others
-/// want; the rest is a short shared lock on one of many shards away.
+/// `Bytes`, and whose `Clone` does not invalidate anything here, as it is called under a lock. What
+/// a thread asks for again and again it finds at hand, without a lock that others want; the rest is
+/// a short shared lock on one of many shards away.
 ///
 /// ```
 /// use buttress::cache::MemoryStore;
