@@ -14,8 +14,8 @@ use buttress::{
     cache::{Cache, Freshness, MemoryStore, Snapshot},
     http::{Http, RespondLayer, StoredResponse},
 };
-use futures::{StreamExt, stream};
-use http::{HeaderMap, StatusCode, header};
+use futures::{StreamExt, poll, stream};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::Method;
 use std::{
     convert::Infallible,
@@ -27,6 +27,7 @@ use std::{
     time::Duration,
 };
 use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt, service_fn};
 
 const TERMS: Freshness = Freshness {
     fresh: Duration::from_secs(60),
@@ -67,6 +68,23 @@ async fn origin(State(origin): State<Origin>, req: Request) -> Response {
             text,
         )
             .into_response(),
+        "/hop" => {
+            let fields = [
+                ("connection", "X-Hop, keep-alive"),
+                ("connection", "x-other"),
+                ("keep-alive", "timeout=5"),
+                ("proxy-connection", "keep-alive"),
+                ("x-hop", "1"),
+                ("x-other", "1"),
+                ("x-end", "1"),
+            ];
+            let mut response = text.into_response();
+            for (name, value) in fields {
+                let value = HeaderValue::from_static(value);
+                response.headers_mut().append(name, value);
+            }
+            response
+        }
         "/broken-write" if req.method() != Method::GET => StatusCode::CONFLICT.into_response(),
         "/large" => vec![b'x'; 100_000].into_response(),
         "/stream" => {
@@ -350,4 +368,119 @@ async fn a_tag_says_what_a_write_invalidates() {
     assert!(!served.get("/tasks?page=2").await.2.contains("hit"));
     assert!(!served.get("/tasks/7").await.2.contains("hit"));
     assert!(served.get("/users").await.2.contains("hit"));
+}
+
+#[tokio::test]
+async fn no_host_can_answer_for_another_ones_path() {
+    let served = Served::plain().await;
+    let ask = async |method, host, path| served.send(method, path, &[("host", host)]).await;
+    for host in ["shop/a", "shop/a?x="] {
+        assert!(!ask(Method::GET, host, "/b").await.2.contains("hit"));
+    }
+    for path in ["/a/b", "/a?x=/b"] {
+        let (_, text, said, _) = ask(Method::GET, "shop", path).await;
+        assert!(text.starts_with(path) && !said.contains("hit"), "{said}");
+    }
+    ask(Method::POST, "shop/a", "/b").await;
+    assert!(ask(Method::GET, "shop", "/a/b").await.2.contains("hit"));
+    // It is the same host in any case.
+    assert!(ask(Method::GET, "Shop", "/a/b").await.2.contains("hit"));
+    ask(Method::POST, "SHOP", "/a/b").await;
+    assert!(!ask(Method::GET, "shop", "/a/b").await.2.contains("hit"));
+}
+
+#[tokio::test]
+async fn a_write_that_may_have_been_done_invalidates() {
+    let store = MemoryStore::weighed(1 << 20, StoredResponse::weight).unwrap();
+    let cache = Cache::builder("pages").freshness(TERMS).store(store);
+    let cache = cache.build().unwrap();
+    let timeout = buttress::Timeout::new("tasks", Duration::from_millis(1));
+    let service = service_fn(async |req: Request| match req.method() {
+        &Method::GET => Ok::<_, buttress::Error<Infallible>>(Response::new(Body::from("x"))),
+        // It is done, and answers never.
+        _ => std::future::pending().await,
+    });
+    let timed = cache.http_layer().layer(timeout.layer().layer(service));
+    let cached = cache.http_layer().layer(service);
+    let request = |method| {
+        let req = Request::builder().method(method).uri("/tasks");
+        req.body(Body::empty()).unwrap()
+    };
+    let hit = async || {
+        let answer = cached.clone().oneshot(request(Method::GET)).await.unwrap();
+        let said = answer.headers().get("cache-status").unwrap();
+        said.to_str().unwrap().contains("hit")
+    };
+    assert!(!hit().await && hit().await);
+    // Its caller gives up.
+    let mut write = Box::pin(cached.clone().oneshot(request(Method::POST)));
+    assert!(poll!(&mut write).is_pending());
+    assert!(hit().await, "nothing has happened so far");
+    drop(write);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!hit().await && hit().await);
+    // It takes too long.
+    assert!(timed.oneshot(request(Method::POST)).await.is_err());
+    assert!(!hit().await);
+}
+
+#[tokio::test]
+async fn what_is_between_two_neighbours_is_not_kept() {
+    let served = Served::plain().await;
+    for kept in [false, true] {
+        let (.., said, fields) = served.get("/hop").await;
+        assert_eq!(said.contains("hit"), kept);
+        for name in ["keep-alive", "x-hop", "x-other", "proxy-connection"] {
+            assert!(!fields.contains_key(name), "{name}");
+        }
+        assert!(fields.contains_key("x-end"));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_names_two_hosts_does_not_answer_for_one_of_them() {
+    let cache = Cache::builder("pages").build().unwrap();
+    let service = service_fn(async |req: Request| {
+        let host = req.headers().get(header::HOST).cloned();
+        Ok::<_, buttress::Error<Infallible>>(([("x-links-to", host.unwrap())], "").into_response())
+    });
+    let cached = cache.http_layer().layer(service);
+    let links_to = async |uri, host| {
+        let req = Request::builder().uri(uri).header(header::HOST, host);
+        let req = req.body(Body::empty()).unwrap();
+        let answer = cached.clone().oneshot(req).await.unwrap();
+        answer.headers().get("x-links-to").unwrap().clone()
+    };
+    assert_eq!(links_to("http://shop/", "evil").await, "evil");
+    assert_eq!(links_to("/", "shop").await, "shop");
+    assert_eq!(links_to("http://shop/", "shop").await, "shop");
+    assert_eq!(cache.snapshot().fresh, 1);
+}
+
+#[tokio::test]
+async fn a_stale_response_is_better_than_a_server_error_for_those_who_load_alone_too() {
+    let cache = Cache::builder("pages").build().unwrap();
+    let answers = [
+        (200, "max-age=0, stale-if-error=60"),
+        // So everybody loads alone for a while.
+        (200, "private"),
+        (500, "no-store"),
+    ];
+    let answers = Arc::new(std::sync::Mutex::new(answers.into_iter()));
+    let service = service_fn(move |_: Request| {
+        let (status, said) = answers.lock().unwrap().next().unwrap();
+        let status = StatusCode::from_u16(status).unwrap();
+        let answer = (status, [(header::CACHE_CONTROL, said)]).into_response();
+        async move { Ok::<_, buttress::Error<Infallible>>(answer) }
+    });
+    let cached = cache.http_layer().layer(service);
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        let answer = cached.clone().oneshot(Request::default()).await.unwrap();
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 200]);
+    assert_eq!(cache.snapshot().if_error, 1);
 }

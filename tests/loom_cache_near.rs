@@ -15,7 +15,7 @@ mod near;
 
 mod sync {
     pub use loom::sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64};
-    pub use std::sync::atomic::Ordering::AcqRel;
+    pub use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
     #[derive(Debug)]
     pub struct Padded<T>(pub T);
@@ -57,6 +57,9 @@ impl Store {
     fn replace(&self, by: Option<u32>) {
         let mut stored = self.stored.lock().unwrap();
         let old = std::mem::replace(&mut *stored, by.map(Marked::new));
+        if let Some(old) = &old {
+            old.leave();
+        }
         drop(stored);
         if let Some(old) = old {
             self.near.forget(HASH, &old);
@@ -91,6 +94,25 @@ fn what_was_removed_is_not_at_hand_and_does_not_come_back() {
         for slot in [0, 1] {
             assert_eq!(store.get(slot), None);
         }
+    });
+}
+
+#[test]
+fn what_another_has_removed_is_not_at_hand_even_before_it_is_forgotten() {
+    check(|| {
+        let store = Store::with(1);
+        for _ in 0..2 {
+            store.get(0);
+        }
+        let other = store.clone();
+        let other = thread::spawn(move || other.replace(None));
+        // As an invalidation does that finds nothing to remove.
+        let removed = store.stored.lock().unwrap().is_none();
+        if removed {
+            assert_eq!(store.get(0), None);
+        }
+        other.join().unwrap();
+        assert_eq!(store.get(0), None);
     });
 }
 

@@ -101,6 +101,16 @@ where
         }
     }
 
+    /// What to answer with instead of an answer that could not be loaded.
+    pub(super) fn instead(&self, entry: Entry<V>) -> Option<Cached<V>> {
+        let served = match entry.worth_at(Time::now()) {
+            Worth::Gone => return None,
+            Worth::Fresh => Served::Fresh,
+            Worth::Revalidate | Worth::IfError => Served::IfError,
+        };
+        Some(self.cached(entry, served))
+    }
+
     /// Whether the call that finds this fresh answer is the one to refresh it.
     #[inline]
     pub(super) fn refresh_is_due(&self, hit: &Hit<V>, now: Time) -> bool {

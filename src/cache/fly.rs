@@ -3,7 +3,7 @@
 use super::{
     core::Core,
     flight::{Leader, Stage},
-    freshness::{Entry, Worth},
+    freshness::Entry,
     key::EntryKey,
     load::{Answered, End, Failure, Load, Loaded, Verdict, fail},
     status::{Cached, Served, Why},
@@ -97,12 +97,7 @@ where
             Ok(entry) => (entry?, Stage::Fill),
             Err(()) => (self.held.as_ref()?.known.clone()?, Stage::Acquire),
         };
-        let served = match entry.worth_at(Time::now()) {
-            Worth::Gone => return None,
-            Worth::Fresh => Served::Fresh,
-            Worth::Revalidate | Worth::IfError => Served::IfError,
-        };
-        Some((core.cached(entry, served), before))
+        Some((core.instead(entry)?, before))
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, State},
+    context::{self, Context},
     error::{Kind, Rejected},
     retry::Retry,
     timeout::Timeout,
@@ -100,7 +101,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
     where
         St: Store<V>,
     {
-        Box::pin(self.ask_once(self.store.fill(key, lease, fill)))
+        for_all(self.ask_once(self.store.fill(key, lease, fill)))
     }
 
     /// Gives a lease back that nobody needs any more: now, or in the background. The breaker is not
@@ -126,7 +127,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
     where
         St: Store<V>,
     {
-        Box::pin(self.ask_once(self.store.release(key, lease)))
+        for_all(self.ask_once(self.store.release(key, lease)))
     }
 
     pub(super) fn look<'a, V: Send + 'static>(
@@ -178,10 +179,10 @@ impl<St: Send + Sync + 'static> Guest<St> {
         St: Store<V>,
     {
         let key = key.clone();
-        self.ask(move |store| {
+        for_all(self.ask(move |store| {
             let key = key.clone();
             Box::pin(async move { store.invalidate(&key, mode).await })
-        })
+        }))
     }
 
     pub(super) fn invalidate_tag<'a, V: 'static>(
@@ -193,14 +194,26 @@ impl<St: Send + Sync + 'static> Guest<St> {
         St: Store<V>,
     {
         let tag: Arc<str> = tag.into();
-        self.ask(move |store| {
+        for_all(self.ask(move |store| {
             let tag = Arc::clone(&tag);
             Box::pin(async move { store.invalidate_tag(&tag, mode).await })
-        })
+        }))
     }
 
     /// Whether it is kept out at the moment.
     pub(super) fn is_out(&self) -> bool {
         self.breaker.snapshot().state != State::Closed
     }
+}
+
+/// What the store is told concerns all callers: that the one who tells it has no more time is no
+/// reason to leave an outdated answer, or a lease, where it is.
+fn for_all<'a, T>(tell: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Answer<'a, T> {
+    Box::pin(async move {
+        let context = Context {
+            deadline: None,
+            ..context::current()
+        };
+        context.scope(tell).await
+    })
 }

@@ -82,7 +82,7 @@ where
     L: Load<V>,
 {
     if core.notes.alone(&key, Time::now()) {
-        return alone(&core, load).await;
+        return alone(&core, &key, load).await;
     }
     loop {
         let follower = match core.flights.join(&key) {
@@ -102,7 +102,9 @@ where
                 return Err(refuse(rejected));
             }
             Ok(Some(Told::Lead(leader))) => return lead(core, key, leader, load).await,
-            Ok(Some(Told::Shared(Verdict::Alone))) | Err(_) => return alone(&core, load).await,
+            Ok(Some(Told::Shared(Verdict::Alone))) | Err(_) => {
+                return alone(&core, &key, load).await;
+            }
             // The leader vanished without a word, which its drop does not let happen.
             Ok(None) => {}
         }
@@ -134,7 +136,7 @@ where
 }
 
 /// Loads for this caller only: nothing is stored, and nothing is shared.
-async fn alone<V, St, L>(core: &Core<V, St>, load: L) -> End<V, L>
+async fn alone<V, St, L>(core: &Core<V, St>, key: &EntryKey, load: L) -> End<V, L>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -152,6 +154,15 @@ where
         Loaded::Through(through) => Ok(Answered::Through(through)),
         Loaded::Failed(failure) => {
             core.tally.add(|t| &t.load_failures);
+            let unwell = !matches!(failure, Failure::Error { unwell: false, .. });
+            // Something may have been stored before its answers were for nobody else.
+            if unwell
+                && let Ok(Some(entry)) = core.look(key).await
+                && let Some(cached) = core.instead(entry)
+            {
+                core.count(cached.status.served);
+                return Ok(Answered::Cached(cached));
+            }
             fail(failure, status)
         }
     }

@@ -26,8 +26,9 @@ use std::{
 ///
 /// It is bounded, and makes room by what is used least (an S3-FIFO-like policy that a scan does
 /// not spoil). A hit clones the answer: make it something that is cheap to clone, `Arc<T>` or
-/// `Bytes`. What a thread asks for again and again it finds at hand, without a lock that others
-/// want; the rest is a short shared lock on one of many shards away.
+/// `Bytes`, and whose `Clone` does not invalidate anything here, as it is called under a lock. What
+/// a thread asks for again and again it finds at hand, without a lock that others want; the rest is
+/// a short shared lock on one of many shards away.
 ///
 /// ```
 /// use buttress::cache::MemoryStore;
@@ -39,14 +40,18 @@ use std::{
 /// ```
 pub struct MemoryStore<V> {
     entries: Entries<V>,
-    near: Arc<Near<Kept<V>>>,
+    near: Near<Kept<V>>,
+    weigh: Option<Arc<Weight<V>>>,
     hasher: DefaultHashBuilder,
     leases: Leases,
     tags: Tags,
 }
 
 type Entries<V> =
-    Cache<Hashed<EntryKey>, Arc<Marked<Kept<V>>>, Weigh<V>, BuildHasherDefault<Given>, Forget<V>>;
+    Cache<Hashed<EntryKey>, Arc<Marked<Kept<V>>>, Weighed, BuildHasherDefault<Given>, Gather>;
+
+/// What is not in the store any more, and its hash.
+type Removed<V> = Vec<(u64, Arc<Marked<Kept<V>>>)>;
 
 /// An answer, when it was born and for how long it is good, in nanoseconds; and what its tag was
 /// when its lease was granted.
@@ -61,12 +66,14 @@ struct Kept<V> {
     cost: Duration,
     outdated: bool,
     tag: Option<Arc<Tagged>>,
+    weight: u64,
 }
 
 impl<V: Clone> Kept<V> {
-    fn new(key: EntryKey, fill: Fill<V>, lease: &Granted) -> Self {
+    fn new(key: EntryKey, weight: u64, fill: Fill<V>, lease: &Granted) -> Self {
         Self {
             key,
+            weight,
             value: fill.value,
             born: lease.granted,
             stale_at: lease.granted.after(fill.freshness.fresh),
@@ -121,45 +128,37 @@ impl<V: Clone> Kept<V> {
     }
 }
 
-#[derive(Clone)]
-struct Weigh<V>(Option<Arc<Weight<V>>>);
-
 type Weight<V> = dyn Fn(&V) -> usize + Send + Sync;
 
 /// What an entry weighs besides its answer and its key: its place, its times.
 const OVERHEAD: usize = 210;
 
-impl<V> Weighter<Hashed<EntryKey>, Arc<Marked<Kept<V>>>> for Weigh<V> {
+/// What an entry weighed when it was put here. An answer may grow, but what is taken off must be
+/// what was put on.
+#[derive(Clone, Copy)]
+struct Weighed;
+
+impl<V> Weighter<Hashed<EntryKey>, Arc<Marked<Kept<V>>>> for Weighed {
     fn weight(&self, _: &Hashed<EntryKey>, marked: &Arc<Marked<Kept<V>>>) -> u64 {
-        let Some(weigh) = &self.0 else { return 1 };
-        let key = &marked.kept.key;
-        let key = key.key().len() + key.tag().map_or(0, str::len);
-        let weight = weigh(&marked.kept.value).saturating_add(key + OVERHEAD);
-        u64::try_from(weight).unwrap_or(u64::MAX)
+        marked.kept.weight
     }
 }
 
-/// What is evicted is not pointed to any more.
-struct Forget<V>(Arc<Near<Kept<V>>>);
+/// Gathers what is evicted.
+#[derive(Clone, Copy)]
+struct Gather;
 
-impl<V> Clone for Forget<V> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<V> Lifecycle<Hashed<EntryKey>, Arc<Marked<Kept<V>>>> for Forget<V> {
-    /// Dropped when no lock is held any more.
-    type RequestState = Vec<Arc<Marked<Kept<V>>>>;
+impl<V> Lifecycle<Hashed<EntryKey>, Arc<Marked<Kept<V>>>> for Gather {
+    type RequestState = Removed<V>;
 
     fn on_evict(
         &self,
-        evicted: &mut Self::RequestState,
+        evicted: &mut Removed<V>,
         key: Hashed<EntryKey>,
         marked: Arc<Marked<Kept<V>>>,
     ) {
-        self.0.forget(key.hash, &marked);
-        evicted.push(marked);
+        marked.leave();
+        evicted.push((key.hash, marked));
     }
 }
 
@@ -225,11 +224,11 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
             .build();
         let options = options
             .map_err(|_| InvalidConfig::new("memory store", field, capacity, "1 to 4294967295"))?;
-        let near = Arc::new(Near::new(lanes(), guess.next_power_of_two().min(PLACES)));
-        let (given, forget) = (BuildHasherDefault::default(), Forget(Arc::clone(&near)));
+        let given = BuildHasherDefault::default();
         Ok(Self {
-            entries: Cache::with_options(options, Weigh(weigh), given, forget),
-            near,
+            entries: Cache::with_options(options, Weighed, given, Gather),
+            near: Near::new(lanes(), guess.next_power_of_two().min(PLACES)),
+            weigh,
             hasher: DefaultHashBuilder::default(),
             leases: Leases::default(),
             tags: Tags::default(),
@@ -253,13 +252,22 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
 
     /// Removes all answers, and all leases.
     pub fn clear(&self) {
-        let _old: Vec<_> = self.leases.clear(|| {
-            let forget = |(key, marked): (Hashed<EntryKey>, _)| {
-                self.near.forget(key.hash, &marked);
-                marked
+        let removed = self.leases.clear(|| {
+            let left = |(key, marked): (Hashed<EntryKey>, Arc<Marked<_>>)| {
+                marked.leave();
+                (key.hash, marked)
             };
-            self.entries.drain().map(forget).collect()
+            self.entries.drain().map(left).collect()
         });
+        self.let_go(removed);
+    }
+
+    /// Lets go of what is not in the store any more. Not to be done under any lock: what is dropped
+    /// may run the application's code.
+    fn let_go(&self, removed: Removed<V>) {
+        for (hash, marked) in &removed {
+            self.near.forget(*hash, marked);
+        }
     }
 
     #[inline]
@@ -283,19 +291,26 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         self.entries.get(&self.hashed(key.as_ref()))?.kept.entry()
     }
 
-    /// Puts an answer in the place of what was known under its key, under the key's lease. What it
-    /// returns is to be dropped outside, as that may run the application's code.
-    #[must_use]
-    fn put(&self, kept: Kept<V>) -> Option<Arc<Marked<Kept<V>>>> {
+    fn weight_of(&self, key: &EntryKey, value: &V) -> u64 {
+        let Some(weigh) = &self.weigh else { return 1 };
+        let key = key.key().len() + key.tag().map_or(0, str::len);
+        let weight = weigh(value).saturating_add(key + OVERHEAD);
+        u64::try_from(weight).unwrap_or(u64::MAX)
+    }
+
+    /// Puts an answer in the place of what was known under its key, under the key's lease. Returns
+    /// whether there is room for it, and what is to be [let go of](Self::let_go).
+    fn put(&self, kept: Kept<V>) -> (bool, Removed<V>) {
         let hash = self.hashed(kept.key.as_ref()).hash;
         let key = kept.key.clone();
+        let (marked, mut removed) = (Marked::new(kept), Vec::new());
+        // Only its address: to hold on to it could mean to drop it here.
+        let new = Arc::as_ptr(&marked);
         let key = Hashed { hash, key };
-        let old = self.entries.peek(&key);
-        self.entries.insert(key, Marked::new(kept));
-        if let Some(old) = &old {
-            self.near.forget(hash, old);
-        }
-        old
+        self.entries
+            .insert_with_lifecycle(key, marked, &mut removed);
+        let refused = removed.iter().any(|(_, old)| Arc::as_ptr(old) == new);
+        (!refused, removed)
     }
 }
 
@@ -343,13 +358,18 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         lease: &Granted,
         fill: Fill<V>,
     ) -> Result<bool, StoreError> {
-        let (stored, _old) = self.leases.with(key, |held| {
+        let weight = self.weight_of(key, &fill.value);
+        // Outside of the lock, as it is dropped if it is not put.
+        let mut kept = Some(Kept::new(key.clone(), weight, fill, lease));
+        let put = self.leases.with(key, |held| {
             let current = lease.tag.as_ref().is_none_or(|tag| tag.is_current());
-            match held.take(lease) && current {
-                true => (true, self.put(Kept::new(key.clone(), fill, lease))),
-                false => (false, None),
-            }
+            let kept = kept.take_if(|_| held.take(lease) && current)?;
+            Some(self.put(kept))
         });
+        let Some((stored, removed)) = put else {
+            return Ok(false);
+        };
+        self.let_go(removed);
         Ok(stored)
     }
 
@@ -369,18 +389,22 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
     }
 
     async fn invalidate(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
-        let _old = self.leases.with(key, |held| {
+        let removed = self.leases.with(key, |held| {
             held.revoke();
-            let (key, old) = self.entries.remove(&self.hashed(key.as_ref()))?;
-            self.near.forget(key.hash, &old);
+            let Some((key, old)) = self.entries.remove(&self.hashed(key.as_ref())) else {
+                return Vec::new();
+            };
+            old.leave();
+            let mut removed = Vec::new();
             if mode == Mode::Keep {
                 let kept = old.kept.clone();
                 let outdated = true;
-                // There is nothing in its place.
-                let _none = self.put(Kept { outdated, ..kept });
+                (_, removed) = self.put(Kept { outdated, ..kept });
             }
-            Some(old)
+            removed.push((key.hash, old));
+            removed
         });
+        self.let_go(removed);
         Ok(())
     }
 

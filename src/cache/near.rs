@@ -7,10 +7,14 @@
 //! A table must not point to what the store no longer has: an answer that was invalidated is never
 //! given again, and what was evicted is to be let go of. So everything that is kept knows which
 //! lanes point to it. A lane says so before it does, under its lock; whoever removes something from
-//! the store takes that knowledge, leaves behind that it is gone, and has the lanes forget it. A
-//! lane that comes later finds it gone.
+//! the store leaves behind that it is gone, and then takes that knowledge and has the lanes forget
+//! it. A lane that comes in between, or later, finds it gone.
+//!
+//! That it is gone is said under the store's lock; but forgetting waits for the lanes' locks, under
+//! which answers are copied, and a copy may ask the store for something else: so the store's lock
+//! must not be held then.
 
-use super::sync::{AcqRel, Arc, AtomicU64, Mutex, MutexGuard, Padded};
+use super::sync::{AcqRel, Acquire, Arc, AtomicU64, Mutex, MutexGuard, Padded};
 use crate::Time;
 use std::sync::{PoisonError, TryLockError};
 
@@ -33,6 +37,17 @@ impl<T> Marked<T> {
     pub(super) fn new(kept: T) -> Arc<Self> {
         let lanes = AtomicU64::new(0);
         Arc::new(Self { kept, lanes })
+    }
+
+    /// It has been removed from the store: nobody finds it at hand any more. The lanes are to
+    /// [forget](Near::forget) it once no lock of the store is held.
+    pub(super) fn leave(&self) {
+        self.lanes.fetch_or(GONE, AcqRel);
+    }
+
+    #[inline]
+    fn has_left(&self) -> bool {
+        self.lanes.load(Acquire) & GONE != 0
     }
 }
 
@@ -104,6 +119,7 @@ impl<T> Near<T> {
             return Looked::Want;
         };
         match &place.held {
+            Some((_, marked)) if marked.has_left() => Looked::Ask,
             Some((held, marked)) if *held == hash && is(&marked.kept) => {
                 place.wanted = !hash;
                 place.hits += 1;

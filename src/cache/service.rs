@@ -2,6 +2,7 @@
 
 use super::{
     core::{Background, Core},
+    key::EntryKey,
     load::{self, Answered, Load, Loaded},
     lookup::watched,
     shape::{KeyBuf, Shape, Use},
@@ -187,24 +188,74 @@ where
         Sh: Shape<Req, S::Response, S::Error, Value = V>,
     {
         self.core.tally.add(|t| &t.bypassed);
-        let cache = super::Cache(self.core.clone());
+        let (core, name) = (self.core.clone(), self.core.name);
         let (load, key) = (self.load(req), key.as_ref().to_owned());
         CacheFuture::loading(async move {
             let shape = load.shape.clone();
+            let write = Write(Some((super::Cache(core), key)));
             let (result, rejected) = load.call().await;
-            let mut pending = false;
-            if shape.succeeded(result.as_ref()) {
-                pending = match key.tag() {
-                    Some(tag) => cache.invalidate_tag(tag).await.is_err(),
-                    None => cache.invalidate_entry(key, Mode::Drop).await.is_err(),
-                };
-            }
+            let done = match &result {
+                Ok(_) => shape.succeeded(result.as_ref()),
+                // It may have been done, and only its answer be lost.
+                Err(_) => rejected.is_none_or(|rejected| rejected.reached_service()),
+            };
+            let pending = write.ended(done).await;
             if let Some(rejected) = rejected {
                 note(rejected);
             }
-            result.map(|response| shape.bypassed(response, cache.name(), Use::Invalidate, pending))
+            result.map(|response| shape.bypassed(response, name, Use::Invalidate, pending))
         })
     }
+}
+
+/// A call that may change what is stored, and what that is. Dropped before its end is known, it may
+/// have been done all the same: then what is stored is invalidated in the background.
+struct Write<V, St>(Option<(super::Cache<V, St>, EntryKey)>)
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>;
+
+impl<V, St> Write<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    /// Whether the store could not be told of what was done.
+    async fn ended(mut self, done: bool) -> bool {
+        let pending = match &self.0 {
+            Some((cache, key)) if done => outdate(cache, key).await,
+            _ => false,
+        };
+        self.0 = None;
+        pending
+    }
+}
+
+impl<V, St> Drop for Write<V, St>
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    fn drop(&mut self) {
+        if let Some((cache, key)) = self.0.take() {
+            Background::spawn(async move {
+                outdate(&cache, &key).await;
+            });
+        }
+    }
+}
+
+/// Invalidates what is under this key; returns whether the store could not be told.
+async fn outdate<V, St>(cache: &super::Cache<V, St>, key: &EntryKey) -> bool
+where
+    V: Clone + Send + Sync + 'static,
+    St: Store<V>,
+{
+    let told = match key.tag() {
+        Some(tag) => cache.invalidate_tag(tag).await,
+        None => cache.invalidate_entry(key.clone(), Mode::Drop).await,
+    };
+    told.is_err()
 }
 
 /// An empty key to write to, without making one each time: lent by the thread, and given back.

@@ -4,5 +4,8 @@
 pub(super) use crate::shared::Padded;
 pub(super) use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering::AcqRel},
+    atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire},
+    },
 };

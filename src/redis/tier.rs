@@ -19,7 +19,7 @@ use crate::{
     cache::{Entry, EntryKey, KeyRef, Worth},
     clock::{Now, Time},
 };
-use quick_cache::{Equivalent, Weighter, sync::Cache};
+use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, Weighter, sync::Cache};
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::{
@@ -42,7 +42,8 @@ const TAGS: usize = 4096;
 const OVERHEAD: u64 = 160;
 
 pub(super) struct Tier<V> {
-    entries: Cache<EntryKey, Kept<V>, Weigh<V>>,
+    entries: Cache<EntryKey, Kept<V>, Weighed, DefaultHashBuilder, Gather>,
+    weigher: Option<Weigher<V>>,
     epoch: AtomicU64,
     /// A [`Time`], or 0.
     until: AtomicU64,
@@ -58,6 +59,7 @@ pub(super) struct Tier<V> {
 struct Kept<V> {
     entry: Entry<V>,
     mark: Mark,
+    weight: u64,
 }
 
 /// What was known before an entry was asked for.
@@ -71,15 +73,27 @@ pub(super) struct Mark {
 /// What an answer weighs; one, if it is not said.
 pub(super) type Weigher<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
 
-#[derive(Clone)]
-struct Weigh<V>(Option<Weigher<V>>);
+/// What an entry weighed when it was put here. An answer may grow, but what is taken off must be
+/// what was put on.
+#[derive(Clone, Copy)]
+struct Weighed;
 
-impl<V> Weighter<EntryKey, Kept<V>> for Weigh<V> {
-    fn weight(&self, key: &EntryKey, kept: &Kept<V>) -> u64 {
-        let Some(weigh) = &self.0 else { return 1 };
-        let texts = key.key().len() + key.tag().map_or(0, str::len);
-        let weight = weigh(&kept.entry.value).saturating_add(texts);
-        (weight as u64).saturating_add(OVERHEAD)
+impl<V> Weighter<EntryKey, Kept<V>> for Weighed {
+    fn weight(&self, _: &EntryKey, kept: &Kept<V>) -> u64 {
+        kept.weight
+    }
+}
+
+/// Gathers what is evicted: it is dropped when no lock is held any more, as that may run the
+/// application's code.
+#[derive(Clone, Copy)]
+struct Gather;
+
+impl<V> Lifecycle<EntryKey, Kept<V>> for Gather {
+    type RequestState = Vec<Kept<V>>;
+
+    fn on_evict(&self, evicted: &mut Vec<Kept<V>>, _: EntryKey, kept: Kept<V>) {
+        evicted.push(kept);
     }
 }
 
@@ -98,7 +112,14 @@ impl<V: Clone> Tier<V> {
         };
         let guess = guess.clamp(16, 1 << 20);
         Self {
-            entries: Cache::with_weighter(guess, capacity as u64, Weigh(weigher)),
+            entries: Cache::with(
+                guess,
+                capacity as u64,
+                Weighed,
+                DefaultHashBuilder::default(),
+                Gather,
+            ),
+            weigher,
             epoch: AtomicU64::new(0),
             until: AtomicU64::new(0),
             run: RwLock::new(None),
@@ -117,7 +138,7 @@ impl<V: Clone> Tier<V> {
         if until == 0 || now.get().0 >= until {
             return None;
         }
-        let Kept { entry, mark } = self.entries.get(&key)?;
+        let Kept { entry, mark, .. } = self.entries.get(&key)?;
         let now = now.get();
         let right = mark.epoch == self.epoch.load(Acquire)
             && mark.tag == self.tag(key.tag())
@@ -148,11 +169,30 @@ impl<V: Clone> Tier<V> {
             return;
         }
         let entry = entry();
+        let weight = self.weight_of(key, &entry.value);
+        let mut kept = Some(Kept {
+            entry,
+            mark,
+            weight,
+        });
+        let mut evicted = Vec::new();
         // Held until it is in: an invalidation comes before or after.
         let count = self.key(key.as_ref());
-        if *count == mark.key && self.epoch.load(Acquire) == mark.epoch && mark.epoch % 2 == 1 {
-            self.entries.insert(key.clone(), Kept { entry, mark });
+        if *count == mark.key
+            && self.epoch.load(Acquire) == mark.epoch
+            && mark.epoch % 2 == 1
+            && let Some(kept) = kept.take()
+        {
+            let (entries, key) = (&self.entries, key.clone());
+            entries.insert_with_lifecycle(key, kept, &mut evicted);
         }
+    }
+
+    fn weight_of(&self, key: &EntryKey, value: &V) -> u64 {
+        let Some(weigh) = &self.weigher else { return 1 };
+        let texts = key.key().len() + key.tag().map_or(0, str::len);
+        let weight = weigh(value).saturating_add(texts);
+        (weight as u64).saturating_add(OVERHEAD)
     }
 
     /// Whether an entry may be answered with, or kept, at all.
@@ -171,7 +211,9 @@ impl<V: Clone> Tier<V> {
             Invalidated::Entry(key) => {
                 let mut count = self.key(key);
                 *count += 1;
-                self.entries.remove(&key);
+                let old = self.entries.remove(&key);
+                drop(count);
+                drop(old);
             }
             Invalidated::Tag(tag) => {
                 self.tags[self.place(tag, TAGS)].fetch_add(1, AcqRel);
@@ -187,7 +229,7 @@ impl<V: Clone> Tier<V> {
         for tag in &self.tags {
             tag.fetch_add(1, AcqRel);
         }
-        self.entries.clear();
+        self.empty();
     }
 
     // Silent => listening
@@ -198,7 +240,7 @@ impl<V: Clone> Tier<V> {
         let epoch = epoch + 1 + epoch % 2;
         *self.run.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(run));
         self.epoch.store(epoch, Release);
-        self.entries.clear();
+        self.empty();
         epoch
     }
 
@@ -219,8 +261,12 @@ impl<V: Clone> Tier<V> {
                 .is_ok()
         {
             self.until.store(0, Release);
-            self.entries.clear();
+            self.empty();
         }
+    }
+
+    fn empty(&self) {
+        let _all: Vec<_> = self.entries.drain().collect();
     }
 
     fn run(&self) -> Option<Arc<str>> {

@@ -178,6 +178,24 @@ async fn a_caller_who_ran_out_of_time_does_not_fail_those_who_have_some() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_load_that_ends_after_its_callers_deadline_is_stored_or_gives_its_lease_back() {
+    let (cache, source) = (cache(), Source::taking(SECOND));
+    let ask = async || {
+        let began = tokio::time::Instant::now();
+        let late = Deadline::within(500 * MS).scope(source.ask(&cache));
+        (late.await.0, began.elapsed())
+    };
+    source.broken(true);
+    for _ in 0..2 {
+        let (answer, took) = ask().await;
+        assert_eq!((answer, took), (Err(Error::Service(Broken)), SECOND));
+    }
+    source.broken(false);
+    assert_eq!(ask().await.0, Ok(3));
+    assert_eq!(source.ask(&cache).await.0, Ok(3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_load_that_never_ends_is_waited_for_no_longer_than_its_lease() {
     let cache: Cache<u32> = terms().lease(2 * SECOND).build().unwrap();
     let source = Source::new();

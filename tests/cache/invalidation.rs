@@ -206,3 +206,16 @@ async fn no_read_after_an_invalidation_sees_what_was_before_it() {
     let snapshot = cache.snapshot();
     assert!(snapshot.not_stored > 0, "nothing raced: {snapshot:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_caller_has_no_more_time_still_invalidates() {
+    use buttress::timeout::Deadline;
+    let (cache, source) = (cache(), Source::new());
+    let _ = source.ask(&cache).await;
+    let too_late = Deadline::within(MS).scope(async {
+        advance(SECOND).await;
+        cache.invalidate("7").await
+    });
+    too_late.await.unwrap();
+    assert_eq!(source.ask(&cache).await.0, Ok(2));
+}

@@ -2,15 +2,16 @@
 
 use crate::support::*;
 use buttress::{
-    Error,
-    cache::{Cache, KeyRef, MemoryStore, Mode},
+    Error, Now,
+    cache::{Cache, Freshness, KeyRef, MemoryStore, Mode, Store},
 };
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     thread,
+    time::Duration,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -143,4 +144,136 @@ fn nobody_finds_at_hand_what_was_invalidated() {
         done.store(true, SeqCst);
     });
     assert_eq!(acked.load(SeqCst), WRITES);
+}
+
+/// Fails instead of hanging if two wait for each other.
+fn in_time(work: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        work();
+        done.send(())
+    });
+    is_done.recv_timeout(30 * SECOND).unwrap();
+}
+
+/// Clears the store it was in when it is let go of.
+struct Clears(OnceLock<Cache<Arc<Self>>>);
+
+impl Drop for Clears {
+    fn drop(&mut self) {
+        if let Some(cache) = self.0.get() {
+            cache.store().clear();
+        }
+    }
+}
+
+#[test]
+fn what_is_not_kept_any_more_may_use_the_store_when_it_is_dropped() {
+    let keys: [&[&str]; 2] = [&["replaced"], &["evicted", "by another"]];
+    for keys in keys {
+        in_time(move || {
+            let store = MemoryStore::entries(1).unwrap();
+            // Nothing is fresh, so all is loaded again.
+            let terms = terms().freshness(Freshness {
+                fresh: Duration::ZERO,
+                ..TERMS
+            });
+            let cache: Cache<Arc<Clears>> = terms.store(store).build().unwrap();
+            runtime().block_on(async {
+                for key in keys.iter().cycle().take(4) {
+                    let answer = Arc::new(Clears(OnceLock::from(cache.clone())));
+                    let load = || async move { Ok::<_, Error<Broken>>(answer) };
+                    cache.run(*key, load).await.unwrap();
+                    settle().await;
+                }
+            });
+        });
+    }
+}
+
+/// Does something when it is copied.
+struct Copied(Arc<dyn Fn() + Send + Sync>);
+
+impl Clone for Copied {
+    fn clone(&self) -> Self {
+        (self.0)();
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn an_answer_may_look_for_another_while_it_is_copied_and_evicted() {
+    in_time(|| {
+        let store = MemoryStore::entries(1).unwrap();
+        let cache: Cache<Copied> = terms().store(store).build().unwrap();
+        let (armed, copying) = (AtomicBool::new(false), AtomicBool::new(false));
+        let flags = Arc::new((armed, copying));
+        let answer = {
+            let (cache, flags) = (cache.clone(), Arc::clone(&flags));
+            Copied(Arc::new(move || {
+                if flags.0.swap(false, SeqCst) {
+                    flags.1.store(true, SeqCst);
+                    let other = || cache.store().peek(KeyRef::new("other"), &Now::lazy());
+                    while other().is_none() {
+                        thread::yield_now();
+                    }
+                }
+            }))
+        };
+        let ask = async |key: &str| {
+            let answer = Copied(Arc::clone(&answer.0));
+            let load = || async move { Ok::<_, Error<Broken>>(answer) };
+            cache.run(key, load).await.unwrap();
+        };
+        let paused = || {
+            let mut runtime = Builder::new_current_thread();
+            runtime.enable_all().start_paused(true).build().unwrap()
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !flags.1.load(SeqCst) {
+                    thread::yield_now();
+                }
+                paused().block_on(ask("other"));
+            });
+            paused().block_on(async {
+                for _ in 0..5 {
+                    ask("hot").await;
+                }
+                flags.0.store(true, SeqCst);
+                ask("hot").await;
+            });
+        });
+        assert_eq!(cache.snapshot().loads, 2);
+    });
+}
+
+#[test]
+fn an_answer_that_grows_does_not_upset_the_count() {
+    let store = MemoryStore::weighed(1 << 20, |size: &Arc<AtomicUsize>| size.load(SeqCst));
+    let cache: Cache<Arc<AtomicUsize>> = terms().store(store.unwrap()).build().unwrap();
+    let size = Arc::new(AtomicUsize::new(1_000));
+    runtime().block_on(async {
+        let answer = Arc::clone(&size);
+        let load = || async move { Ok::<_, Error<Broken>>(answer) };
+        cache.run("7", load).await.unwrap();
+        assert!(cache.store().weight() >= 1_000);
+        size.store(9_000, SeqCst);
+        cache.invalidate("7").await.unwrap();
+    });
+    assert_eq!(cache.store().weight(), 0);
+}
+
+#[test]
+fn an_answer_that_there_is_no_room_for_does_not_count_as_stored() {
+    let store = MemoryStore::weighed(1 << 10, |_: &Arc<u64>| 9_000).unwrap();
+    let cache: Answers = terms().store(store).build().unwrap();
+    runtime().block_on(async {
+        let load = || async { Ok::<_, Error<Broken>>(Arc::new(1)) };
+        let status = cache.run("7", load).await.unwrap().status;
+        assert_eq!(status.to_string(), "items; fwd=uri-miss");
+    });
+    assert!(cache.store().is_empty());
+    let snapshot = cache.snapshot();
+    assert_eq!((snapshot.stored, snapshot.not_stored), (0, 1));
 }

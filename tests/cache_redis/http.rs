@@ -174,3 +174,11 @@ async fn bytes_that_are_no_response_are_a_miss_and_are_replaced() {
     assert_eq!(there.get("/").await, (200, "b".into(), STORED.into()));
     assert!(there.get("/").await.2.contains("hit"));
 }
+
+#[test]
+fn bytes_of_more_fields_than_a_response_can_have_are_no_response() {
+    let fields = vec!["[\"a\",[]]"; 40_000].join(",");
+    let bytes = format!("{{\"status\":200,\"headers\":[{fields}],\"body\":[]}}");
+    let decoded: Result<StoredResponse, _> = Json.decode(bytes.as_bytes());
+    assert!(decoded.is_err());
+}

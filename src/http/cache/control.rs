@@ -59,18 +59,23 @@ pub(super) fn kept(
         _ if directives.max_age.or(directives.shared_max_age).is_none() => return Kept::Now,
         _ => Freshness::fresh(Duration::ZERO),
     };
-    let fresh = directives
+    let lifetime = directives
         .shared_max_age
         .or(directives.max_age)
-        .or_else(|| expires(headers, now))
-        .map(|fresh| fresh.saturating_sub(age(headers)));
+        .or_else(|| expires(headers, now));
+    // How long it may be fresh from now on, and how long it has been stale: its stale times, too,
+    // have begun when it went stale, and not when it got here.
+    let (fresh, late) = match (lifetime, age(headers)) {
+        (Some(lifetime), age) => (lifetime.saturating_sub(age), age.saturating_sub(lifetime)),
+        (None, _) => (default.fresh, Duration::ZERO),
+    };
     let (swr, sie) = (default.stale_while_revalidate, default.stale_if_error);
     let stale = |said: Option<Duration>, default| match directives.no_stale {
         true => Duration::ZERO,
-        false => said.unwrap_or(default),
+        false => said.unwrap_or(default).saturating_sub(late),
     };
     let freshness = Freshness {
-        fresh: fresh.unwrap_or(default.fresh),
+        fresh,
         stale_while_revalidate: stale(directives.stale_while_revalidate, swr),
         stale_if_error: stale(directives.stale_if_error, sie),
     };
@@ -97,19 +102,21 @@ impl Directives {
         let mut of = Self::default();
         for (name, value) in directives(headers) {
             // A time that cannot be read is stale at once (RFC 9111, 4.2.1).
-            let time = || Some(value.and_then(seconds).unwrap_or_default());
+            let time = value.and_then(seconds).unwrap_or_default();
+            // Of several, the first counts.
+            let first = |of: &mut Option<Duration>| *of = of.or(Some(time));
             match &*name.to_ascii_lowercase() {
                 "no-store" | "private" => of.never = true,
                 // It would have to be asked about every time.
                 "no-cache" => of.not_now = true,
                 "must-revalidate" | "proxy-revalidate" => of.no_stale = true,
-                "max-age" => of.max_age = time(),
+                "max-age" => first(&mut of.max_age),
                 "s-maxage" => {
-                    of.shared_max_age = time();
+                    first(&mut of.shared_max_age);
                     of.no_stale = true;
                 }
-                "stale-while-revalidate" => of.stale_while_revalidate = time(),
-                "stale-if-error" => of.stale_if_error = time(),
+                "stale-while-revalidate" => first(&mut of.stale_while_revalidate),
+                "stale-if-error" => first(&mut of.stale_if_error),
                 _ => {}
             }
         }
@@ -226,10 +233,18 @@ mod tests {
             assert_eq!(cc(never), Kept::Never, "{never}");
         }
         assert_eq!(cc("no-cache"), Kept::Now);
+        // Of two the first counts (RFC 9111, 4.2.1).
+        assert_eq!(cc("max-age=7, max-age=9"), times(7, 5, 600));
+        assert_eq!(cc("s-maxage=7, s-maxage=9"), times(7, 0, 0));
         assert_eq!(of(302, &[("cache-control", "max-age=7")]), times(7, 0, 0));
         assert_eq!(
             of(200, &[("cache-control", "max-age=7"), ("age", "3")]),
             times(4, 5, 600)
+        );
+        // It was stale for 3 s when it came.
+        assert_eq!(
+            of(200, &[("cache-control", "max-age=7"), ("age", "10")]),
+            times(0, 2, 597)
         );
         assert_eq!(of(200, &[("set-cookie", "a=b")]), Kept::Never);
     }

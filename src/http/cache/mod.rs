@@ -72,7 +72,8 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     ///
     /// **Writes.** After any other method succeeded, all responses for the same path are
     /// invalidated before the answer is passed on (RFC 9111, 4.4), or those that share its
-    /// [tag](CacheLayer::tag). If the store could not be told, the answer says so:
+    /// [tag](CacheLayer::tag). So they are after one that may have succeeded: it timed out, or its
+    /// caller gave up (then in the background). If the store could not be told, the answer says so:
     /// `Cache-Status: pages; fwd=method; detail=invalidation-pending`.
     ///
     /// Every response says how it came about in `Cache-Status` (RFC 9211), and how old it is in
@@ -166,19 +167,27 @@ impl Terms {
     }
 
     fn write(&self, uri: &http::Uri, headers: &HeaderMap, key: &mut KeyBuf) {
-        let host = uri.authority().map(http::uri::Authority::as_str);
-        let host = host.or_else(|| headers.get(header::HOST)?.to_str().ok());
-        key.key.push_str(host.unwrap_or_default());
+        let said = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let host = uri.authority().map(http::uri::Authority::as_str).or(said);
+        let host = host.unwrap_or_default();
+        // The same host in any case. And none can hold a line end, so that none can end in what is
+        // another one's path.
+        key.tag.push_str(host);
+        key.tag.make_ascii_lowercase();
+        key.tag.push('\n');
+        key.key.push_str(&key.tag);
+        if let Some(said) = said
+            && !said.eq_ignore_ascii_case(host)
+        {
+            // Who knows which of the two the service goes by.
+            key.key.push_str(said);
+            key.key.push('\r');
+        }
         match &self.tag {
-            Some(tag) => {
-                key.tag.push_str(&key.key);
-                key.tag.push(' ');
-                key.tag.push_str(&tag(uri));
-            }
-            None => {
-                key.tag.push_str(&key.key);
-                key.tag.push_str(uri.path());
-            }
+            Some(tag) => key.tag.push_str(&tag(uri)),
+            None => key.tag.push_str(uri.path()),
         }
         key.key
             .push_str(uri.path_and_query().map_or("/", |path| path.as_str()));

@@ -16,15 +16,29 @@ struct Whole {
     extensions: Extensions,
 }
 
-/// Fields that are between two neighbours, and not part of the response (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
+/// Fields that are between two neighbours, and not part of the response (RFC 9110, 7.6.1; RFC 9111,
+/// 3.1), besides those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
     header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    HeaderName::from_static("proxy-connection"),
     header::TE,
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
+
+/// What `Connection` names.
+fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+    let fields = headers.get_all(header::CONNECTION).iter();
+    fields
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect()
+}
 
 impl StoredResponse {
     pub(super) fn new(parts: Parts, body: Bytes) -> Self {
@@ -34,7 +48,7 @@ impl StoredResponse {
             extensions,
             ..
         } = parts;
-        for name in HOP_BY_HOP {
+        for name in named(&headers).into_iter().chain(HOP_BY_HOP) {
             headers.remove(name);
         }
         Self(Arc::new(Whole {
@@ -120,12 +134,12 @@ mod wire {
     impl<'de> Deserialize<'de> for StoredResponse {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             let wire = Wire::deserialize(deserializer)?;
-            let mut headers = HeaderMap::with_capacity(wire.headers.len());
+            let headers = HeaderMap::try_with_capacity(wire.headers.len());
+            let mut headers = headers.map_err(D::Error::custom)?;
             for (name, value) in wire.headers {
-                headers.append(
-                    name.parse::<HeaderName>().map_err(D::Error::custom)?,
-                    HeaderValue::from_bytes(&value).map_err(D::Error::custom)?,
-                );
+                let name = name.parse::<HeaderName>().map_err(D::Error::custom)?;
+                let value = HeaderValue::from_bytes(&value).map_err(D::Error::custom)?;
+                headers.try_append(name, value).map_err(D::Error::custom)?;
             }
             Ok(Self(Arc::new(Whole {
                 status: StatusCode::from_u16(wire.status).map_err(D::Error::custom)?,

@@ -127,6 +127,7 @@ fn a_lost_connection_forgets_everything_and_nothing_from_before_comes_back() {
         Kept {
             entry: entry_before,
             mark,
+            weight: 1,
         },
     );
     assert_eq!(seen(&tier), None);
@@ -184,4 +185,77 @@ fn it_holds_no_more_than_it_may_weigh() {
         assert!(tier.entries.weight() <= 100_000 + 64);
     }
     assert!(tier.len() > 50, "{}", tier.len());
+}
+
+/// Counts what is in the tier, and marks, when it is let go of.
+struct Asks(std::sync::Weak<Tier<Arc<Self>>>);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if let Some(tier) = self.0.upgrade() {
+            tier.len();
+            tier.mark(&key());
+        }
+    }
+}
+
+#[test]
+fn what_is_let_go_of_may_use_the_tier() {
+    type End = fn(&Tier<Arc<Asks>>, Entry<Arc<Asks>>);
+    let ends: [End; 5] = [
+        |tier, _| tier.forget(Invalidated::Entry(key().as_ref())),
+        |tier, _| tier.forget_all(),
+        |tier, _| tier.end(1),
+        |tier, _| {
+            tier.begin(&RUN.into());
+        },
+        // In its place.
+        |tier, entry| tier.keep(&key(), tier.mark(&key()), RUN, || entry),
+    ];
+    for end in ends {
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let tier = Arc::new(Tier::new(100, None, 5 * S));
+            tier.begin(&RUN.into());
+            tier.extend(Time::now().after(3600 * S));
+            let [old, new] = [(); 2].map(|()| {
+                let entry = entry(0);
+                Entry {
+                    value: Arc::new(Asks(Arc::downgrade(&tier))),
+                    age: entry.age,
+                    read: entry.read,
+                    freshness: entry.freshness,
+                    cost: entry.cost,
+                    outdated: false,
+                }
+            });
+            tier.keep(&key(), tier.mark(&key()), RUN, || old);
+            assert_eq!(tier.len(), 1);
+            end(&tier, new);
+            done.send(())
+        });
+        is_done.recv_timeout(10 * S).unwrap();
+    }
+}
+
+#[test]
+fn an_answer_that_grows_does_not_upset_the_count() {
+    let weigh: Weigher<Arc<AtomicU64>> = Arc::new(|size| size.load(Acquire) as usize);
+    let tier = Tier::new(1 << 20, Some(weigh), 5 * S);
+    tier.begin(&RUN.into());
+    tier.extend(Time::now().after(3600 * S));
+    let (size, entry) = (Arc::new(AtomicU64::new(1_000)), entry(0));
+    let entry = Entry {
+        value: Arc::clone(&size),
+        age: entry.age,
+        read: entry.read,
+        freshness: entry.freshness,
+        cost: entry.cost,
+        outdated: false,
+    };
+    tier.keep(&key(), tier.mark(&key()), RUN, || entry);
+    assert!(tier.entries.weight() >= 1_000);
+    size.store(9_000, Release);
+    tier.forget(Invalidated::Entry(key().as_ref()));
+    assert_eq!(tier.entries.weight(), 0);
 }
