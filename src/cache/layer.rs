@@ -145,11 +145,9 @@ where
     #[inline]
     fn key(&self, req: &Req, key: &mut KeyBuf) -> Use {
         match (self.key)(req) {
-            Some(part) => {
-                key.push(&part);
-                Use::Lookup
-            }
-            None => Use::Bypass,
+            Some(part) if key.push(&part).is_ok() => Use::Lookup,
+            // Half a key may be another request's.
+            Some(_) | None => Use::Bypass,
         }
     }
 

@@ -15,6 +15,9 @@ use std::{
 /// that is not remembered is loaded once more, that is all.
 const MOST: usize = 10_000;
 
+/// The longest key that is remembered, in bytes: nor must long ones.
+const LONGEST_KEY: usize = 1_024;
+
 /// The pauses between loads that fail while there is something stale to answer with: a dead
 /// source is asked by one call per key and pause, and not by all of them.
 const FIRST_PAUSE: Duration = Duration::from_millis(125);
@@ -137,6 +140,9 @@ impl Notes {
     }
 
     fn write(&self, key: &EntryKey, now: Time, note: impl FnOnce(Option<Note>) -> Note) {
+        if key.key().len() + key.tag().map_or(0, str::len) > LONGEST_KEY {
+            return;
+        }
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.notes.len() >= MOST && !keys.notes.contains_key(key) {
             // Looking through all of them is for now and then, not for every key of a flood.
@@ -209,5 +215,13 @@ mod tests {
         assert!(notes.alone(&key(3 * MOST), later));
         assert!(!notes.alone(&key(3 * MOST), later.after(ALONE)));
         assert_eq!(notes.len.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_long_key_is_not_remembered() {
+        let notes = Notes::default();
+        let long = KeyRef::new(&"x".repeat(2 * LONGEST_KEY)).to_owned();
+        notes.not_for_a_cache(&long, Time(0));
+        assert!(!notes.alone(&long, Time(0)));
     }
 }

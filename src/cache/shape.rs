@@ -4,7 +4,7 @@ use super::{key::KeyRef, load::Loaded, status::Cached};
 use crate::error::Rejected;
 use std::{
     any::Any,
-    fmt::{Display, Write},
+    fmt::{self, Display, Write},
     future::Future,
 };
 
@@ -22,8 +22,11 @@ impl KeyBuf {
     ///
     /// Texts and whole numbers, which is what most keys are, in a fraction of the time that
     /// `write!` takes for them.
+    ///
+    /// # Errors
+    /// If its `Display` fails: then the key is not complete, and not to be used.
     #[inline]
-    pub fn push(&mut self, part: &(impl Display + 'static)) {
+    pub fn push(&mut self, part: &(impl Display + 'static)) -> fmt::Result {
         // Its type is known when this is compiled, so only one of these is left.
         let any: &dyn Any = part;
         if let Some(text) = any.downcast_ref::<String>() {
@@ -33,9 +36,9 @@ impl KeyBuf {
         } else if let Some(number) = whole(any) {
             self.push_number(number);
         } else {
-            // Writing to a string cannot fail.
-            let _ = write!(self.key, "{part}");
+            return write!(self.key, "{part}");
         }
+        Ok(())
     }
 
     #[inline]
@@ -148,8 +151,8 @@ mod tests {
 
     fn pushed(part: &(impl Display + 'static)) -> String {
         let mut key = KeyBuf::default();
-        key.push(&"a/");
-        key.push(part);
+        key.push(&"a/").unwrap();
+        key.push(part).unwrap();
         key.key
     }
 

@@ -50,6 +50,29 @@ async fn requests_without_a_key_pass_by() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_be_written_is_none() {
+    struct Half(u32);
+    impl std::fmt::Display for Half {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("half")?;
+            if self.0 == 0 {
+                Ok(())
+            } else {
+                Err(std::fmt::Error)
+            }
+        }
+    }
+    let (cache, source) = (cache(), Source::new());
+    let service = service_fn(move |_: u32| source.load());
+    let mut cached = cache.layer(|req: &u32| Some(Half(*req))).layer(service);
+    let mut ask = async |req| cached.ready().await.unwrap().call(req).await.unwrap();
+    assert_eq!(
+        [ask(0).await, ask(1).await, ask(1).await, ask(0).await],
+        [1, 2, 3, 1]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_layers_services_and_clones_of_a_cache_share_it() {
     let (cache, source) = (cache(), Source::new());
     let service = service_fn(move |_: u32| source.load());

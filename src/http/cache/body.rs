@@ -59,6 +59,10 @@ pub(super) async fn collect<B: Body<Data = Bytes>>(body: B, limit: usize) -> Col
             Some(Err(error)) => return Collected::Broken(through(read, Some(error), None)),
             Some(Ok(frame)) => {
                 let data = frame.data_ref().map(Bytes::len);
+                // However many of these there are, they are nothing.
+                if data == Some(0) {
+                    continue;
+                }
                 read.push_back(frame);
                 match data {
                     Some(more) if length + more <= limit => length += more,

@@ -124,17 +124,42 @@ impl Directives {
     }
 }
 
-/// The members of all `Cache-Control` fields. A comma within a quoted value splits it; what is
-/// left of it is no directive.
+/// The members of all `Cache-Control` fields.
 fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&str, Option<&str>)> {
     let fields = headers.get_all(header::CACHE_CONTROL).iter();
     fields
         .filter_map(|field| field.to_str().ok())
-        .flat_map(|field| field.split(','))
+        .flat_map(members)
         .map(|member| match member.split_once('=') {
             Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
             None => (member.trim(), None),
         })
+}
+
+/// The members of a list. A comma in a quoted text is not one between two of them.
+fn members(field: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = quotes();
+    // A text that does not end is none: better one directive too many than a `no-store` overlooked.
+    let broken = field.chars().fold(false, |_, c| quoted(c));
+    let mut quoted = quotes();
+    field.split(move |c| {
+        let inside = quoted(c) && !broken;
+        c == ',' && !inside
+    })
+}
+
+/// Whether what comes after this character is quoted.
+fn quotes() -> impl FnMut(char) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    move |c| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        quoted
+    }
 }
 
 /// What RFC 9111 (1.2.2) has recipients take for longer than they can count.
@@ -233,6 +258,12 @@ mod tests {
             assert_eq!(cc(never), Kept::Never, "{never}");
         }
         assert_eq!(cc("no-cache"), Kept::Now);
+        assert_eq!(
+            cc(r#"max-age=7, ext="\", max-age=9, no-store""#),
+            times(7, 5, 600)
+        );
+        assert_eq!(cc(r#"max-age=7, ext="no-store"#), times(7, 5, 600));
+        assert_eq!(cc(r#"max-age=7, ext=", no-store"#), Kept::Never);
         // Of two the first counts (RFC 9111, 4.2.1).
         assert_eq!(cc("max-age=7, max-age=9"), times(7, 5, 600));
         assert_eq!(cc("s-maxage=7, s-maxage=9"), times(7, 0, 0));
