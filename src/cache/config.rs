@@ -105,8 +105,9 @@ impl<St> Builder<St> {
     }
 
     /// The longest that the store may keep a call waiting, all attempts together: 100 ms unless told
-    /// otherwise, a hundred times what a healthy one on the same network takes. After that the
-    /// call goes on without it. 1 ms to an hour.
+    /// otherwise, a hundred times what a healthy one on the same network takes. After that, or after
+    /// half of the time until its [deadline](crate::timeout), the call goes on without it. 1 ms to an
+    /// hour.
     #[must_use]
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -199,7 +200,9 @@ impl<St> Builder<Stored<St>> {
             breaker: CircuitBreaker::builder(name)
                 .open_for(Duration::from_millis(500))
                 .max_open_for(Duration::from_secs(1))
-                .slow_call_duration(self.timeout.max(MS))
+                // Callers with less time than the timeout tell of a store that hangs, too, if they
+                // waited for it for long.
+                .slow_call_duration((self.timeout / 4).max(MS))
                 .build()?,
             timeout: Timeout::new(name, self.timeout),
             retry: Retry::builder(name)

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, State},
+    clock::Time,
     context::{self, Context},
     error::{Kind, Rejected},
     retry::Retry,
@@ -86,10 +87,10 @@ impl<St: Send + Sync + 'static> Guest<St> {
             return Box::pin(ready(Err(out)));
         }
         let key = key.clone();
-        self.ask(move |store| {
+        in_half_the_time(self.ask(move |store| {
             let key = key.clone();
             Box::pin(async move { store.acquire(&key, ask).await })
-        })
+        }))
     }
 
     pub(super) fn fill<'a, V: Send + 'static>(
@@ -140,7 +141,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
         if let Some(out) = self.out_but_probed::<V>(key) {
             return Box::pin(ready(Err(out)));
         }
-        self.look_anyway(key)
+        in_half_the_time(self.look_anyway(key))
     }
 
     fn look_anyway<V: Send + 'static>(&self, key: &EntryKey) -> Answer<'_, Option<Entry<V>>>
@@ -215,5 +216,22 @@ fn for_all<'a, T>(tell: impl Future<Output = Result<T, StoreError>> + Send + 'a)
             ..context::current()
         };
         context.scope(tell).await
+    })
+}
+
+/// What the store is asked is to save time. Of what a call has left it takes half at most: the rest
+/// is for the load, if the store does not answer.
+fn in_half_the_time<'a, T>(
+    ask: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+) -> Answer<'a, T> {
+    Box::pin(async move {
+        let now = Time::now();
+        let context = context::current();
+        let half = |at: Time| now.after(at.since(now) / 2);
+        let context = Context {
+            deadline: context.deadline.map(half),
+            ..context
+        };
+        context.scope(ask).await
     })
 }

@@ -7,6 +7,7 @@ use buttress::{
         Acquired, Ask, Cache, Entry, EntryKey, Fill, Hit, KeyRef, MemoryStore, Mode, Store,
         StoreError,
     },
+    timeout::Deadline,
 };
 use std::{
     future::pending,
@@ -128,6 +129,36 @@ async fn a_store_that_hangs_costs_its_timeout_at_first_and_then_nothing() {
         advance(100 * MS).await;
     }
     assert!(store.asked() > 30, "it is asked about once a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_takes_no_more_than_half_of_the_time_that_a_call_has() {
+    let (store, cache, source) = ailing();
+    store.be(HANGS);
+    // Less than the store's own timeout, so that no question of theirs ever runs into that.
+    for _ in 0..20 {
+        let start = Instant::now();
+        let asked = Deadline::within(60 * MS).scope(source.ask(&cache)).await;
+        assert!(asked.0.is_ok(), "{asked:?}");
+        assert!(start.elapsed() <= 31 * MS, "{:?}", start.elapsed());
+    }
+    assert!(
+        !cache.snapshot().store_up,
+        "by now it is known that it hangs"
+    );
+    assert!(store.asked() < 20, "{}", store.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_is_not_out_because_calls_had_no_time_for_it() {
+    let (store, cache, source) = ailing();
+    store.be(HANGS);
+    for _ in 0..20 {
+        let asked = Deadline::within(10 * MS).scope(source.ask(&cache)).await;
+        assert!(asked.0.is_ok(), "{asked:?}");
+    }
+    assert!(cache.snapshot().store_up);
+    assert_eq!(store.asked(), 20);
 }
 
 #[tokio::test(start_paused = true)]
