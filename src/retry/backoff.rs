@@ -137,7 +137,7 @@ impl Backoff {
             return Duration::ZERO;
         };
         let first = initial.as_nanos() as f64;
-        let cap = max.unwrap_or_else(|| MAX.max(initial));
+        let cap = cap(initial, max);
         let most = cap.as_nanos() as f64;
         let exponent = i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX);
         // Zero times infinity is not a number; `min` would make the cap of it.
@@ -158,6 +158,25 @@ impl Backoff {
         // Floats saturate when they become integers. The cap comes after the jitter.
         Duration::from_nanos(nanos.round() as u64).min(cap)
     }
+}
+
+impl Backoff {
+    /// How long this wait may be made: up to the maximum, if it is a random one.
+    pub(super) fn longest(&self, wait: Duration) -> Duration {
+        match self.0 {
+            Kind::Exponential {
+                initial,
+                max,
+                jitter: Jitter::Full | Jitter::Equal | Jitter::Decorrelated,
+                ..
+            } => cap(initial, max).max(wait),
+            _ => wait,
+        }
+    }
+}
+
+fn cap(initial: Duration, max: Option<Duration>) -> Duration {
+    max.unwrap_or_else(|| MAX.max(initial))
 }
 
 impl Default for Backoff {

@@ -152,11 +152,15 @@ impl Course {
         self.step = self.step.saturating_add(1);
         let wait = core.backoff.wait(self.step, self.last, core.dice.unit());
         self.last = Some(wait);
-        Some(match floor {
-            None => wait,
-            // Never early, and not all at once either; the backoff's own wait is spread already, and
-            // no longer than its maximum.
-            Some(floor) => wait.max(spread(floor, core.dice.unit())),
+        let Some(floor) = floor else {
+            return Some(wait);
+        };
+        // Never early, and not all at once either; but the backoff's own wait is not made longer than
+        // it may be.
+        let later = spread(wait.max(floor), core.dice.unit());
+        Some(match wait < floor {
+            true => later,
+            false => later.min(core.backoff.longest(wait)),
         })
     }
 }
