@@ -411,14 +411,6 @@ impl Breaker {
         self.hint.store(until, Relaxed);
     }
 
-    /// The share of calls to let in with this much of the ramp left.
-    ///
-    /// Envoy's slow start with its defaults: `max(0.1, elapsed / window)`.
-    pub(super) fn share(&self, left: Duration) -> f64 {
-        let ramp = self.cfg.ramp.unwrap_or(1).max(1);
-        (1.0 - nanos(left) as f64 / ramp as f64).clamp(LEAST_SHARE, 1.0)
-    }
-
     #[inline]
     pub(super) fn poll_refuses_all(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         // Parked first, so that a trip between a look and the parking is not missed.
@@ -437,8 +429,6 @@ impl Breaker {
         }
     }
 }
-
-pub(super) const LEAST_SHARE: f64 = 0.1;
 
 impl Permit {
     #[inline]

@@ -2,14 +2,14 @@
 
 use super::{
     breaker::{
-        Breaker, CLOSED, EPOCH_SHIFT, FORCED_CLOSED, FORCED_OPEN, HALF_OPEN, LEAST_SHARE,
-        OBSERVING, OPEN, PHASE, RAMP, Window, epoch_of,
+        Breaker, CLOSED, EPOCH_SHIFT, FORCED_CLOSED, FORCED_OPEN, HALF_OPEN, OBSERVING, OPEN,
+        PHASE, RAMP, Window, epoch_of,
     },
     config::Config,
     probes::{Probes, Verdict},
     snapshot::{Mode, Reason, Snapshot, State, Transition},
 };
-use crate::clock::Time;
+use crate::clock::{Time, nanos};
 use std::{
     sync::{
         MutexGuard, PoisonError,
@@ -54,7 +54,17 @@ pub(super) fn state_of(word: u64) -> State {
     }
 }
 
+const LEAST_SHARE: f64 = 0.1;
+
 impl Breaker {
+    /// The share of calls to let in with this much of the ramp left.
+    ///
+    /// Envoy's slow start with its defaults: `max(0.1, elapsed / window)`.
+    pub(super) fn share(&self, left: Duration) -> f64 {
+        let ramp = self.cfg.ramp.unwrap_or(1).max(1);
+        (1.0 - nanos(left) as f64 / ramp as f64).clamp(LEAST_SHARE, 1.0)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -74,20 +74,9 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        match self.inner.poll_ready(cx) {
-            Poll::Ready(result) => {
-                self.ready = true;
-                Poll::Ready(result)
-            }
-            Poll::Pending => {
-                self.ready = false;
-                // A rejection must not wait for a service that it will not call.
-                match self.core.guard().poll_refuses_all(cx, &Now::lazy()) {
-                    true => Poll::Ready(Ok(())),
-                    false => Poll::Pending,
-                }
-            }
-        }
+        let inner = self.inner.poll_ready(cx);
+        self.ready = inner.is_ready();
+        ready_or_refusing(inner, self.core.guard(), cx)
     }
 
     #[inline]
@@ -95,15 +84,26 @@ where
         let now = Now::lazy();
         match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
-                let mut held = Held::new(self.core.clone(), permit);
-                if !self.ready {
-                    return GuardedFuture::not_ready(held);
-                }
-                GuardedFuture::running(held.start(|| self.inner.call(req)), held)
+                let held = Held::new(self.core.clone(), permit);
+                GuardedFuture::admitted(held, self.ready, || self.inner.call(req))
             }
             Admission::Refused(rejected) => GuardedFuture::refused(rejected),
             Admission::Wait(wait) => wait.never(),
         }
+    }
+}
+
+/// Ready if the inner service is, or if nothing is let in at the moment: a rejection must not wait
+/// for a service that it will not call.
+#[inline]
+pub(super) fn ready_or_refusing<E>(
+    inner: Poll<Result<(), E>>,
+    guard: &impl Policy,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), E>> {
+    match inner.is_pending() && guard.poll_refuses_all(cx, &Now::lazy()) {
+        true => Poll::Ready(Ok(())),
+        false => inner,
     }
 }
 
@@ -132,6 +132,19 @@ impl<F, G: Policy, P> GuardedFuture<F, G, P> {
         }
     }
 
+    /// Calls the service, if it is ready.
+    #[inline]
+    pub(super) fn admitted(
+        mut held: Held<SharedCore<G, P>>,
+        ready: bool,
+        call: impl FnOnce() -> F,
+    ) -> Self {
+        if !ready {
+            return Self::not_ready(held);
+        }
+        Self::running(held.start(call), held)
+    }
+
     #[inline]
     pub(super) fn refused(rejected: Rejected) -> Self {
         Self {
@@ -142,7 +155,7 @@ impl<F, G: Policy, P> GuardedFuture<F, G, P> {
     /// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
     /// still is not ready, and must not be called.
     #[cold]
-    pub(super) fn not_ready(mut held: Held<SharedCore<G, P>>) -> Self {
+    fn not_ready(mut held: Held<SharedCore<G, P>>) -> Self {
         held.end(End::NeverStarted);
         Self::refused(Rejected::new(Kind::NotReady, "inner service"))
     }

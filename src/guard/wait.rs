@@ -5,7 +5,7 @@
 
 use super::{
     Admission, End, Guard, GuardedFuture, Held, OnResponse, Owner, Policy, Settle, Step,
-    held::SharedCore, layer::WaitLayer,
+    held::SharedCore, layer::WaitLayer, service::ready_or_refusing,
 };
 use crate::{
     clock::{Now, Time},
@@ -79,20 +79,9 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // A call that waits gets a service of its own, so a ready one is always asked for: whether
         // this call will wait is not known before its request is.
-        match self.inner.poll_ready(cx) {
-            Poll::Ready(result) => {
-                self.ready = true;
-                Poll::Ready(result)
-            }
-            Poll::Pending => {
-                self.ready = false;
-                // But a rejection must not wait for a service that it will not call.
-                match self.core.guard().poll_refuses_all(cx, &Now::lazy()) {
-                    true => Poll::Ready(Ok(())),
-                    false => Poll::Pending,
-                }
-            }
-        }
+        let inner = self.inner.poll_ready(cx);
+        self.ready = inner.is_ready();
+        ready_or_refusing(inner, self.core.guard(), cx)
     }
 
     #[inline]
@@ -100,12 +89,9 @@ where
         let now = Now::lazy();
         let state = match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
-                let mut held = Held::new(self.core.clone(), permit);
+                let held = Held::new(self.core.clone(), permit);
                 State::Called {
-                    call: match self.ready {
-                        true => GuardedFuture::running(held.start(|| self.inner.call(req)), held),
-                        false => GuardedFuture::not_ready(held),
-                    },
+                    call: GuardedFuture::admitted(held, self.ready, || self.inner.call(req)),
                 }
             }
             Admission::Refused(rejected) => State::Called {
