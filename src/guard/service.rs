@@ -74,9 +74,13 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        let inner = self.inner.poll_ready(cx);
-        self.ready = inner.is_ready();
-        ready_or_refusing(inner, self.core.guard(), cx)
+        match self.inner.poll_ready(cx) {
+            Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.ready, cx),
+            ready => {
+                self.ready = true;
+                ready
+            }
+        }
     }
 
     #[inline]
@@ -93,17 +97,17 @@ where
     }
 }
 
-/// Ready if the inner service is, or if nothing is let in at the moment: a rejection must not wait
-/// for a service that it will not call.
-#[inline]
-pub(super) fn ready_or_refusing<E>(
-    inner: Poll<Result<(), E>>,
+/// The inner service is not ready: then neither are we, unless nothing is let in at the moment. A
+/// rejection must not wait for a service that it will not call.
+pub(super) fn ready_to_refuse<E>(
     guard: &impl Policy,
+    ready: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), E>> {
-    match inner.is_pending() && guard.poll_refuses_all(cx, &Now::lazy()) {
+    *ready = false;
+    match guard.poll_refuses_all(cx, &Now::lazy()) {
         true => Poll::Ready(Ok(())),
-        false => inner,
+        false => Poll::Pending,
     }
 }
 
@@ -133,7 +137,7 @@ impl<F, G: Policy, P> GuardedFuture<F, G, P> {
     }
 
     /// Calls the service, if it is ready.
-    #[inline]
+    #[inline(always)]
     pub(super) fn admitted(
         mut held: Held<SharedCore<G, P>>,
         ready: bool,

@@ -5,7 +5,7 @@
 
 use super::{
     Admission, End, Guard, GuardedFuture, Held, OnResponse, Owner, Policy, Settle, Step,
-    held::SharedCore, layer::WaitLayer, service::ready_or_refusing,
+    held::SharedCore, layer::WaitLayer, service::ready_to_refuse,
 };
 use crate::{
     clock::{Now, Time},
@@ -79,9 +79,13 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // A call that waits gets a service of its own, so a ready one is always asked for: whether
         // this call will wait is not known before its request is.
-        let inner = self.inner.poll_ready(cx);
-        self.ready = inner.is_ready();
-        ready_or_refusing(inner, self.core.guard(), cx)
+        match self.inner.poll_ready(cx) {
+            Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.ready, cx),
+            ready => {
+                self.ready = true;
+                ready
+            }
+        }
     }
 
     #[inline]
