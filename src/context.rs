@@ -17,7 +17,7 @@
 
 use crate::clock::Time;
 #[cfg(feature = "load-shed")]
-use crate::load_shed::Class;
+use crate::load_shed::Criticality;
 use pin_project_lite::pin_project;
 use std::{
     cell::Cell,
@@ -36,7 +36,7 @@ pub struct Context {
     pub attempt: u32,
     /// How much it matters, if its caller has said so.
     #[cfg(feature = "load-shed")]
-    pub criticality: Option<Class>,
+    pub criticality: Option<Criticality>,
 }
 
 const NOTHING: Context = Context {
@@ -69,8 +69,8 @@ impl Context {
     }
 
     /// Runs a future in this context, whatever context it is polled in.
-    pub const fn scope<F: Future>(self, future: F) -> Scope<F> {
-        Scope {
+    pub const fn scope<F: Future>(self, future: F) -> ContextScope<F> {
+        ContextScope {
             future,
             context: self,
         }
@@ -85,15 +85,15 @@ impl Context {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// use buttress::{context, load_shed::Class};
+    /// use buttress::{context, load_shed::Criticality};
     ///
-    /// let sheddable = context::current().of_criticality(Class::Sheddable);
+    /// let sheddable = context::current().with_criticality(Criticality::Sheddable);
     /// sheddable.scope(async { /* calls of the job */ }).await;
     /// # }
     /// ```
     #[cfg(feature = "load-shed")]
     #[must_use]
-    pub const fn of_criticality(self, class: Class) -> Self {
+    pub const fn with_criticality(self, class: Criticality) -> Self {
         let criticality = Some(class);
         Self {
             criticality,
@@ -105,14 +105,14 @@ impl Context {
 pin_project! {
     /// A future in a context of its own: see [`Context::scope`].
     #[derive(Debug)]
-    pub struct Scope<F> {
+    pub struct ContextScope<F> {
         #[pin]
         future: F,
         context: Context,
     }
 }
 
-impl<F: Future> Future for Scope<F> {
+impl<F: Future> Future for ContextScope<F> {
     type Output = F::Output;
 
     #[inline]
@@ -131,7 +131,7 @@ mod tests {
         deadline: Some(Time(9)),
         attempt: 3,
         #[cfg(feature = "load-shed")]
-        criticality: Some(Class::Sheddable),
+        criticality: Some(Criticality::Sheddable),
     };
 
     #[test]

@@ -87,7 +87,7 @@ pub mod timeout;
 pub use classify::{Classify, ErrorsAsFailures, Outcome};
 pub use clock::{Now, Time};
 pub use error::{AsRejected, Error, FromRejected, InvalidConfig, Kind, Name, Rejected};
-pub use guard::{Guard, GuardLayer, Policy, ReserveLayer, WaitLayer};
+pub use guard::{Guard, GuardBase, GuardLayer, ReserveLayer, WaitLayer};
 #[cfg(any(
     feature = "circuit-breaker",
     feature = "load-shed",

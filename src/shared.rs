@@ -2,10 +2,10 @@
 //!
 //! Every call holds on to its policy, and axum clones the service for every request. With one
 //! `Arc` both write the same word from every thread: 52 ns a call alone become 228 with two
-//! threads. Here each thread has a lane, an `Arc` of its own to the same value, and clones count on
-//! the lane of the thread that clones.
+//! threads. Here each thread has a stripe, an `Arc` of its own to the same value, and clones count on
+//! the stripe of the thread that clones.
 //!
-//! Someone has to keep the lanes alive while the thread that uses them holds nothing: a list that
+//! Someone has to keep the stripes alive while the thread that uses them holds nothing: a list that
 //! the process keeps. Values that nothing outside that list points to are let go when the list has
 //! doubled, so what lingers is never more than what lives.
 
@@ -25,9 +25,9 @@ use std::{
 #[repr(align(128))]
 pub(crate) struct Padded<T>(pub(crate) T);
 
-/// This thread's number: which lane or shard it uses. No other thread has or had it.
+/// This thread's number: which stripe it uses. No other thread has or had it.
 #[inline]
-pub(crate) fn slot() -> usize {
+pub(crate) fn thread_index() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static SLOT: Cell<usize> = const { Cell::new(usize::MAX) });
     match SLOT.get() {
@@ -40,9 +40,9 @@ pub(crate) fn slot() -> usize {
     }
 }
 
-/// How many lanes or shards are worth having: a power of two, twice the cores, so that few of the
+/// How many stripes are worth having: a power of two, twice the cores, so that few of the
 /// busy threads meet.
-pub(crate) fn lanes() -> usize {
+pub(crate) fn stripes() -> usize {
     static LANES: OnceLock<usize> = OnceLock::new();
     *LANES.get_or_init(|| {
         let cores = available_parallelism().map_or(4, |n| n.get());
@@ -51,26 +51,30 @@ pub(crate) fn lanes() -> usize {
 }
 
 /// A shared value that is as cheap to clone on many threads as on one.
-pub(crate) struct Shared<T>(Arc<Lane<T>>);
+pub(crate) struct Shared<T>(Arc<Stripe<T>>);
 
 /// Aligned so that the counts, which lie before it, have a cache line of their own.
 #[repr(align(128))]
-struct Lane<T> {
+struct Stripe<T> {
     value: Arc<T>,
-    slot: usize,
+    index: usize,
     peers: Arc<OnceLock<Box<[Weak<Self>]>>>,
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
     pub(crate) fn new(value: T) -> Self {
         let (value, peers) = (Arc::new(value), Arc::new(OnceLock::new()));
-        let lane = |slot| {
+        let stripe = |index| {
             let (value, peers) = (Arc::clone(&value), Arc::clone(&peers));
-            Arc::new(Lane { value, slot, peers })
+            Arc::new(Stripe {
+                value,
+                index,
+                peers,
+            })
         };
-        let all: Box<[_]> = (0..lanes()).map(lane).collect();
+        let all: Box<[_]> = (0..stripes()).map(stripe).collect();
         let _ = peers.set(all.iter().map(Arc::downgrade).collect());
-        let own = Self(Arc::clone(&all[slot() & (all.len() - 1)]));
+        let own = Self(Arc::clone(&all[thread_index() & (all.len() - 1)]));
         keep(Box::new(all));
         own
     }
@@ -79,16 +83,16 @@ impl<T: Send + Sync + 'static> Shared<T> {
 impl<T> Clone for Shared<T> {
     #[inline]
     fn clone(&self) -> Self {
-        let lane = &self.0;
-        if let Some(peers) = lane.peers.get() {
-            let slot = slot() & (peers.len() - 1);
-            if slot != lane.slot
-                && let Some(own) = peers[slot].upgrade()
+        let stripe = &self.0;
+        if let Some(peers) = stripe.peers.get() {
+            let index = thread_index() & (peers.len() - 1);
+            if index != stripe.index
+                && let Some(own) = peers[index].upgrade()
             {
                 return Self(own);
             }
         }
-        Self(Arc::clone(lane))
+        Self(Arc::clone(stripe))
     }
 }
 
@@ -106,22 +110,22 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
     }
 }
 
-/// All lanes of one value.
-trait Lanes: Send {
+/// All stripes of one value.
+trait Stripes: Send {
     /// Whether only the list still points to them.
     fn unused(&self) -> bool;
 }
 
-impl<T: Send + Sync> Lanes for Box<[Arc<Lane<T>>]> {
+impl<T: Send + Sync> Stripes for Box<[Arc<Stripe<T>>]> {
     fn unused(&self) -> bool {
-        // A clone that races with this look keeps its own lane alive and only loses its peers.
-        self.iter().all(|lane| Arc::strong_count(lane) == 1)
+        // A clone that races with this look keeps its own stripe alive and only loses its peers.
+        self.iter().all(|stripe| Arc::strong_count(stripe) == 1)
     }
 }
 
-fn keep(lanes: Box<dyn Lanes>) {
+fn keep(stripes: Box<dyn Stripes>) {
     struct Kept {
-        all: Vec<Box<dyn Lanes>>,
+        all: Vec<Box<dyn Stripes>>,
         sweep_at: usize,
     }
     static KEPT: Mutex<Kept> = Mutex::new(Kept {
@@ -129,7 +133,7 @@ fn keep(lanes: Box<dyn Lanes>) {
         sweep_at: 32,
     });
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.all.push(lanes);
+    kept.all.push(stripes);
     let unused = if kept.all.len() < kept.sweep_at {
         Vec::new()
     } else {

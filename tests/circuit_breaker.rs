@@ -21,7 +21,7 @@ mod slow;
 mod trip;
 
 use buttress::{
-    CircuitBreaker, Guard, Kind, Now, Outcome, Policy, Rejected,
+    CircuitBreaker, Guard, GuardBase, Kind, Now, Outcome, Rejected,
     circuit_breaker::{Builder, Permit},
     guard::{Admission, End},
 };
@@ -62,7 +62,7 @@ fn call(breaker: &CircuitBreaker, how: End) {
 /// A call that has been polled.
 fn start(breaker: &CircuitBreaker) -> Permit {
     let mut permit = admit(breaker).expect("refused");
-    breaker.suspended(&mut permit, &Now::lazy());
+    breaker.on_pending(&mut permit, &Now::lazy());
     permit
 }
 

@@ -8,7 +8,7 @@
 //! packed, and every rule is looked at whenever a call ends.
 
 use buttress::{
-    CircuitBreaker, Guard, Kind, Now, Outcome, Policy, Rejected, Time,
+    CircuitBreaker, Guard, GuardBase, Kind, Now, Outcome, Rejected, Time,
     circuit_breaker::{Mode, Permit, State},
     guard::{Admission, End},
 };
@@ -384,7 +384,7 @@ async fn run(config: Config, steps: Vec<Step>) -> Result<(), TestCaseError> {
                     Admission::Admitted(mut permit) => {
                         prop_assert_eq!(expected, Ok(()));
                         if polled {
-                            breaker.suspended(&mut permit, &Now::lazy());
+                            breaker.on_pending(&mut permit, &Now::lazy());
                         }
                         permits.push(permit);
                     }

@@ -15,7 +15,7 @@ use buttress::{
         ByCriticality, CriticalityHeaderClientLayer, CriticalityHeaderLayer,
         DeadlineHeaderClientLayer, DeadlineHeaderLayer, Http, RespondLayer, ServerErrorsAsFailures,
     },
-    load_shed::Class,
+    load_shed::Criticality,
     retry::Backoff,
     timeout::Deadline,
 };
@@ -48,7 +48,7 @@ struct Backend {
     /// What "hold" waits for.
     gate: Semaphore,
     /// What arrived with the last call of each name: its criticality, and the time it had left.
-    seen: Mutex<HashMap<&'static str, (Option<Class>, Duration)>>,
+    seen: Mutex<HashMap<&'static str, (Option<Criticality>, Duration)>>,
     /// Called by its handler, which hands on nothing.
     next: Option<Call>,
 }
@@ -83,7 +83,7 @@ impl Backend {
         }
     }
 
-    fn seen(&self, name: &str) -> (Option<Class>, Duration) {
+    fn seen(&self, name: &str) -> (Option<Criticality>, Duration) {
         self.seen.lock().unwrap()[name]
     }
 
@@ -332,17 +332,17 @@ async fn is_slowed_down(backend: Arc<Backend>, client: Client, call: Call) {
 }
 
 async fn arrive_here_and_behind(near: Arc<Backend>, far: Arc<Backend>, call: Call) {
-    let user = context::current().of_criticality(Class::CriticalPlus);
-    let job = context::current().of_criticality(Class::Sheddable);
+    let user = context::current().with_criticality(Criticality::CriticalPlus);
+    let job = context::current().with_criticality(Criticality::Sheddable);
     let within = Deadline::within(30_000 * MS);
     assert_eq!(call("quick").await, Answer::Done);
     assert_eq!(user.scope(within.scope(call("urgent"))).await, Answer::Done);
     assert_eq!(job.scope(within.scope(call("batch"))).await, Answer::Done);
     // The bound is the near one's: nobody may claim to be more than critical.
     for (name, class) in [
-        ("quick", Class::Critical),
-        ("urgent", Class::Critical),
-        ("batch", Class::Sheddable),
+        ("quick", Criticality::Critical),
+        ("urgent", Criticality::Critical),
+        ("batch", Criticality::Sheddable),
     ] {
         let ((near, left), (far, left_behind)) = (near.seen(name), far.seen(name));
         assert_eq!((near, far), (Some(class), Some(class)));
@@ -354,7 +354,7 @@ async fn arrive_here_and_behind(near: Arc<Backend>, far: Arc<Backend>, call: Cal
 
 async fn what_matters_more_takes_the_place(backend: Arc<Backend>, call: Call) {
     let held = hold(&backend, &call).await;
-    let job = context::current().of_criticality(Class::Sheddable);
+    let job = context::current().with_criticality(Criticality::Sheddable);
     let batch = tokio::spawn(job.scope(call("batch")));
     // The queue has room for one.
     eventually(|| backend.shed.snapshot().queued == 1).await;

@@ -3,7 +3,7 @@
 
 use buttress::{
     Error, Kind, Now, Outcome, RateLimiter, Rejected, Time,
-    guard::{Admission, End, Guard, GuardLayer, Never, Policy},
+    guard::{Admission, End, Guard, GuardBase, GuardLayer, Never},
     rate_limit::{Algorithm, Taken},
 };
 use std::{
@@ -128,7 +128,7 @@ async fn an_empty_limiter_does_not_wait_for_a_service_that_is_not_ready() {
         let keyed = keyed.build().unwrap();
         while at(&keyed, &(), Time::now().0).is_ok() {}
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(!keyed.poll_refuses_all(&mut cx, &Now::lazy()));
+        assert!(!keyed.poll_closed(&mut cx, &Now::lazy()));
     }
 }
 

@@ -4,7 +4,7 @@
 
 use buttress::{
     Error, Kind, Now, RateLimiter, Rejected, Time,
-    guard::{Admission, End, Guard, Policy},
+    guard::{Admission, End, Guard, GuardBase},
     rate_limit::{Algorithm, WaitingLimiter},
 };
 use futures::{FutureExt, future::join_all};

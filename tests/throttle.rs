@@ -3,7 +3,7 @@
 
 use buttress::{Classify, Error, Kind, Now, Outcome, Throttle, Time};
 use buttress::{
-    guard::{Admission, End, Guard, GuardLayer, Policy},
+    guard::{Admission, End, Guard, GuardBase, GuardLayer},
     throttle::Builder,
 };
 use std::{io, time::Duration};

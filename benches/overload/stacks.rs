@@ -10,7 +10,7 @@ use crate::{
 };
 use buttress::{
     CircuitBreaker, LoadShed, Outcome, Retry, Throttle, Timeout,
-    load_shed::{Class, LoadShedBuilder, Prioritize, limit::Adaptive},
+    load_shed::{Criticality, LoadShedBuilder, Prioritize, limit::Adaptive},
     retry::{Backoff, Budget},
     timeout::DeadlineLayer,
 };
@@ -242,10 +242,10 @@ where
     )
 }
 
-fn class(req: &Request) -> Class {
+fn class(req: &Request) -> Criticality {
     match req.critical {
-        true => Class::Critical,
-        false => Class::Sheddable,
+        true => Criticality::Critical,
+        false => Criticality::Sheddable,
     }
 }
 

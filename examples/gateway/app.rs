@@ -12,7 +12,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use buttress::http::QuotaFieldsLayer;
+use buttress::http::RateLimitHeadersLayer;
 use tower::ServiceExt;
 
 /// The gateway in front of the backend at this URL.
@@ -21,7 +21,7 @@ pub(crate) fn router(policies: &Policies, backend: Uri, metrics: Metrics) -> Rou
     let data = async move |request: Request| proxy.oneshot(request).await.unwrap_or_else(instead);
     let mut data = get(data);
     if let Some(limiter) = &policies.limiter {
-        data = data.layer(QuotaFieldsLayer::new(limiter.clone()));
+        data = data.layer(RateLimitHeadersLayer::new(limiter.clone()));
     }
     Router::new()
         .route("/api/v1/data", data)

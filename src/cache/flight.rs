@@ -11,7 +11,7 @@
 //! follower, and with the lead its lease.
 
 use super::key::EntryKey;
-use crate::shared::{Padded, lanes};
+use crate::shared::{Padded, stripes};
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     fmt,
@@ -77,7 +77,7 @@ pub(super) enum Joined<R, L> {
 impl<R, L> Flights<R, L> {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
-            shards: (0..lanes()).map(|_| Padded(Mutex::default())).collect(),
+            shards: (0..stripes()).map(|_| Padded(Mutex::default())).collect(),
             hasher: RandomState::new(),
         })
     }

@@ -3,7 +3,7 @@
 use super::{key::EntryKey, tags::Tagged};
 use crate::{
     clock::Time,
-    shared::{Padded, lanes},
+    shared::{Padded, stripes},
 };
 use std::{
     collections::HashMap,
@@ -55,7 +55,7 @@ impl Lease {
 impl Default for Leases {
     fn default() -> Self {
         Self {
-            shards: (0..4 * lanes()).map(|_| Padded::default()).collect(),
+            shards: (0..4 * stripes()).map(|_| Padded::default()).collect(),
             hasher: RandomState::new(),
             next: AtomicU64::new(0),
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     InvalidConfig,
     clock::{Now, Time, nanos},
-    shared::{lanes, slot},
+    shared::{stripes, thread_index},
 };
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 use std::{
@@ -215,7 +215,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         // Threads that ask for different keys rarely meet in one of many shards. But what is heavier
         // than its shard is not kept, so they must not be small.
         let least = if weigh.is_some() { 4 << 20 } else { 64 };
-        let shards = (capacity / least).clamp(1, 16 * lanes());
+        let shards = (capacity / least).clamp(1, 16 * stripes());
         let weight = capacity as u64;
         let options = OptionsBuilder::new()
             .estimated_items_capacity(guess)
@@ -227,7 +227,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         let given = BuildHasherDefault::default();
         Ok(Self {
             entries: Cache::with_options(options, Weighed, given, Gather),
-            near: Near::new(lanes(), guess.next_power_of_two().min(PLACES)),
+            near: Near::new(stripes(), guess.next_power_of_two().min(PLACES)),
             weigh,
             hasher: DefaultHashBuilder::default(),
             leases: Leases::default(),
@@ -319,7 +319,7 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
 
     #[inline]
     fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Hit<V>> {
-        let (hash, slot) = (self.hasher.hash_one(key), slot());
+        let (hash, slot) = (self.hasher.hash_one(key), thread_index());
         let is = |kept: &Kept<V>| kept.key.as_ref() == key;
         match self
             .near

@@ -1,6 +1,6 @@
 //! What a cache has done.
 
-use crate::shared::{Padded, lanes, slot};
+use crate::shared::{Padded, stripes, thread_index};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counters of one thread slot.
@@ -33,7 +33,7 @@ pub(super) struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        let counters = || (0..lanes()).map(|_| Padded::default()).collect();
+        let counters = || (0..stripes()).map(|_| Padded::default()).collect();
         Self {
             own: counters(),
             shared: counters(),
@@ -44,7 +44,7 @@ impl Default for Tally {
 impl Tally {
     #[inline]
     pub(super) fn add(&self, which: impl Fn(&Counters) -> &AtomicU64) {
-        let slot = slot();
+        let slot = thread_index();
         if let Some(own) = self.own.get(slot) {
             let count = which(&own.0);
             count.store(count.load(Relaxed) + 1, Relaxed);

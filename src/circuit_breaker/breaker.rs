@@ -216,7 +216,7 @@ impl Breaker {
     }
 
     #[inline]
-    pub(super) fn suspended(&self, permit: &mut Permit, now: &Now) {
+    pub(super) fn on_pending(&self, permit: &mut Permit, now: &Now) {
         if permit.began == 0 {
             permit.began = now.get().0.max(1);
         }
@@ -412,7 +412,7 @@ impl Breaker {
     }
 
     #[inline]
-    pub(super) fn poll_refuses_all(&self, cx: &mut Context<'_>, now: &Now) -> bool {
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         // Parked first, so that a trip between a look and the parking is not missed.
         self.refuses_all(now) || {
             self.wakers.park(cx.waker(), now);

@@ -1,5 +1,5 @@
 use super::{CircuitBreaker, KeyedBuilder, breaker::Breaker};
-use crate::{InvalidConfig, Name, clock::nanos, rng::Dice, shared::lanes};
+use crate::{InvalidConfig, Name, clock::nanos, rng::Dice, shared::stripes};
 use std::{sync::Arc, time::Duration};
 
 /// Over which calls rates are taken.
@@ -272,7 +272,7 @@ impl Builder {
     }
 
     pub(super) fn unchecked(self) -> CircuitBreaker {
-        CircuitBreaker(Arc::new(Breaker::new(Arc::new(self.config()), lanes())))
+        CircuitBreaker(Arc::new(Breaker::new(Arc::new(self.config()), stripes())))
     }
 
     pub(super) fn config(self) -> Config {

@@ -10,7 +10,7 @@
 
 use crate::{
     clock::Time,
-    shared::{Padded, slot},
+    shared::{Padded, thread_index},
 };
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -49,7 +49,7 @@ impl InFlight {
 
     /// Counts a call that began then, and tells in which shard; `None` if its cell is full.
     pub(super) fn enter(&self, epoch: u64, began: Time) -> Option<usize> {
-        let shard = slot() & (self.shards.len() - 1);
+        let shard = thread_index() & (self.shards.len() - 1);
         let Shard { cells, late, .. } = &self.shards.get(shard)?.0;
         let eighth = began.0 / self.eighth;
         let (tag, cell) = (tag(epoch, eighth), &cells[(eighth % CELLS) as usize]);
@@ -81,7 +81,9 @@ impl InFlight {
     /// one eighth to the next, so this is when the rates have to be looked at.
     #[inline]
     pub(super) fn first_look(&self, epoch: u64, now: Time) -> bool {
-        let looked = &self.shards[slot() & (self.shards.len() - 1)].0.looked;
+        let looked = &self.shards[thread_index() & (self.shards.len() - 1)]
+            .0
+            .looked;
         let tag = tag(epoch, now.0 / self.eighth);
         let first = looked.load(Relaxed) != tag;
         if first {

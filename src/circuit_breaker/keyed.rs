@@ -10,7 +10,7 @@ use crate::{
     InvalidConfig,
     clock::{Now, Time},
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
     key::{Key, KeyHash},
 };
 use std::{fmt, sync::Arc, task::Context};
@@ -285,15 +285,15 @@ impl<K> fmt::Debug for KeyedCircuitBreaker<K> {
     }
 }
 
-impl<K> Policy for KeyedCircuitBreaker<K> {
+impl<K> GuardBase for KeyedCircuitBreaker<K> {
     type Permit = KeyedPermit;
     type Wait = Never;
 
     fn settle(&self, KeyedPermit { breaker, permit }: KeyedPermit, end: End, now: &Now) {
         breaker.settle(permit, end, now);
     }
-    fn suspended(&self, KeyedPermit { breaker, permit }: &mut KeyedPermit, now: &Now) {
-        breaker.suspended(permit, now);
+    fn on_pending(&self, KeyedPermit { breaker, permit }: &mut KeyedPermit, now: &Now) {
+        breaker.on_pending(permit, now);
     }
     fn abandon(&self, wait: Never, _: &Now) {
         match wait {}
@@ -314,7 +314,7 @@ impl<Req, K: Key<Req>> Guard<Req> for KeyedCircuitBreaker<K> {
         _: &Req,
         _: &mut Context<'_>,
         _: &Now,
-    ) -> Step<KeyedPermit> {
+    ) -> WaitProgress<KeyedPermit> {
         match *wait {}
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     clock::Time,
     key::KeyHash,
-    shared::{Padded, lanes},
+    shared::{Padded, stripes},
 };
 use std::{
     collections::HashMap,
@@ -73,7 +73,7 @@ pub(super) struct Gone {
 impl Map {
     pub(super) fn new(max_keys: usize) -> Self {
         // Fewer shards for few keys: a shard that fills early evicts early.
-        let shards = (max_keys / 64).clamp(1, 4 * lanes());
+        let shards = (max_keys / 64).clamp(1, 4 * stripes());
         let shards = if shards.is_power_of_two() {
             shards
         } else {

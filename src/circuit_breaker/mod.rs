@@ -89,7 +89,7 @@ use crate::{
     Name,
     clock::{Now, Time},
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
 };
 use breaker::Breaker;
 use std::{fmt, sync::Arc, task::Context};
@@ -179,7 +179,7 @@ impl fmt::Debug for CircuitBreaker {
     }
 }
 
-impl Policy for CircuitBreaker {
+impl GuardBase for CircuitBreaker {
     type Permit = Permit;
     type Wait = Never;
 
@@ -188,14 +188,14 @@ impl Policy for CircuitBreaker {
         self.0.settle(permit, end, now);
     }
     #[inline]
-    fn suspended(&self, permit: &mut Permit, now: &Now) {
-        self.0.suspended(permit, now);
+    fn on_pending(&self, permit: &mut Permit, now: &Now) {
+        self.0.on_pending(permit, now);
     }
     fn abandon(&self, wait: Never, _: &Now) {
         match wait {}
     }
-    fn poll_refuses_all(&self, cx: &mut Context<'_>, now: &Now) -> bool {
-        self.0.poll_refuses_all(cx, now)
+    fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
+        self.0.poll_closed(cx, now)
     }
 }
 
@@ -207,7 +207,13 @@ impl<Req> Guard<Req> for CircuitBreaker {
             Err(rejected) => Admission::Refused(rejected),
         }
     }
-    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<Permit> {
+    fn poll_wait(
+        &self,
+        wait: &mut Never,
+        _: &Req,
+        _: &mut Context<'_>,
+        _: &Now,
+    ) -> WaitProgress<Permit> {
         match *wait {}
     }
 }

@@ -1,6 +1,6 @@
 //! What has happened since the breaker was made.
 
-use crate::shared::{Padded, slot};
+use crate::shared::{Padded, thread_index};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counters of one thread slot.
@@ -25,7 +25,7 @@ impl Totals {
 
     #[inline]
     pub(super) fn own(&self) -> &Counters {
-        &self.0[slot() & (self.0.len() - 1)].0
+        &self.0[thread_index() & (self.0.len() - 1)].0
     }
 
     pub(super) fn sum(&self, of: impl Fn(&Counters) -> &AtomicU64) -> u64 {

@@ -8,7 +8,7 @@
 use super::totals::Totals;
 use crate::{
     clock::Time,
-    shared::{Padded, slot},
+    shared::{Padded, thread_index},
 };
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -66,7 +66,7 @@ impl TimeWindow {
     /// calls may have left the window, and the rates have to be looked at.
     #[inline]
     pub(super) fn add(&self, failed: bool, totals: &Totals, now: Time) -> bool {
-        let shard = &self.shards[slot() & (self.shards.len() - 1)].0;
+        let shard = &self.shards[thread_index() & (self.shards.len() - 1)].0;
         let mut n = shard.last.load(Relaxed);
         if now.0.wrapping_sub(n.wrapping_mul(self.tenth)) >= self.tenth {
             n = now.0 / self.tenth;
@@ -109,7 +109,7 @@ impl TimeWindow {
 
     /// The same for a slow call.
     pub(super) fn add_slow(&self, failed: bool, totals: &Totals, now: Time) -> bool {
-        let shard = &self.shards[slot() & (self.shards.len() - 1)].0;
+        let shard = &self.shards[thread_index() & (self.shards.len() - 1)].0;
         let n = now.0 / self.tenth;
         let tag = tag_of(n);
         let cell = &shard.slow[(n % BUCKETS) as usize];

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     classify::{Classify, Outcome},
-    guard::{End, Held, Policy, Settle, SharedCore},
-    http::{BodyEnd, HeldBody, hold},
+    guard::{CallGuard, End, GuardBase, Settle, SharedGuard},
+    http::{BodyEnd, GuardedBody, hold},
 };
 use http::{HeaderMap, Response};
 use http_body::Body;
@@ -62,11 +62,11 @@ where
     B: Body,
     C: Classify<(), Status>,
 {
-    type Response<G: Policy> = Response<HeldBody<B, G, Self>>;
+    type Response<G: GuardBase> = Response<GuardedBody<B, G, Self>>;
 
     #[inline]
-    fn settle<G: Policy>(
-        held: &mut Held<SharedCore<G, Self>>,
+    fn settle<G: GuardBase>(
+        held: &mut CallGuard<SharedGuard<G, Self>>,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<G>, E> {
         match result {

@@ -1,6 +1,6 @@
 //! The only RAII of the design.
 
-use super::{End, Policy};
+use super::{End, GuardBase};
 use crate::{
     classify::Outcome,
     clock::Now,
@@ -10,14 +10,14 @@ use crate::{
 use std::{fmt, mem};
 
 /// What gives a running call access to its guard.
-pub trait Owner {
+pub trait GuardRef {
     /// The guard.
-    type Guard: Policy;
+    type Guard: GuardBase;
     /// The guard.
     fn guard(&self) -> &Self::Guard;
 }
 
-impl<G: Policy> Owner for &G {
+impl<G: GuardBase> GuardRef for &G {
     type Guard = G;
     #[inline]
     fn guard(&self) -> &G {
@@ -32,9 +32,9 @@ pub(super) struct Core<G, P> {
 }
 
 /// Shared ownership of a guard and its [`Settle`](super::Settle) strategy.
-pub struct SharedCore<G, P>(pub(super) Shared<Core<G, P>>);
+pub struct SharedGuard<G, P>(pub(super) Shared<Core<G, P>>);
 
-impl<G: Policy, P> Held<SharedCore<G, P>> {
+impl<G: GuardBase, P> CallGuard<SharedGuard<G, P>> {
     /// The layer's strategy, while the call has not ended.
     #[inline]
     pub fn strategy(&self) -> Option<&P> {
@@ -50,20 +50,20 @@ impl<G: Policy, P> Held<SharedCore<G, P>> {
     }
 }
 
-impl<G, P> fmt::Debug for SharedCore<G, P> {
+impl<G, P> fmt::Debug for SharedGuard<G, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SharedCore")
+        f.write_str("SharedGuard")
     }
 }
 
-impl<G, P> Clone for SharedCore<G, P> {
+impl<G, P> Clone for SharedGuard<G, P> {
     #[inline]
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<G: Policy, P> Owner for SharedCore<G, P> {
+impl<G: GuardBase, P> GuardRef for SharedGuard<G, P> {
     type Guard = G;
     #[inline]
     fn guard(&self) -> &G {
@@ -73,8 +73,8 @@ impl<G: Policy, P> Owner for SharedCore<G, P> {
 
 /// An admitted call. However it ends, its permit is settled exactly once; dropped, it was cancelled,
 /// or never started if the service had not been called yet.
-pub struct Held<O: Owner> {
-    call: Option<(O, <O::Guard as Policy>::Permit)>,
+pub struct CallGuard<O: GuardRef> {
+    call: Option<(O, <O::Guard as GuardBase>::Permit)>,
     stage: Stage,
 }
 
@@ -87,9 +87,9 @@ enum Stage {
     Suspended,
 }
 
-impl<O: Owner> Held<O> {
+impl<O: GuardRef> CallGuard<O> {
     #[inline]
-    pub(crate) fn new(owner: O, permit: <O::Guard as Policy>::Permit) -> Self {
+    pub(crate) fn new(owner: O, permit: <O::Guard as GuardBase>::Permit) -> Self {
         Self {
             call: Some((owner, permit)),
             stage: Stage::Admitted,
@@ -130,12 +130,12 @@ impl<O: Owner> Held<O> {
 
     /// A poll of the call, or of its response's body, did not end it. The guard is told once.
     #[inline]
-    pub(crate) fn suspended(&mut self) {
+    pub(crate) fn on_pending(&mut self) {
         if self.stage != Stage::Suspended
             && let Some((owner, permit)) = &mut self.call
         {
             self.stage = Stage::Suspended;
-            owner.guard().suspended(permit, &Now::lazy());
+            owner.guard().on_pending(permit, &Now::lazy());
         }
     }
 
@@ -149,8 +149,8 @@ impl<O: Owner> Held<O> {
     /// Runs code of the application; if it unwinds, the call ended in a panic.
     #[inline]
     pub(crate) fn during<T>(&mut self, f: impl FnOnce(&Self) -> T) -> T {
-        struct Unwinding<'a, O: Owner>(&'a mut Held<O>);
-        impl<O: Owner> Drop for Unwinding<'_, O> {
+        struct Unwinding<'a, O: GuardRef>(&'a mut CallGuard<O>);
+        impl<O: GuardRef> Drop for Unwinding<'_, O> {
             #[cold]
             fn drop(&mut self) {
                 self.0.end(End::Panicked);
@@ -165,7 +165,7 @@ impl<O: Owner> Held<O> {
     }
 }
 
-impl<O: Owner> Drop for Held<O> {
+impl<O: GuardRef> Drop for CallGuard<O> {
     #[inline]
     fn drop(&mut self) {
         self.end(match self.stage {
@@ -175,8 +175,10 @@ impl<O: Owner> Drop for Held<O> {
     }
 }
 
-impl<O: Owner> fmt::Debug for Held<O> {
+impl<O: GuardRef> fmt::Debug for CallGuard<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Held").field(&self.call.is_some()).finish()
+        f.debug_tuple("CallGuard")
+            .field(&self.call.is_some())
+            .finish()
     }
 }

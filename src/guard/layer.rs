@@ -2,7 +2,7 @@
 
 use super::{
     OnResponse,
-    held::{Core, SharedCore},
+    held::{Core, SharedGuard},
 };
 use crate::shared::Shared;
 use std::fmt;
@@ -13,7 +13,7 @@ macro_rules! layer {
         ///
         /// All services of one layer share the guard's state, and so do all layers of one handle.
         pub struct $layer<G, P = OnResponse> {
-            pub(super) core: SharedCore<G, P>,
+            pub(super) core: SharedGuard<G, P>,
         }
 
         impl<G: Send + Sync + 'static> $layer<G> {
@@ -26,7 +26,7 @@ macro_rules! layer {
         impl<G: Send + Sync + 'static, P: Send + Sync + 'static> $layer<G, P> {
             /// A layer that settles its calls by this strategy.
             pub fn settling(guard: G, settle: P) -> Self {
-                let core = SharedCore(Shared::new(Core { guard, settle }));
+                let core = SharedGuard(Shared::new(Core { guard, settle }));
                 Self { core }
             }
         }

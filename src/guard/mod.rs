@@ -7,13 +7,13 @@
 //! permits of the earlier ones end as [`End::NeverStarted`].
 //!
 //! ```
-//! use buttress::{Error, Rejected, guard::{self, Admission, End, Guard, Never, Policy, Step}};
+//! use buttress::{Error, Rejected, guard::{self, Admission, End, Guard, Never, GuardBase, WaitProgress}};
 //! use buttress::{Kind, Now};
 //!
 //! /// Lets calls in on even numbers only.
 //! struct Even;
 //!
-//! impl Policy for Even {
+//! impl GuardBase for Even {
 //!     type Permit = ();
 //!     type Wait = Never;
 //!     fn settle(&self, _: (), _: End, _: &Now) {}
@@ -31,7 +31,7 @@
 //!     }
 //!     fn poll_wait(
 //!         &self, wait: &mut Never, _: &u64, _: &mut std::task::Context<'_>, _: &Now,
-//!     ) -> Step<()> {
+//!     ) -> WaitProgress<()> {
 //!         match *wait {}
 //!     }
 //! }
@@ -54,16 +54,16 @@ mod settle;
 mod tuple;
 mod wait;
 
-pub use held::{Held, Owner, SharedCore};
+pub use held::{CallGuard, GuardRef, SharedGuard};
 pub use layer::{GuardLayer, ReserveLayer, WaitLayer};
-pub use reserve::{Reserve, Reserving};
+pub use reserve::{Reserve, ReserveService};
 pub use run::run;
-pub use service::{Guarded, GuardedFuture};
+pub use service::{GuardFuture, GuardService};
 pub use settle::{OnResponse, Settle};
-pub use tuple::{AtOnce, PairWait};
+pub use tuple::{Immediate, PairWait};
 #[cfg(feature = "retry")]
 pub(crate) use wait::poll_until;
-pub use wait::{Waiting, WaitingFuture};
+pub use wait::{WaitFuture, WaitService};
 
 use crate::{
     classify::Outcome,
@@ -98,13 +98,13 @@ pub enum Admission<P, W> {
 
 /// What has become of a wait. The wait is a value: whoever carries the call owns its only timer.
 #[derive(Debug)]
-pub enum Step<P> {
+pub enum WaitProgress<P> {
     /// It is over: the call may start.
     Admitted(P),
     /// It is over: the call may not start.
     Refused(Rejected),
     /// Ask again when the task is woken, or at this time.
-    Parked(Option<Time>),
+    Pending(Option<Time>),
 }
 
 /// The wait of a guard that decides at once: there is none.
@@ -116,7 +116,7 @@ pub enum Never {}
     message = "`{Self}` is not a guard",
     note = "guards are `CircuitBreaker`, `RateLimiter`, references to them, and tuples of up to four"
 )]
-pub trait Policy {
+pub trait GuardBase {
     /// What an admitted call holds: plain data, given back by [`settle`](Self::settle).
     type Permit;
     /// What a waiting call holds; [`Never`] for a guard that decides at once.
@@ -130,7 +130,7 @@ pub trait Policy {
     /// This is where a guard that must know how long calls run reads the clock for the first time:
     /// a call that ends at once was not slow, and does not pay for the question.
     #[inline]
-    fn suspended(&self, _permit: &mut Self::Permit, _now: &Now) {}
+    fn on_pending(&self, _permit: &mut Self::Permit, _now: &Now) {}
 
     /// A waiting call was dropped.
     fn abandon(&self, wait: Self::Wait, now: &Now);
@@ -138,7 +138,7 @@ pub trait Policy {
     /// Would any request be refused now? Then the rejection need not wait for an inner service
     /// that is not ready. A guard that says no, and may change its mind, wakes the task then.
     #[inline]
-    fn poll_refuses_all(&self, _cx: &mut Context<'_>, _now: &Now) -> bool {
+    fn poll_closed(&self, _cx: &mut Context<'_>, _now: &Now) -> bool {
         false
     }
 }
@@ -149,7 +149,7 @@ pub trait Policy {
     note = "guards are `CircuitBreaker`, `RateLimiter`, references to them, and tuples of up to four",
     note = "a keyed guard needs a key for this type of request: `|req: &{Req}| ...`"
 )]
-pub trait Guard<Req>: Policy {
+pub trait Guard<Req>: GuardBase {
     /// May this call start?
     fn admit(&self, req: &Req, now: &Now) -> Admission<Self::Permit, Self::Wait>;
 
@@ -160,10 +160,10 @@ pub trait Guard<Req>: Policy {
         req: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> Step<Self::Permit>;
+    ) -> WaitProgress<Self::Permit>;
 }
 
-impl<G: Policy> Policy for &G {
+impl<G: GuardBase> GuardBase for &G {
     type Permit = G::Permit;
     type Wait = G::Wait;
 
@@ -172,16 +172,16 @@ impl<G: Policy> Policy for &G {
         (**self).settle(permit, end, now);
     }
     #[inline]
-    fn suspended(&self, permit: &mut G::Permit, now: &Now) {
-        (**self).suspended(permit, now);
+    fn on_pending(&self, permit: &mut G::Permit, now: &Now) {
+        (**self).on_pending(permit, now);
     }
     #[inline]
     fn abandon(&self, wait: G::Wait, now: &Now) {
         (**self).abandon(wait, now);
     }
     #[inline]
-    fn poll_refuses_all(&self, cx: &mut Context<'_>, now: &Now) -> bool {
-        (**self).poll_refuses_all(cx, now)
+    fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
+        (**self).poll_closed(cx, now)
     }
 }
 
@@ -197,7 +197,7 @@ impl<Req, G: Guard<Req>> Guard<Req> for &G {
         req: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> Step<G::Permit> {
+    ) -> WaitProgress<G::Permit> {
         (**self).poll_wait(wait, req, cx, now)
     }
 }

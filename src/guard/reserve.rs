@@ -4,7 +4,7 @@
 //! `poll_ready`, and nothing of the request can have a say in it.
 
 use super::{
-    End, GuardedFuture, Held, OnResponse, Owner, Policy, Settle, held::SharedCore,
+    CallGuard, End, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, held::SharedGuard,
     layer::ReserveLayer,
 };
 use crate::{
@@ -19,11 +19,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A policy that lets a service have its permit before it has a request.
-pub trait Reserve: Policy {
+pub trait Reserve: GuardBase {
     /// A permit, or a place in the line for one, kept in `wait` until it is there.
     ///
     /// Called again when the task is woken. If the service goes away first, the place is
-    /// [abandoned](Policy::abandon), or the permit [settled](Policy::settle) as
+    /// [abandoned](GuardBase::abandon), or the permit [settled](GuardBase::settle) as
     /// [`End::NeverStarted`].
     fn poll_reserve(
         &self,
@@ -33,12 +33,12 @@ pub trait Reserve: Policy {
     ) -> Poll<Self::Permit>;
 }
 
-impl<S, G: Policy, P> Layer<S> for ReserveLayer<G, P> {
-    type Service = Reserving<S, G, P>;
+impl<S, G: GuardBase, P> Layer<S> for ReserveLayer<G, P> {
+    type Service = ReserveService<S, G, P>;
 
     #[inline]
     fn layer(&self, inner: S) -> Self::Service {
-        Reserving {
+        ReserveService {
             inner,
             reserved: Reserved::new(self.core.clone()),
         }
@@ -46,12 +46,12 @@ impl<S, G: Policy, P> Layer<S> for ReserveLayer<G, P> {
 }
 
 /// A service behind a policy that holds its callers back.
-pub struct Reserving<S, G: Policy, P = OnResponse> {
+pub struct ReserveService<S, G: GuardBase, P = OnResponse> {
     inner: S,
-    reserved: Reserved<SharedCore<G, P>>,
+    reserved: Reserved<SharedGuard<G, P>>,
 }
 
-impl<S: Clone, G: Policy, P> Clone for Reserving<S, G, P> {
+impl<S: Clone, G: GuardBase, P> Clone for ReserveService<S, G, P> {
     #[inline]
     fn clone(&self) -> Self {
         // Readiness, and with it the permit, is the clone's own to wait for.
@@ -62,16 +62,16 @@ impl<S: Clone, G: Policy, P> Clone for Reserving<S, G, P> {
     }
 }
 
-impl<S: fmt::Debug, G: Policy + fmt::Debug, P> fmt::Debug for Reserving<S, G, P> {
+impl<S: fmt::Debug, G: GuardBase + fmt::Debug, P> fmt::Debug for ReserveService<S, G, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reserving")
+        f.debug_struct("ReserveService")
             .field("inner", &self.inner)
             .field("guard", self.reserved.owner.guard())
             .finish()
     }
 }
 
-impl<S, Req, G, P> Service<Req> for Reserving<S, G, P>
+impl<S, Req, G, P> Service<Req> for ReserveService<S, G, P>
 where
     S: Service<Req>,
     S::Error: FromRejected,
@@ -80,7 +80,7 @@ where
 {
     type Response = P::Response<G>;
     type Error = S::Error;
-    type Future = GuardedFuture<S::Future, G, P>;
+    type Future = GuardFuture<S::Future, G, P>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -99,20 +99,20 @@ where
     fn call(&mut self, req: Req) -> Self::Future {
         let Some(mut held) = self.reserved.take() else {
             // A caller that did not ask. The inner service cannot be trusted to be ready either.
-            return GuardedFuture::refused(Rejected::new(Kind::NotReady, "unready service"));
+            return GuardFuture::refused(Rejected::new(Kind::NotReady, "unready service"));
         };
-        GuardedFuture::running(held.start(|| self.inner.call(req)), held)
+        GuardFuture::running(held.start(|| self.inner.call(req)), held)
     }
 }
 
 /// A permit reserved, or a place in the line for one. Dropped, either is given back.
-struct Reserved<O: Owner> {
+struct Reserved<O: GuardRef> {
     owner: O,
-    wait: Option<<O::Guard as Policy>::Wait>,
-    permit: Option<<O::Guard as Policy>::Permit>,
+    wait: Option<<O::Guard as GuardBase>::Wait>,
+    permit: Option<<O::Guard as GuardBase>::Permit>,
 }
 
-impl<O: Owner> Reserved<O> {
+impl<O: GuardRef> Reserved<O> {
     fn new(owner: O) -> Self {
         Self {
             owner,
@@ -135,12 +135,12 @@ impl<O: Owner> Reserved<O> {
     }
 
     #[inline]
-    fn take(&mut self) -> Option<Held<O>>
+    fn take(&mut self) -> Option<CallGuard<O>>
     where
         O: Clone,
     {
         let permit = self.permit.take()?;
-        Some(Held::new(self.owner.clone(), permit))
+        Some(CallGuard::new(self.owner.clone(), permit))
     }
 
     fn give_back(&mut self) {
@@ -155,7 +155,7 @@ impl<O: Owner> Reserved<O> {
     }
 }
 
-impl<O: Owner> Drop for Reserved<O> {
+impl<O: GuardRef> Drop for Reserved<O> {
     #[inline]
     fn drop(&mut self) {
         self.give_back();

@@ -1,6 +1,6 @@
 //! Any guard around a closure: no tower, no shared ownership, nothing counted.
 
-use super::{Admission, End, Guard, Held, Step, wait::poll_until};
+use super::{Admission, CallGuard, End, Guard, WaitProgress, wait::poll_until};
 use crate::{
     classify::Outcome,
     clock::Now,
@@ -29,7 +29,7 @@ where
     E: FromRejected,
 {
     let mut held = match guard.admit(req, &Now::lazy()) {
-        Admission::Admitted(permit) => Held::new(guard, permit),
+        Admission::Admitted(permit) => CallGuard::new(guard, permit),
         Admission::Refused(rejected) => return Err(refuse(rejected)),
         Admission::Wait(wait) => wait_for(guard, req, wait).await?,
     };
@@ -38,7 +38,7 @@ where
         let mark = Mark::set();
         let result = held.during(|_| op.as_mut().poll(cx));
         if result.is_pending() {
-            held.suspended();
+            held.on_pending();
         }
         let result = ready!(result);
         match (&result, mark.refusal()) {
@@ -51,7 +51,11 @@ where
     .await
 }
 
-async fn wait_for<'a, G, Req, E>(guard: &'a G, req: &Req, wait: G::Wait) -> Result<Held<&'a G>, E>
+async fn wait_for<'a, G, Req, E>(
+    guard: &'a G,
+    req: &Req,
+    wait: G::Wait,
+) -> Result<CallGuard<&'a G>, E>
 where
     G: Guard<Req>,
     E: FromRejected,
@@ -61,16 +65,16 @@ where
     poll_fn(|cx| {
         loop {
             match turn.poll(req, cx, &Now::lazy()) {
-                Step::Admitted(permit) => {
+                WaitProgress::Admitted(permit) => {
                     turn.finish();
-                    return Poll::Ready(Ok(Held::new(guard, permit)));
+                    return Poll::Ready(Ok(CallGuard::new(guard, permit)));
                 }
-                Step::Refused(rejected) => {
+                WaitProgress::Refused(rejected) => {
                     turn.finish();
                     return Poll::Ready(Err(refuse(rejected)));
                 }
-                Step::Parked(None) => return Poll::Pending,
-                Step::Parked(Some(until)) => ready!(poll_until(timer.as_mut(), until, cx)),
+                WaitProgress::Pending(None) => return Poll::Pending,
+                WaitProgress::Pending(Some(until)) => ready!(poll_until(timer.as_mut(), until, cx)),
             }
         }
     })

@@ -1,8 +1,8 @@
 //! The one layer, service and future for guards that decide at once.
 
 use super::{
-    Admission, AtOnce, End, Guard, Held, OnResponse, Owner, Policy, Settle, held::SharedCore,
-    layer::GuardLayer,
+    Admission, CallGuard, End, Guard, GuardBase, GuardRef, Immediate, OnResponse, Settle,
+    held::SharedGuard, layer::GuardLayer,
 };
 use crate::{
     clock::Now,
@@ -18,12 +18,12 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-impl<S, G: Policy, P> Layer<S> for GuardLayer<G, P> {
-    type Service = Guarded<S, G, P>;
+impl<S, G: GuardBase, P> Layer<S> for GuardLayer<G, P> {
+    type Service = GuardService<S, G, P>;
 
     #[inline]
     fn layer(&self, inner: S) -> Self::Service {
-        Guarded {
+        GuardService {
             inner,
             ready: true,
             core: self.core.clone(),
@@ -32,14 +32,14 @@ impl<S, G: Policy, P> Layer<S> for GuardLayer<G, P> {
 }
 
 /// A service behind a guard that decides at once.
-pub struct Guarded<S, G, P = OnResponse> {
+pub struct GuardService<S, G, P = OnResponse> {
     inner: S,
     /// False while the inner service is known not to be ready.
     ready: bool,
-    core: SharedCore<G, P>,
+    core: SharedGuard<G, P>,
 }
 
-impl<S: Clone, G, P> Clone for Guarded<S, G, P> {
+impl<S: Clone, G, P> Clone for GuardService<S, G, P> {
     #[inline]
     fn clone(&self) -> Self {
         // Readiness is the clone's own to find out.
@@ -51,26 +51,26 @@ impl<S: Clone, G, P> Clone for Guarded<S, G, P> {
     }
 }
 
-impl<S: fmt::Debug, G: fmt::Debug, P> fmt::Debug for Guarded<S, G, P> {
+impl<S: fmt::Debug, G: fmt::Debug, P> fmt::Debug for GuardService<S, G, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded")
+        f.debug_struct("GuardService")
             .field("inner", &self.inner)
             .field("guard", &self.core.0.guard)
             .finish()
     }
 }
 
-impl<S, Req, G, P> Service<Req> for Guarded<S, G, P>
+impl<S, Req, G, P> Service<Req> for GuardService<S, G, P>
 where
     S: Service<Req>,
     S::Error: FromRejected,
     G: Guard<Req>,
-    G::Wait: AtOnce,
+    G::Wait: Immediate,
     P: Settle<S::Response, S::Error>,
 {
     type Response = P::Response<G>;
     type Error = S::Error;
-    type Future = GuardedFuture<S::Future, G, P>;
+    type Future = GuardFuture<S::Future, G, P>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -88,10 +88,10 @@ where
         let now = Now::lazy();
         match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
-                let held = Held::new(self.core.clone(), permit);
-                GuardedFuture::admitted(held, self.ready, || self.inner.call(req))
+                let held = CallGuard::new(self.core.clone(), permit);
+                GuardFuture::admitted(held, self.ready, || self.inner.call(req))
             }
-            Admission::Refused(rejected) => GuardedFuture::refused(rejected),
+            Admission::Refused(rejected) => GuardFuture::refused(rejected),
             Admission::Wait(wait) => wait.never(),
         }
     }
@@ -100,12 +100,12 @@ where
 /// The inner service is not ready: then neither are we, unless nothing is let in at the moment. A
 /// rejection must not wait for a service that it will not call.
 pub(super) fn ready_to_refuse<E>(
-    guard: &impl Policy,
+    guard: &impl GuardBase,
     ready: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), E>> {
     *ready = false;
-    match guard.poll_refuses_all(cx, &Now::lazy()) {
+    match guard.poll_closed(cx, &Now::lazy()) {
         true => Poll::Ready(Ok(())),
         false => Poll::Pending,
     }
@@ -113,7 +113,7 @@ pub(super) fn ready_to_refuse<E>(
 
 pin_project! {
     /// The response of a guarded service.
-    pub struct GuardedFuture<F, G: Policy, P> {
+    pub struct GuardFuture<F, G: GuardBase, P> {
         #[pin]
         state: State<F, G, P>,
     }
@@ -121,16 +121,16 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, G: Policy, P> {
+    enum State<F, G: GuardBase, P> {
         // Fields drop in order: the call before its permit.
-        Running { #[pin] call: F, held: Held<SharedCore<G, P>> },
+        Running { #[pin] call: F, held: CallGuard<SharedGuard<G, P>> },
         Refused { rejected: Rejected },
     }
 }
 
-impl<F, G: Policy, P> GuardedFuture<F, G, P> {
+impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
     #[inline]
-    pub(super) fn running(call: F, held: Held<SharedCore<G, P>>) -> Self {
+    pub(super) fn running(call: F, held: CallGuard<SharedGuard<G, P>>) -> Self {
         Self {
             state: State::Running { call, held },
         }
@@ -139,7 +139,7 @@ impl<F, G: Policy, P> GuardedFuture<F, G, P> {
     /// Calls the service, if it is ready.
     #[inline(always)]
     pub(super) fn admitted(
-        mut held: Held<SharedCore<G, P>>,
+        mut held: CallGuard<SharedGuard<G, P>>,
         ready: bool,
         call: impl FnOnce() -> F,
     ) -> Self {
@@ -159,17 +159,17 @@ impl<F, G: Policy, P> GuardedFuture<F, G, P> {
     /// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
     /// still is not ready, and must not be called.
     #[cold]
-    fn not_ready(mut held: Held<SharedCore<G, P>>) -> Self {
+    fn not_ready(mut held: CallGuard<SharedGuard<G, P>>) -> Self {
         held.end(End::NeverStarted);
         Self::refused(Rejected::new(Kind::NotReady, "inner service"))
     }
 }
 
-impl<F, T, E, G, P> Future for GuardedFuture<F, G, P>
+impl<F, T, E, G, P> Future for GuardFuture<F, G, P>
 where
     F: Future<Output = Result<T, E>>,
     E: FromRejected,
-    G: Policy,
+    G: GuardBase,
     P: Settle<T, E>,
 {
     type Output = Result<P::Response<G>, E>;
@@ -181,7 +181,7 @@ where
                 let mark = Mark::set();
                 let result = held.during(|_| call.poll(cx));
                 if result.is_pending() {
-                    held.suspended();
+                    held.on_pending();
                 }
                 let result = ready!(result);
                 if result.is_err()
@@ -196,8 +196,8 @@ where
     }
 }
 
-impl<F, G: Policy, P> fmt::Debug for GuardedFuture<F, G, P> {
+impl<F, G: GuardBase, P> fmt::Debug for GuardFuture<F, G, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuardedFuture").finish_non_exhaustive()
+        f.debug_struct("GuardFuture").finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! When a call ends, and what its end means.
 
-use super::{End, Held, Policy, held::SharedCore};
+use super::{CallGuard, End, GuardBase, held::SharedGuard};
 use crate::classify::{Classify, ErrorsAsFailures};
 
 /// What is done with the result of an admitted call.
@@ -9,11 +9,11 @@ use crate::classify::{Classify, ErrorsAsFailures};
 /// strategies that hold the permit until the response's body has ended.
 pub trait Settle<Res, E>: Sized {
     /// What the layer's service answers with.
-    type Response<G: Policy>;
+    type Response<G: GuardBase>;
 
     /// Ends the call, or takes `held` to where it will end.
-    fn settle<G: Policy>(
-        held: &mut Held<SharedCore<G, Self>>,
+    fn settle<G: GuardBase>(
+        held: &mut CallGuard<SharedGuard<G, Self>>,
         result: Result<Res, E>,
     ) -> Result<Self::Response<G>, E>;
 }
@@ -23,11 +23,11 @@ pub trait Settle<Res, E>: Sized {
 pub struct OnResponse<C = ErrorsAsFailures>(pub C);
 
 impl<Res, E, C: Classify<Res, E>> Settle<Res, E> for OnResponse<C> {
-    type Response<G: Policy> = Res;
+    type Response<G: GuardBase> = Res;
 
     #[inline]
-    fn settle<G: Policy>(
-        held: &mut Held<SharedCore<G, Self>>,
+    fn settle<G: GuardBase>(
+        held: &mut CallGuard<SharedGuard<G, Self>>,
         result: Result<Res, E>,
     ) -> Result<Res, E> {
         held.end_as(|settle| End::Done(settle.0.classify(result.as_ref())));

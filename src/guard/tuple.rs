@@ -1,6 +1,6 @@
 //! A tuple of guards is a guard.
 
-use super::{Admission, End, Guard, Never, Policy, Step};
+use super::{Admission, End, Guard, GuardBase, Never, WaitProgress};
 use crate::clock::Now;
 use std::task::Context;
 
@@ -18,18 +18,18 @@ pub enum PairWait<AWait, APermit, BWait> {
     message = "a guard of this layer may wait, so its calls need a service to wait with",
     note = "use `WaitLayer`, which clones the service for a call that waits"
 )]
-pub trait AtOnce {
+pub trait Immediate {
     /// Proof by having the value.
     fn never<T>(self) -> T;
 }
 
-impl AtOnce for Never {
+impl Immediate for Never {
     fn never<T>(self) -> T {
         match self {}
     }
 }
 
-impl<A: AtOnce, P, B: AtOnce> AtOnce for PairWait<A, P, B> {
+impl<A: Immediate, P, B: Immediate> Immediate for PairWait<A, P, B> {
     fn never<T>(self) -> T {
         match self {
             Self::First(wait) => wait.never(),
@@ -38,7 +38,7 @@ impl<A: AtOnce, P, B: AtOnce> AtOnce for PairWait<A, P, B> {
     }
 }
 
-impl<A: Policy, B: Policy> Policy for (A, B) {
+impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
     type Permit = (A::Permit, B::Permit);
     type Wait = PairWait<A::Wait, A::Permit, B::Wait>;
 
@@ -49,9 +49,9 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
     }
 
     #[inline]
-    fn suspended(&self, (a, b): &mut Self::Permit, now: &Now) {
-        self.0.suspended(a, now);
-        self.1.suspended(b, now);
+    fn on_pending(&self, (a, b): &mut Self::Permit, now: &Now) {
+        self.0.on_pending(a, now);
+        self.1.on_pending(b, now);
     }
 
     fn abandon(&self, wait: Self::Wait, now: &Now) {
@@ -67,8 +67,8 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
     }
 
     #[inline]
-    fn poll_refuses_all(&self, cx: &mut Context<'_>, now: &Now) -> bool {
-        self.0.poll_refuses_all(cx, now) || self.1.poll_refuses_all(cx, now)
+    fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
+        self.0.poll_closed(cx, now) || self.1.poll_closed(cx, now)
     }
 }
 
@@ -98,18 +98,18 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
         req: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> Step<Self::Permit> {
+    ) -> WaitProgress<Self::Permit> {
         if let PairWait::First(first) = wait {
             let a = match self.0.poll_wait(first, req, cx, now) {
-                Step::Admitted(permit) => permit,
-                Step::Refused(rejected) => return Step::Refused(rejected),
-                Step::Parked(until) => return Step::Parked(until),
+                WaitProgress::Admitted(permit) => permit,
+                WaitProgress::Refused(rejected) => return WaitProgress::Refused(rejected),
+                WaitProgress::Pending(until) => return WaitProgress::Pending(until),
             };
             match self.1.admit(req, now) {
-                Admission::Admitted(b) => return Step::Admitted((a, b)),
+                Admission::Admitted(b) => return WaitProgress::Admitted((a, b)),
                 Admission::Refused(rejected) => {
                     self.0.settle(a, End::NeverStarted, now);
-                    return Step::Refused(rejected);
+                    return WaitProgress::Refused(rejected);
                 }
                 Admission::Wait(second) => *wait = PairWait::Second(Some(a), second),
             }
@@ -117,20 +117,20 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
         // Always the second by now, and its permit is there until the wait is over; a carrier that
         // asks again after that is parked for good rather than let in without a permit.
         let PairWait::Second(a @ Some(_), second) = wait else {
-            return Step::Parked(None);
+            return WaitProgress::Pending(None);
         };
         match self.1.poll_wait(second, req, cx, now) {
-            Step::Admitted(b) => match a.take() {
-                Some(a) => Step::Admitted((a, b)),
-                None => Step::Parked(None),
+            WaitProgress::Admitted(b) => match a.take() {
+                Some(a) => WaitProgress::Admitted((a, b)),
+                None => WaitProgress::Pending(None),
             },
-            Step::Refused(rejected) => {
+            WaitProgress::Refused(rejected) => {
                 if let Some(a) = a.take() {
                     self.0.settle(a, End::NeverStarted, now);
                 }
-                Step::Refused(rejected)
+                WaitProgress::Refused(rejected)
             }
-            Step::Parked(until) => Step::Parked(until),
+            WaitProgress::Pending(until) => WaitProgress::Pending(until),
         }
     }
 }
@@ -138,24 +138,24 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
 /// Three and four guards are pairs of pairs.
 macro_rules! nest {
     ($($guard:ident)+, $nested:ty, $self:ident => $pairs:expr) => {
-        impl<$($guard: Policy),+> Policy for ($($guard,)+) {
-            type Permit = <$nested as Policy>::Permit;
-            type Wait = <$nested as Policy>::Wait;
+        impl<$($guard: GuardBase),+> GuardBase for ($($guard,)+) {
+            type Permit = <$nested as GuardBase>::Permit;
+            type Wait = <$nested as GuardBase>::Wait;
 
             #[inline]
             fn settle(&$self, permit: Self::Permit, end: End, now: &Now) {
                 $pairs.settle(permit, end, now);
             }
             #[inline]
-            fn suspended(&$self, permit: &mut Self::Permit, now: &Now) {
-                $pairs.suspended(permit, now);
+            fn on_pending(&$self, permit: &mut Self::Permit, now: &Now) {
+                $pairs.on_pending(permit, now);
             }
             fn abandon(&$self, wait: Self::Wait, now: &Now) {
                 $pairs.abandon(wait, now);
             }
             #[inline]
-            fn poll_refuses_all(&$self, cx: &mut Context<'_>, now: &Now) -> bool {
-                $pairs.poll_refuses_all(cx, now)
+            fn poll_closed(&$self, cx: &mut Context<'_>, now: &Now) -> bool {
+                $pairs.poll_closed(cx, now)
             }
         }
 
@@ -166,7 +166,7 @@ macro_rules! nest {
             }
             fn poll_wait(
                 &$self, wait: &mut Self::Wait, req: &Req, cx: &mut Context<'_>, now: &Now,
-            ) -> Step<Self::Permit> {
+            ) -> WaitProgress<Self::Permit> {
                 $pairs.poll_wait(wait, req, cx, now)
             }
         }

@@ -4,8 +4,8 @@
 //! call when the wait is over: `S: Clone`, which a guard that decides at once does not ask for.
 
 use super::{
-    Admission, End, Guard, GuardedFuture, Held, OnResponse, Owner, Policy, Settle, Step,
-    held::SharedCore, layer::WaitLayer, service::ready_to_refuse,
+    Admission, CallGuard, End, Guard, GuardBase, GuardFuture, GuardRef, OnResponse, Settle,
+    WaitProgress, held::SharedGuard, layer::WaitLayer, service::ready_to_refuse,
 };
 use crate::{
     clock::{Now, Time},
@@ -22,12 +22,12 @@ use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
-impl<S, G: Policy, P> Layer<S> for WaitLayer<G, P> {
-    type Service = Waiting<S, G, P>;
+impl<S, G: GuardBase, P> Layer<S> for WaitLayer<G, P> {
+    type Service = WaitService<S, G, P>;
 
     #[inline]
     fn layer(&self, inner: S) -> Self::Service {
-        Waiting {
+        WaitService {
             inner,
             ready: true,
             core: self.core.clone(),
@@ -36,14 +36,14 @@ impl<S, G: Policy, P> Layer<S> for WaitLayer<G, P> {
 }
 
 /// A service behind a guard that may wait.
-pub struct Waiting<S, G, P = OnResponse> {
+pub struct WaitService<S, G, P = OnResponse> {
     inner: S,
     /// False while the inner service is known not to be ready.
     ready: bool,
-    core: SharedCore<G, P>,
+    core: SharedGuard<G, P>,
 }
 
-impl<S: Clone, G, P> Clone for Waiting<S, G, P> {
+impl<S: Clone, G, P> Clone for WaitService<S, G, P> {
     #[inline]
     fn clone(&self) -> Self {
         // Readiness is the clone's own to find out.
@@ -55,16 +55,16 @@ impl<S: Clone, G, P> Clone for Waiting<S, G, P> {
     }
 }
 
-impl<S: fmt::Debug, G: fmt::Debug, P> fmt::Debug for Waiting<S, G, P> {
+impl<S: fmt::Debug, G: fmt::Debug, P> fmt::Debug for WaitService<S, G, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiting")
+        f.debug_struct("WaitService")
             .field("inner", &self.inner)
             .field("guard", &self.core.0.guard)
             .finish()
     }
 }
 
-impl<S, Req, G, P> Service<Req> for Waiting<S, G, P>
+impl<S, Req, G, P> Service<Req> for WaitService<S, G, P>
 where
     S: Service<Req> + Clone,
     S::Error: FromRejected,
@@ -73,7 +73,7 @@ where
 {
     type Response = P::Response<G>;
     type Error = S::Error;
-    type Future = WaitingFuture<S, Req, S::Future, G, P>;
+    type Future = WaitFuture<S, Req, S::Future, G, P>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -93,13 +93,13 @@ where
         let now = Now::lazy();
         let state = match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
-                let held = Held::new(self.core.clone(), permit);
+                let held = CallGuard::new(self.core.clone(), permit);
                 State::Called {
-                    call: GuardedFuture::admitted(held, self.ready, || self.inner.call(req)),
+                    call: GuardFuture::admitted(held, self.ready, || self.inner.call(req)),
                 }
             }
             Admission::Refused(rejected) => State::Called {
-                call: GuardedFuture::refused(rejected),
+                call: GuardFuture::refused(rejected),
             },
             Admission::Wait(wait) => {
                 let turn = Turn::new(self.core.clone(), wait);
@@ -113,15 +113,15 @@ where
                 }
             }
         };
-        WaitingFuture { state }
+        WaitFuture { state }
     }
 }
 
 /// A place in a guard's queue. Dropped, it is left.
-pub(super) struct Turn<O: Owner>(Option<(O, <O::Guard as Policy>::Wait)>);
+pub(super) struct Turn<O: GuardRef>(Option<(O, <O::Guard as GuardBase>::Wait)>);
 
-impl<O: Owner> Turn<O> {
-    pub(super) fn new(owner: O, wait: <O::Guard as Policy>::Wait) -> Self {
+impl<O: GuardRef> Turn<O> {
+    pub(super) fn new(owner: O, wait: <O::Guard as GuardBase>::Wait) -> Self {
         Self(Some((owner, wait)))
     }
 
@@ -130,13 +130,13 @@ impl<O: Owner> Turn<O> {
         req: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> Step<<O::Guard as Policy>::Permit>
+    ) -> WaitProgress<<O::Guard as GuardBase>::Permit>
     where
         O::Guard: Guard<Req>,
     {
         match &mut self.0 {
             Some((owner, wait)) => owner.guard().poll_wait(wait, req, cx, now),
-            None => Step::Parked(None),
+            None => WaitProgress::Pending(None),
         }
     }
 
@@ -146,7 +146,7 @@ impl<O: Owner> Turn<O> {
     }
 }
 
-impl<O: Owner> Drop for Turn<O> {
+impl<O: GuardRef> Drop for Turn<O> {
     fn drop(&mut self) {
         if let Some((owner, wait)) = self.0.take() {
             owner.guard().abandon(wait, &Now::lazy());
@@ -156,7 +156,7 @@ impl<O: Owner> Drop for Turn<O> {
 
 pin_project! {
     /// The response of a service behind a guard that may wait.
-    pub struct WaitingFuture<S, Req, F, G: Policy, P> {
+    pub struct WaitFuture<S, Req, F, G: GuardBase, P> {
         #[pin]
         state: State<S, Req, F, G, P>,
     }
@@ -164,19 +164,19 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, Req, F, G: Policy, P> {
+    enum State<S, Req, F, G: GuardBase, P> {
         Waiting {
-            turn: Turn<SharedCore<G, P>>,
+            turn: Turn<SharedGuard<G, P>>,
             #[pin]
             timer: Option<Sleep>,
             next: Option<(S, Req)>,
         },
-        Readying { inner: S, req: Option<Req>, held: Held<SharedCore<G, P>> },
-        Called { #[pin] call: GuardedFuture<F, G, P> },
+        Readying { inner: S, req: Option<Req>, held: CallGuard<SharedGuard<G, P>> },
+        Called { #[pin] call: GuardFuture<F, G, P> },
     }
 }
 
-impl<S, Req, G, P> Future for WaitingFuture<S, Req, S::Future, G, P>
+impl<S, Req, G, P> Future for WaitFuture<S, Req, S::Future, G, P>
 where
     S: Service<Req>,
     S::Error: FromRejected,
@@ -202,24 +202,26 @@ where
                         return Poll::Pending;
                     };
                     match turn.poll(req, cx, &Now::lazy()) {
-                        Step::Admitted(permit) => {
+                        WaitProgress::Admitted(permit) => {
                             let (Some((inner, req)), Some(owner)) = (next.take(), turn.finish())
                             else {
                                 return Poll::Pending;
                             };
-                            let held = Held::new(owner, permit);
+                            let held = CallGuard::new(owner, permit);
                             state.set(State::Readying {
                                 inner,
                                 req: Some(req),
                                 held,
                             });
                         }
-                        Step::Refused(rejected) => {
+                        WaitProgress::Refused(rejected) => {
                             turn.finish();
                             return Poll::Ready(Err(refuse(rejected)));
                         }
-                        Step::Parked(None) => return Poll::Pending,
-                        Step::Parked(Some(until)) => ready!(poll_until(timer.as_mut(), until, cx)),
+                        WaitProgress::Pending(None) => return Poll::Pending,
+                        WaitProgress::Pending(Some(until)) => {
+                            ready!(poll_until(timer.as_mut(), until, cx))
+                        }
                     }
                 }
 
@@ -233,7 +235,7 @@ where
                         return Poll::Pending;
                     };
                     let call = held.start(|| inner.call(req));
-                    let call = GuardedFuture::running(call, held.take());
+                    let call = GuardFuture::running(call, held.take());
                     state.set(State::Called { call });
                 }
             }
@@ -259,8 +261,8 @@ pub(crate) fn poll_until(
     }
 }
 
-impl<S, Req, F, G: Policy, P> fmt::Debug for WaitingFuture<S, Req, F, G, P> {
+impl<S, Req, F, G: GuardBase, P> fmt::Debug for WaitFuture<S, Req, F, G, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitingFuture").finish_non_exhaustive()
+        f.debug_struct("WaitFuture").finish_non_exhaustive()
     }
 }

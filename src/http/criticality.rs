@@ -1,14 +1,14 @@
 //! How much a request matters, between processes.
 //!
 //! What matters little to the user at the front matters little in every service behind it: a
-//! request's [`Class`] is said once and travels with all calls that it causes, so that each service
+//! request's [`Criticality`] is said once and travels with all calls that it causes, so that each service
 //! on the way sheds the same ones. The server side reads it into the [context](crate::context), the
 //! client side writes it from there. gRPC metadata are HTTP headers, so both serve tonic as well.
 
 use crate::{
-    context::{self, Scope},
+    context::{self, ContextScope},
     key::{Global, Key},
-    load_shed::{Class, Prioritize, Priority},
+    load_shed::{Criticality, Prioritize, Priority},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use std::{
@@ -18,27 +18,27 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The header, or gRPC metadata, that says how much a request matters: a name of a [`Class`]
-/// ([`Class::as_str`]), in upper or lower case. No standard has one; that of `Priority` (RFC 9218)
+/// The header, or gRPC metadata, that says how much a request matters: a name of a [`Criticality`]
+/// ([`Criticality::as_str`]), in upper or lower case. No standard has one; that of `Priority` (RFC 9218)
 /// orders the responses of one connection, and says nothing of what may be refused.
 pub const CRITICALITY_HEADER: HeaderName = HeaderName::from_static("x-request-criticality");
 
 /// What the request's header says; the first one, if there are several.
-fn read(headers: &HeaderMap) -> Option<Class> {
+fn read(headers: &HeaderMap) -> Option<Criticality> {
     headers.get(CRITICALITY_HEADER)?.to_str().ok()?.parse().ok()
 }
 
 /// The less important of the two.
-fn lesser(a: Class, b: Class) -> Class {
+fn lesser(a: Criticality, b: Criticality) -> Criticality {
     // The most important comes first.
     a.max(b)
 }
 
 /// Server side: a request matters as much as its [`CRITICALITY_HEADER`] says, up to a bound.
 ///
-/// The [`Class`] is in the [context](crate::context) of everything that the service does for the
+/// The [`Criticality`] is in the [context](crate::context) of everything that the service does for the
 /// request, and in its extensions. A header that cannot be read is as good as none; what says
-/// nothing is [`Critical`](Class::Critical), or what the bound allows. Put it outside of the load
+/// nothing is [`Critical`](Criticality::Critical), or what the bound allows. Put it outside of the load
 /// shed:
 ///
 /// ```
@@ -57,25 +57,25 @@ fn lesser(a: Class, b: Class) -> Class {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CriticalityHeaderLayer {
-    at_most: Class,
+    at_most: Criticality,
 }
 
 impl CriticalityHeaderLayer {
-    /// Believes requests up to [`Critical`](Class::Critical): anyone can write a header, and what
+    /// Believes requests up to [`Critical`](Criticality::Critical): anyone can write a header, and what
     /// everyone may claim means nothing.
     pub const fn new() -> Self {
-        Self::at_most(Class::Critical)
+        Self::at_most(Criticality::Critical)
     }
 
     /// Believes requests up to this class, and takes those that claim more, or say nothing, for no
-    /// more than this. [`CriticalPlus`](Class::CriticalPlus) is for servers that only one's own
-    /// services can reach, [`SheddablePlus`](Class::SheddablePlus) for a door that only batches use.
-    pub const fn at_most(class: Class) -> Self {
+    /// more than this. [`CriticalPlus`](Criticality::CriticalPlus) is for servers that only one's own
+    /// services can reach, [`SheddablePlus`](Criticality::SheddablePlus) for a door that only batches use.
+    pub const fn at_most(class: Criticality) -> Self {
         Self { at_most: class }
     }
 
     /// How much this request matters, in this context.
-    fn class(self, headers: &HeaderMap) -> Class {
+    fn class(self, headers: &HeaderMap) -> Criticality {
         let given = lesser(read(headers).unwrap_or_default(), self.at_most);
         // A layer further out has had its say.
         let outer = context::current().criticality;
@@ -90,10 +90,10 @@ impl Default for CriticalityHeaderLayer {
 }
 
 impl<S> Layer<S> for CriticalityHeaderLayer {
-    type Service = CriticalityHeader<S>;
+    type Service = CriticalityHeaderService<S>;
 
-    fn layer(&self, inner: S) -> CriticalityHeader<S> {
-        CriticalityHeader {
+    fn layer(&self, inner: S) -> CriticalityHeaderService<S> {
+        CriticalityHeaderService {
             inner,
             layer: *self,
         }
@@ -102,15 +102,15 @@ impl<S> Layer<S> for CriticalityHeaderLayer {
 
 /// A service whose requests say how much they matter: see [`CriticalityHeaderLayer`].
 #[derive(Clone, Debug)]
-pub struct CriticalityHeader<S> {
+pub struct CriticalityHeaderService<S> {
     inner: S,
     layer: CriticalityHeaderLayer,
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeader<S> {
+impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderService<S> {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Scope<S::Future>;
+    type Future = ContextScope<S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -121,7 +121,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeader<S> {
     fn call(&mut self, mut req: Request<B>) -> Self::Future {
         let class = self.layer.class(req.headers());
         req.extensions_mut().insert(class);
-        let context = context::current().of_criticality(class);
+        let context = context::current().with_criticality(class);
         context.scope(context.enter(|| self.inner.call(req)))
     }
 }
@@ -136,20 +136,20 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeader<S> {
 pub struct CriticalityHeaderClientLayer;
 
 impl<S> Layer<S> for CriticalityHeaderClientLayer {
-    type Service = CriticalityHeaderClient<S>;
+    type Service = CriticalityHeaderClientService<S>;
 
-    fn layer(&self, inner: S) -> CriticalityHeaderClient<S> {
-        CriticalityHeaderClient { inner }
+    fn layer(&self, inner: S) -> CriticalityHeaderClientService<S> {
+        CriticalityHeaderClientService { inner }
     }
 }
 
 /// A service that is told how much its requests matter: see [`CriticalityHeaderClientLayer`].
 #[derive(Clone, Debug)]
-pub struct CriticalityHeaderClient<S> {
+pub struct CriticalityHeaderClientService<S> {
     inner: S,
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderClient<S> {
+impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderClientService<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -176,10 +176,10 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderClient<
 ///
 /// Of a request's criticality it knows, in this order:
 ///
-/// 1. a [`Class`] in its extensions, from [`CriticalityHeaderLayer`] or from what has checked who is
+/// 1. a [`Criticality`] in its extensions, from [`CriticalityHeaderLayer`] or from what has checked who is
 ///    asking;
-/// 2. its [`CRITICALITY_HEADER`], up to [`Critical`](Class::Critical);
-/// 3. nothing: then it is [`Critical`](Class::Critical).
+/// 2. its [`CRITICALITY_HEADER`], up to [`Critical`](Criticality::Critical);
+/// 3. nothing: then it is [`Critical`](Criticality::Critical).
 ///
 /// Within a class all requests are equal, or all users are:
 ///
@@ -214,7 +214,7 @@ impl<B, K: Key<Request<B>>> Prioritize<Request<B>> for ByCriticality<K> {
         let class = req.extensions().get().copied();
         let priority = Priority::new(class.unwrap_or_else(|| {
             let given = read(req.headers()).unwrap_or_default();
-            lesser(given, Class::Critical)
+            lesser(given, Criticality::Critical)
         }));
         match &self.user {
             Some(key) => priority.of_user(User { key, req }),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     /// What a server with this bound takes the request for: in the context and in the extensions.
-    async fn taken(layer: CriticalityHeaderLayer, req: Request<()>) -> Class {
+    async fn taken(layer: CriticalityHeaderLayer, req: Request<()>) -> Criticality {
         let mut service = layer.layer(service_fn(async |req: Request<()>| {
             let given = context::current().criticality;
             tokio::task::yield_now().await;
@@ -265,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_believes_what_can_be_read_up_to_its_bound() {
-        use Class::{Critical, CriticalPlus, Sheddable, SheddablePlus};
+        use Criticality::{Critical, CriticalPlus, Sheddable, SheddablePlus};
         for (lines, class) in [
             (&[][..], Critical),
             (&["sheddable"], Sheddable),
@@ -278,7 +278,7 @@ mod tests {
             (&[""], Critical),
             (&["\u{ff}"], Critical),
         ] {
-            for bound in Class::ALL {
+            for bound in Criticality::ALL {
                 let layer = CriticalityHeaderLayer::at_most(bound);
                 let expected = lesser(class, bound);
                 assert_eq!(taken(layer, request(lines)).await, expected, "{lines:?}");
@@ -293,16 +293,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_layer_further_in_makes_no_request_more_important() {
-        let inner = CriticalityHeaderLayer::at_most(Class::CriticalPlus);
-        let outer = context::current().of_criticality(Class::SheddablePlus);
+        let inner = CriticalityHeaderLayer::at_most(Criticality::CriticalPlus);
+        let outer = context::current().with_criticality(Criticality::SheddablePlus);
         let claims = taken(inner, request(&["critical-plus"]));
-        assert_eq!(outer.scope(claims).await, Class::SheddablePlus);
+        assert_eq!(outer.scope(claims).await, Criticality::SheddablePlus);
         let less = taken(inner, request(&["sheddable"]));
-        assert_eq!(outer.scope(less).await, Class::Sheddable);
+        assert_eq!(outer.scope(less).await, Criticality::Sheddable);
     }
 
     /// What a client sends: the header's lines.
-    fn sent(ambient: Option<Class>, req: Request<()>) -> Vec<HeaderValue> {
+    fn sent(ambient: Option<Criticality>, req: Request<()>) -> Vec<HeaderValue> {
         let mut client = CriticalityHeaderClientLayer.layer(service_fn(
             |req: Request<()>| -> Ready<Result<Vec<HeaderValue>, ()>> {
                 let lines = req.headers().get_all(CRITICALITY_HEADER);
@@ -316,10 +316,10 @@ mod tests {
 
     #[test]
     fn a_client_sends_the_less_important_of_context_and_header() {
-        use Class::{Critical, CriticalPlus, Sheddable};
+        use Criticality::{Critical, CriticalPlus, Sheddable};
         assert!(sent(None, request(&[])).is_empty());
         assert_eq!(sent(None, request(&["whatever"])), ["whatever"]);
-        for class in Class::ALL {
+        for class in Criticality::ALL {
             assert_eq!(sent(Some(class), request(&[])), [class.as_str()]);
         }
         let more = request(&["critical-plus", "critical-plus"]);
@@ -334,12 +334,12 @@ mod tests {
     #[test]
     fn the_extension_counts_before_the_header_and_users_are_told_apart() {
         let class = |req: &Request<()>| ByCriticality::new().priority(req).class();
-        assert_eq!(class(&request(&[])), Class::Critical);
-        assert_eq!(class(&request(&["critical-plus"])), Class::Critical);
-        assert_eq!(class(&request(&["sheddable"])), Class::Sheddable);
+        assert_eq!(class(&request(&[])), Criticality::Critical);
+        assert_eq!(class(&request(&["critical-plus"])), Criticality::Critical);
+        assert_eq!(class(&request(&["sheddable"])), Criticality::Sheddable);
         let mut checked = request(&["sheddable"]);
-        checked.extensions_mut().insert(Class::CriticalPlus);
-        assert_eq!(class(&checked), Class::CriticalPlus);
+        checked.extensions_mut().insert(Criticality::CriticalPlus);
+        assert_eq!(class(&checked), Criticality::CriticalPlus);
 
         let fair = ByCriticality::new().per(HeaderKey(CRITICALITY_HEADER));
         let of = |line| fair.priority(&request(&[line]));

@@ -53,10 +53,10 @@ impl DeadlineHeaderLayer {
 }
 
 impl<S> Layer<S> for DeadlineHeaderLayer {
-    type Service = DeadlineHeader<S>;
+    type Service = DeadlineHeaderService<S>;
 
-    fn layer(&self, inner: S) -> DeadlineHeader<S> {
-        DeadlineHeader {
+    fn layer(&self, inner: S) -> DeadlineHeaderService<S> {
+        DeadlineHeaderService {
             inner,
             layer: *self,
         }
@@ -65,12 +65,12 @@ impl<S> Layer<S> for DeadlineHeaderLayer {
 
 /// A service that keeps to the deadlines its requests come with.
 #[derive(Clone, Debug)]
-pub struct DeadlineHeader<S> {
+pub struct DeadlineHeaderService<S> {
     inner: S,
     layer: DeadlineHeaderLayer,
 }
 
-impl<S, B> Service<Request<B>> for DeadlineHeader<S>
+impl<S, B> Service<Request<B>> for DeadlineHeaderService<S>
 where
     S: Service<Request<B>>,
     S::Error: FromRejected,
@@ -118,10 +118,10 @@ impl DeadlineHeaderClientLayer {
 }
 
 impl<S> Layer<S> for DeadlineHeaderClientLayer {
-    type Service = DeadlineHeaderClient<S>;
+    type Service = DeadlineHeaderClientService<S>;
 
-    fn layer(&self, inner: S) -> DeadlineHeaderClient<S> {
-        DeadlineHeaderClient {
+    fn layer(&self, inner: S) -> DeadlineHeaderClientService<S> {
+        DeadlineHeaderClientService {
             inner,
             name: self.name,
         }
@@ -130,12 +130,12 @@ impl<S> Layer<S> for DeadlineHeaderClientLayer {
 
 /// A service whose requests carry the deadline.
 #[derive(Clone, Debug)]
-pub struct DeadlineHeaderClient<S> {
+pub struct DeadlineHeaderClientService<S> {
     inner: S,
     name: &'static str,
 }
 
-impl<S, B> Service<Request<B>> for DeadlineHeaderClient<S>
+impl<S, B> Service<Request<B>> for DeadlineHeaderClientService<S>
 where
     S: Service<Request<B>>,
     S::Error: FromRejected,

@@ -32,24 +32,24 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 ///
 /// ```
 /// use axum::{Router, routing::get};
-/// use buttress::{http::{Http, QuotaFieldsLayer, RespondLayer}, rate_limit::RateLimiter};
+/// use buttress::{http::{Http, RateLimitHeadersLayer, RespondLayer}, rate_limit::RateLimiter};
 /// use std::time::Duration;
 ///
 /// let limiter = RateLimiter::builder("api", 100, Duration::from_secs(60)).build()?;
 /// let app: Router = Router::new()
 ///     .route("/", get(|| async { "in" }))
 ///     .layer(RespondLayer::new(Http, limiter.layer()))
-///     .layer(QuotaFieldsLayer::new(limiter));
+///     .layer(RateLimitHeadersLayer::new(limiter));
 /// # Ok::<(), buttress::InvalidConfig>(())
 /// ```
 ///
 /// What is left is read when the response is there, and others may have taken of it by the time it
 /// arrives: it is advice, and the limit is the limit.
-pub struct QuotaFieldsLayer<L> {
+pub struct RateLimitHeadersLayer<L> {
     limiter: Shared<L>,
 }
 
-impl<L: Send + Sync + 'static> QuotaFieldsLayer<L> {
+impl<L: Send + Sync + 'static> RateLimitHeadersLayer<L> {
     /// Tells what is left of this limiter's quotas.
     pub fn new(limiter: L) -> Self {
         Self {
@@ -58,19 +58,19 @@ impl<L: Send + Sync + 'static> QuotaFieldsLayer<L> {
     }
 }
 
-impl<S, L> Layer<S> for QuotaFieldsLayer<L> {
-    type Service = QuotaFields<S, L>;
+impl<S, L> Layer<S> for RateLimitHeadersLayer<L> {
+    type Service = RateLimitHeadersService<S, L>;
 
     #[inline]
     fn layer(&self, inner: S) -> Self::Service {
-        QuotaFields {
+        RateLimitHeadersService {
             inner,
             limiter: self.limiter.clone(),
         }
     }
 }
 
-impl<L> Clone for QuotaFieldsLayer<L> {
+impl<L> Clone for RateLimitHeadersLayer<L> {
     #[inline]
     fn clone(&self) -> Self {
         Self {
@@ -79,21 +79,21 @@ impl<L> Clone for QuotaFieldsLayer<L> {
     }
 }
 
-impl<L: fmt::Debug> fmt::Debug for QuotaFieldsLayer<L> {
+impl<L: fmt::Debug> fmt::Debug for RateLimitHeadersLayer<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("QuotaFieldsLayer")
+        f.debug_tuple("RateLimitHeadersLayer")
             .field(&self.limiter)
             .finish()
     }
 }
 
 /// A service whose responses tell what is left of a quota.
-pub struct QuotaFields<S, L> {
+pub struct RateLimitHeadersService<S, L> {
     inner: S,
     limiter: Shared<L>,
 }
 
-impl<S: Clone, L> Clone for QuotaFields<S, L> {
+impl<S: Clone, L> Clone for RateLimitHeadersService<S, L> {
     #[inline]
     fn clone(&self) -> Self {
         Self {
@@ -103,23 +103,23 @@ impl<S: Clone, L> Clone for QuotaFields<S, L> {
     }
 }
 
-impl<S: fmt::Debug, L: fmt::Debug> fmt::Debug for QuotaFields<S, L> {
+impl<S: fmt::Debug, L: fmt::Debug> fmt::Debug for RateLimitHeadersService<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QuotaFields")
+        f.debug_struct("RateLimitHeadersService")
             .field("inner", &self.inner)
             .field("limiter", &self.limiter)
             .finish()
     }
 }
 
-impl<S, K, C, B, B2> Service<Request<B>> for QuotaFields<S, RateLimiter<K, C>>
+impl<S, K, C, B, B2> Service<Request<B>> for RateLimitHeadersService<S, RateLimiter<K, C>>
 where
     S: Service<Request<B>, Response = Response<B2>>,
     K: Key<Request<B>>,
 {
     type Response = Response<B2>;
     type Error = S::Error;
-    type Future = QuotaFieldsFuture<S::Future, RateLimiter<K, C>>;
+    type Future = RateLimitHeadersFuture<S::Future, RateLimiter<K, C>>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -129,7 +129,7 @@ where
     #[inline]
     fn call(&mut self, req: Request<B>) -> Self::Future {
         let count = self.limiter.count_of(&req);
-        QuotaFieldsFuture {
+        RateLimitHeadersFuture {
             call: self.inner.call(req),
             limiter: self.limiter.clone(),
             count,
@@ -138,8 +138,8 @@ where
 }
 
 pin_project! {
-    /// The response of [`QuotaFields`].
-    pub struct QuotaFieldsFuture<F, L> {
+    /// The response of [`RateLimitHeadersService`].
+    pub struct RateLimitHeadersFuture<F, L> {
         #[pin]
         call: F,
         limiter: Shared<L>,
@@ -147,7 +147,7 @@ pin_project! {
     }
 }
 
-impl<F, B, E, K, C> Future for QuotaFieldsFuture<F, RateLimiter<K, C>>
+impl<F, B, E, K, C> Future for RateLimitHeadersFuture<F, RateLimiter<K, C>>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
@@ -164,9 +164,10 @@ where
     }
 }
 
-impl<F, L> fmt::Debug for QuotaFieldsFuture<F, L> {
+impl<F, L> fmt::Debug for RateLimitHeadersFuture<F, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QuotaFieldsFuture").finish_non_exhaustive()
+        f.debug_struct("RateLimitHeadersFuture")
+            .finish_non_exhaustive()
     }
 }
 

@@ -90,16 +90,16 @@ pub use cache::{CacheBody, HttpShape, StoredResponse};
 pub use classify::ServerErrorsAsFailures;
 #[cfg(feature = "load-shed")]
 pub use criticality::{
-    ByCriticality, CRITICALITY_HEADER, CriticalityHeader, CriticalityHeaderClient,
-    CriticalityHeaderClientLayer, CriticalityHeaderLayer,
+    ByCriticality, CRITICALITY_HEADER, CriticalityHeaderClientLayer,
+    CriticalityHeaderClientService, CriticalityHeaderLayer, CriticalityHeaderService,
 };
 #[cfg(feature = "timeout")]
 pub use deadline::{
-    DeadlineHeader, DeadlineHeaderClient, DeadlineHeaderClientLayer, DeadlineHeaderFuture,
-    DeadlineHeaderLayer,
+    DeadlineHeaderClientLayer, DeadlineHeaderClientService, DeadlineHeaderFuture,
+    DeadlineHeaderLayer, DeadlineHeaderService,
 };
 #[cfg(feature = "rate-limit")]
-pub use fields::{QuotaFields, QuotaFieldsFuture, QuotaFieldsLayer};
+pub use fields::{RateLimitHeadersFuture, RateLimitHeadersLayer, RateLimitHeadersService};
 #[cfg(any(
     feature = "circuit-breaker",
     feature = "load-shed",
@@ -114,10 +114,10 @@ pub use keys::{ClientAddr, HeaderKey, PathKey, PeerAddr};
 pub use proxies::TrustedProxies;
 #[cfg(feature = "retry")]
 pub use replay::{Kept, ReplayBody};
-pub use respond::{Fallible, FallibleFuture, Respond, RespondLayer, Responding, RespondingFuture};
+pub use respond::{Fallible, FallibleFuture, Respond, RespondFuture, RespondLayer, RespondService};
 #[cfg(feature = "retry")]
 pub use retry::{AsReplayBody, HttpReplay, Idempotent, KeptRequest, MapBody};
-pub use settle::{BodyEnd, HeldBody, OnBodyEnd};
+pub use settle::{BodyEnd, GuardedBody, OnBodyEnd};
 
 #[cfg(feature = "timeout")]
 pub use time_left::DEADLINE_HEADER;

@@ -87,11 +87,11 @@ impl<R, L> RespondLayer<R, L> {
 }
 
 impl<S, R: Clone, L: Layer<Fallible<S>>> Layer<S> for RespondLayer<R, L> {
-    type Service = Responding<L::Service, R>;
+    type Service = RespondService<L::Service, R>;
 
     #[inline]
     fn layer(&self, inner: S) -> Self::Service {
-        Responding {
+        RespondService {
             inner: self.stack.layer(Fallible { inner }),
             responder: self.responder.clone(),
             refused: None,
@@ -149,14 +149,14 @@ where
 
 /// A service that answers rejections.
 #[derive(Debug)]
-pub struct Responding<S, R> {
+pub struct RespondService<S, R> {
     inner: S,
     responder: R,
     /// What made the inner service not ready: the next call is answered with it.
     refused: Option<Rejected>,
 }
 
-impl<S: Clone, R: Clone> Clone for Responding<S, R> {
+impl<S: Clone, R: Clone> Clone for RespondService<S, R> {
     #[inline]
     fn clone(&self) -> Self {
         Self {
@@ -167,14 +167,14 @@ impl<S: Clone, R: Clone> Clone for Responding<S, R> {
     }
 }
 
-impl<S, Req, R, E> Service<Req> for Responding<S, R>
+impl<S, Req, R, E> Service<Req> for RespondService<S, R>
 where
     S: Service<Req, Error = Error<E>>,
     R: Respond<S::Response> + Clone,
 {
     type Response = S::Response;
     type Error = E;
-    type Future = RespondingFuture<S::Future, R>;
+    type Future = RespondFuture<S::Future, R>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
@@ -198,7 +198,7 @@ where
             },
             Some(rejected) => State::Refused { rejected },
         };
-        RespondingFuture {
+        RespondFuture {
             state,
             responder: self.responder.clone(),
         }
@@ -206,9 +206,9 @@ where
 }
 
 pin_project! {
-    /// The response of a [`Responding`] service.
+    /// The response of a [`RespondService`] service.
     #[derive(Debug)]
-    pub struct RespondingFuture<F, R> {
+    pub struct RespondFuture<F, R> {
         #[pin]
         state: State<F>,
         responder: R,
@@ -224,7 +224,7 @@ pin_project! {
     }
 }
 
-impl<F, R, T, E> Future for RespondingFuture<F, R>
+impl<F, R, T, E> Future for RespondFuture<F, R>
 where
     F: Future<Output = Result<T, Error<E>>>,
     R: Respond<T>,

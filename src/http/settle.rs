@@ -4,7 +4,7 @@ use super::ServerErrorsAsFailures;
 use crate::{
     classify::{Classify, Outcome},
     error::Mark,
-    guard::{End, Held, Policy, Settle, SharedCore},
+    guard::{CallGuard, End, GuardBase, Settle, SharedGuard},
 };
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Response};
@@ -57,11 +57,11 @@ where
     B: Body,
     C: Classify<Response<B>, E>,
 {
-    type Response<G: Policy> = Response<HeldBody<B, G, Self>>;
+    type Response<G: GuardBase> = Response<GuardedBody<B, G, Self>>;
 
     #[inline]
-    fn settle<G: Policy>(
-        held: &mut Held<SharedCore<G, Self>>,
+    fn settle<G: GuardBase>(
+        held: &mut CallGuard<SharedGuard<G, Self>>,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<G>, E> {
         let judge = |settle: &Self| settle.0.classify(result.as_ref());
@@ -81,11 +81,11 @@ where
 /// Moves the permit into the body, unless that has ended already. There is no head if the call has
 /// ended, as a rejection from below.
 #[inline]
-pub(crate) fn hold<B: Body, G: Policy, P: BodyEnd>(
-    held: &mut Held<SharedCore<G, P>>,
+pub(crate) fn hold<B: Body, G: GuardBase, P: BodyEnd>(
+    held: &mut CallGuard<SharedGuard<G, P>>,
     head: Option<P::Head>,
     response: Response<B>,
-) -> Response<HeldBody<B, G, P>> {
+) -> Response<GuardedBody<B, G, P>> {
     let mut call = head.map(|head| Call {
         held: held.take(),
         head,
@@ -98,18 +98,18 @@ pub(crate) fn hold<B: Body, G: Policy, P: BodyEnd>(
         {
             call.ended(None);
         }
-        HeldBody { body, call }
+        GuardedBody { body, call }
     })
 }
 
 /// A call whose response is being read.
-struct Call<G: Policy, P: BodyEnd> {
-    held: Held<SharedCore<G, P>>,
+struct Call<G: GuardBase, P: BodyEnd> {
+    held: CallGuard<SharedGuard<G, P>>,
     head: P::Head,
     read: bool,
 }
 
-impl<G: Policy, P: BodyEnd> Call<G, P> {
+impl<G: GuardBase, P: BodyEnd> Call<G, P> {
     #[inline]
     fn ended(&mut self, trailers: Option<&HeaderMap>) {
         let head = self.head;
@@ -118,7 +118,7 @@ impl<G: Policy, P: BodyEnd> Call<G, P> {
     }
 }
 
-impl<G: Policy, P: BodyEnd> Drop for Call<G, P> {
+impl<G: GuardBase, P: BodyEnd> Drop for Call<G, P> {
     #[inline]
     fn drop(&mut self) {
         let (head, read) = (self.head, self.read);
@@ -130,7 +130,7 @@ pin_project! {
     /// A response body that holds its call's permit until it ends or is dropped.
     ///
     /// `From<Bytes>` and `Default`, which responders use, make a body that holds nothing.
-    pub struct HeldBody<B, G: Policy, P: BodyEnd> {
+    pub struct GuardedBody<B, G: GuardBase, P: BodyEnd> {
         // Fields drop in order: what the body occupies before the permit for it.
         #[pin]
         body: B,
@@ -138,13 +138,13 @@ pin_project! {
     }
 }
 
-impl<B, G: Policy, P: BodyEnd> HeldBody<B, G, P> {
+impl<B, G: GuardBase, P: BodyEnd> GuardedBody<B, G, P> {
     const fn free(body: B) -> Self {
         Self { body, call: None }
     }
 }
 
-impl<B: Body, G: Policy, P: BodyEnd> Body for HeldBody<B, G, P> {
+impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -164,7 +164,7 @@ impl<B: Body, G: Policy, P: BodyEnd> Body for HeldBody<B, G, P> {
             Poll::Ready((frame, end))
         });
         if polled.is_pending() {
-            call.held.suspended();
+            call.held.on_pending();
         }
         let (frame, end) = ready!(polled);
         match &frame {
@@ -195,21 +195,21 @@ impl<B: Body, G: Policy, P: BodyEnd> Body for HeldBody<B, G, P> {
     }
 }
 
-impl<B: From<Bytes>, G: Policy, P: BodyEnd> From<Bytes> for HeldBody<B, G, P> {
+impl<B: From<Bytes>, G: GuardBase, P: BodyEnd> From<Bytes> for GuardedBody<B, G, P> {
     fn from(bytes: Bytes) -> Self {
         Self::free(bytes.into())
     }
 }
 
-impl<B: Default, G: Policy, P: BodyEnd> Default for HeldBody<B, G, P> {
+impl<B: Default, G: GuardBase, P: BodyEnd> Default for GuardedBody<B, G, P> {
     fn default() -> Self {
         Self::free(B::default())
     }
 }
 
-impl<B: fmt::Debug, G: Policy, P: BodyEnd> fmt::Debug for HeldBody<B, G, P> {
+impl<B: fmt::Debug, G: GuardBase, P: BodyEnd> fmt::Debug for GuardedBody<B, G, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeldBody")
+        f.debug_struct("GuardedBody")
             .field("body", &self.body)
             .field("held", &self.call.as_ref().map(|call| &call.held))
             .finish()

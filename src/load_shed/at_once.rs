@@ -4,8 +4,8 @@ use super::{LoadShed, Permit};
 use crate::{
     Now,
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
-    shared::slot,
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
+    shared::thread_index,
 };
 use std::task::Context;
 
@@ -29,7 +29,7 @@ impl<P> LoadShed<P> {
     }
 }
 
-impl<P> Policy for LoadShed<P> {
+impl<P> GuardBase for LoadShed<P> {
     type Permit = Permit;
     type Wait = Never;
 
@@ -38,13 +38,13 @@ impl<P> Policy for LoadShed<P> {
         self.0.settle(&permit, end, now);
     }
     #[inline]
-    fn suspended(&self, permit: &mut Permit, now: &Now) {
-        self.0.suspended(permit, now);
+    fn on_pending(&self, permit: &mut Permit, now: &Now) {
+        self.0.on_pending(permit, now);
     }
     fn abandon(&self, wait: Never, _: &Now) {
         match wait {}
     }
-    fn poll_refuses_all(&self, _: &mut Context<'_>, _: &Now) -> bool {
+    fn poll_closed(&self, _: &mut Context<'_>, _: &Now) -> bool {
         // An inner service that is not ready says nothing about the load: only the limit does. Who
         // asked while there was a permit left is not woken when the last one is taken; it would
         // find its service not ready, and waits for that.
@@ -58,14 +58,20 @@ impl<Req, P> Guard<Req> for LoadShed<P> {
         if let Err(late) = self.0.on_time(now) {
             return Admission::Refused(late);
         }
-        let slot = slot();
+        let slot = thread_index();
         match self.0.enter(slot, now) {
             Some(permit) => Admission::Admitted(permit),
             None => Admission::Refused(self.0.refuse(slot, now)),
         }
     }
 
-    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<Permit> {
+    fn poll_wait(
+        &self,
+        wait: &mut Never,
+        _: &Req,
+        _: &mut Context<'_>,
+        _: &Now,
+    ) -> WaitProgress<Permit> {
         match *wait {}
     }
 }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     Now,
-    guard::{End, Policy, Reserve, ReserveLayer},
-    shared::slot,
+    guard::{End, GuardBase, Reserve, ReserveLayer},
+    shared::thread_index,
 };
 use std::{
     fmt,
@@ -34,7 +34,7 @@ impl<P: Send + Sync + 'static> Backpressure<P> {
     }
 }
 
-impl<P> Policy for Backpressure<P> {
+impl<P> GuardBase for Backpressure<P> {
     type Permit = Permit;
     type Wait = Place;
 
@@ -43,11 +43,13 @@ impl<P> Policy for Backpressure<P> {
         self.0.settle(&permit, end, now);
     }
     #[inline]
-    fn suspended(&self, permit: &mut Permit, now: &Now) {
-        self.0.suspended(permit, now);
+    fn on_pending(&self, permit: &mut Permit, now: &Now) {
+        self.0.on_pending(permit, now);
     }
     fn abandon(&self, place: Place, now: &Now) {
-        self.0.gate.leave(&place.ticket, slot(), || now.get());
+        self.0
+            .gate
+            .leave(&place.ticket, thread_index(), || now.get());
     }
 }
 
@@ -60,7 +62,7 @@ impl<P> Reserve for Backpressure<P> {
         now: &Now,
     ) -> Poll<Permit> {
         match wait {
-            None => match self.0.gate.enter(slot(), || now.get()) {
+            None => match self.0.gate.enter(thread_index(), || now.get()) {
                 Some(count) => Poll::Ready(self.0.reserved(count)),
                 None => self.line_up(wait, cx, now),
             },
@@ -75,8 +77,8 @@ impl<P> Reserve for Backpressure<P> {
 impl<P> Backpressure<P> {
     #[cold]
     fn line_up(&self, wait: &mut Option<Place>, cx: &Context<'_>, now: &Now) -> Poll<Permit> {
-        self.0.look(slot(), now);
-        let joined = self.0.gate.reserve(slot(), now.get());
+        self.0.look(thread_index(), now);
+        let joined = self.0.gate.reserve(thread_index(), now.get());
         let ticket: Ticket = match joined {
             Joined::Admitted => return Poll::Ready(self.0.held_back()),
             Joined::Waiting(ticket) => ticket,

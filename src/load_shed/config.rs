@@ -11,7 +11,7 @@ use crate::{
     InvalidConfig, Kind, Name, Rejected,
     clock::nanos,
     rng::Dice,
-    shared::{Padded, lanes},
+    shared::{Padded, stripes},
 };
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -60,7 +60,7 @@ impl LoadShedBuilder {
         }
     }
 
-    /// How much a request matters: a closure `|req: &Req| Class::...`, or one that returns a
+    /// How much a request matters: a closure `|req: &Req| Criticality::...`, or one that returns a
     /// [`Priority`](super::Priority) with a user. By default all matter equally.
     ///
     /// It is asked only when there is more than there is room for, and only by
@@ -174,14 +174,14 @@ impl<P> LoadShedBuilder<P> {
     }
 
     pub(super) fn built(self) -> LoadShed<P> {
-        let fixed = |limit: usize| (limit, None, lanes().min((2 * limit).next_power_of_two()));
-        let (limit, control, stripes) = match self.limit {
+        let fixed = |limit: usize| (limit, None, stripes().min((2 * limit).next_power_of_two()));
+        let (limit, control, width) = match self.limit {
             Choice::Fixed(limit) => fixed(limit),
             Choice::Rule(rule) if rule.is_fixed() => fixed(rule.initial()),
             Choice::Rule(rule) => (
                 rule.initial().clamp(1, MAX_LIMIT),
-                Some(Control::new(rule, lanes())),
-                lanes(),
+                Some(Control::new(rule, stripes())),
+                stripes(),
             ),
         };
         let discipline = Discipline {
@@ -194,9 +194,9 @@ impl<P> LoadShedBuilder<P> {
         LoadShed(Arc::new(Inner {
             name: self.name.as_str(),
             full: full.with_retry_after(self.retry_after),
-            gate: Gate::new(limit, stripes, discipline),
+            gate: Gate::new(limit, width, discipline),
             control,
-            rejected: (0..lanes()).map(|_| Padded::default()).collect(),
+            rejected: (0..stripes()).map(|_| Padded::default()).collect(),
             late: AtomicU64::new(0),
             priority: self.priority,
             threshold: self.ranked.then(|| Box::new(Threshold::new())),

@@ -100,7 +100,7 @@ impl Control {
     }
 
     /// The call runs on: it is in flight.
-    pub(super) fn suspended(&self, permit: &mut Permit, slot: usize, now: &Now, gate: &Gate) {
+    pub(super) fn on_pending(&self, permit: &mut Permit, slot: usize, now: &Now, gate: &Gate) {
         let start = match permit.track() {
             Track::Untimed | Track::Reserved | Track::HeldBack => now.get(),
             Track::Timed | Track::Sampled | Track::InFlight => permit.start(),

@@ -7,7 +7,7 @@ use crate::{
     Kind, Now, Rejected, Time, context,
     guard::End,
     rng::Dice,
-    shared::{Padded, slot},
+    shared::{Padded, thread_index},
 };
 use std::{
     fmt,
@@ -71,15 +71,15 @@ impl<P> Inner<P> {
     }
 
     #[inline]
-    pub(super) fn suspended(&self, permit: &mut Permit, now: &Now) {
+    pub(super) fn on_pending(&self, permit: &mut Permit, now: &Now) {
         if let Some(control) = &self.control {
-            control.suspended(permit, slot(), now, &self.gate);
+            control.on_pending(permit, thread_index(), now, &self.gate);
         }
     }
 
     #[inline]
     pub(super) fn settle(&self, permit: &Permit, end: End, now: &Now) {
-        let slot = slot();
+        let slot = thread_index();
         let control = self.control.as_ref();
         let due = control.filter(|control| control.ended(permit, end, slot, now));
         self.gate.exit(slot, || now.get());

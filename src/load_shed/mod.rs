@@ -32,7 +32,7 @@
 //! | [`backpressure().layer()`](LoadShed::backpressure) | is not made: `poll_ready` waits | inside one process, when whoever calls can be slowed down: a worker that takes from a queue, a client under a balancer. **Never at the edge of a server**: there, callers that wait are a queue without an end |
 //!
 //! ```
-//! use buttress::{Error, LoadShed, load_shed::Class};
+//! use buttress::{Error, LoadShed, load_shed::Criticality};
 //! use std::io;
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
@@ -42,7 +42,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // Finds out by itself how much the service can do at once, and prefers what users wait for.
 //! let shed = LoadShed::builder("api")
-//!     .priority(|req: &Request| if req.batch { Class::Sheddable } else { Class::Critical })
+//!     .priority(|req: &Request| if req.batch { Criticality::Sheddable } else { Criticality::Critical })
 //!     .build()?;
 //! let handler = service_fn(async |_: Request| Ok::<_, Error<io::Error>>("done"));
 //! assert_eq!(shed.queued().layer().layer(handler).oneshot(Request { batch: false }).await?, "done");
@@ -96,7 +96,7 @@ mod tests;
 pub use backpressure::Backpressure;
 pub use config::LoadShedBuilder;
 pub use permit::{Permit, Place};
-pub use priority::{Class, Equal, Prioritize, Priority, UnknownClass};
+pub use priority::{Criticality, Equal, Prioritize, Priority, UnknownCriticality};
 pub use queued::Queued;
 
 use crate::{Name, Time};

@@ -3,14 +3,14 @@
 use super::{
     Equal, Inner, LoadShed, Permit, Place, Prioritize,
     gate::Joined,
-    priority::{Class, Threshold},
+    priority::{Criticality, Threshold},
     queue::Turn,
 };
 use crate::{
     Now, Time,
     error::FromRejected,
-    guard::{self, Admission, End, Guard, Policy, Step, WaitLayer},
-    shared::slot,
+    guard::{self, Admission, End, Guard, GuardBase, WaitLayer, WaitProgress},
+    shared::thread_index,
 };
 use std::{fmt, sync::Arc, task::Context};
 
@@ -45,7 +45,7 @@ impl<P: Prioritize<()>> Queued<P> {
     }
 }
 
-impl<P> Policy for Queued<P> {
+impl<P> GuardBase for Queued<P> {
     type Permit = Permit;
     type Wait = Place;
 
@@ -54,11 +54,13 @@ impl<P> Policy for Queued<P> {
         self.0.settle(&permit, end, now);
     }
     #[inline]
-    fn suspended(&self, permit: &mut Permit, now: &Now) {
-        self.0.suspended(permit, now);
+    fn on_pending(&self, permit: &mut Permit, now: &Now) {
+        self.0.on_pending(permit, now);
     }
     fn abandon(&self, place: Place, now: &Now) {
-        self.0.gate.leave(&place.ticket, slot(), || now.get());
+        self.0
+            .gate
+            .leave(&place.ticket, thread_index(), || now.get());
     }
 }
 
@@ -72,9 +74,9 @@ impl<Req, P: Prioritize<Req>> Guard<Req> for Queued<P> {
         if let Some(threshold) = &self.0.threshold {
             return self.admit_ranked(threshold, req, deadline, now);
         }
-        match self.0.enter(slot(), now) {
+        match self.0.enter(thread_index(), now) {
             Some(permit) => Admission::Admitted(permit),
-            None => self.join(Class::default(), deadline, now),
+            None => self.join(Criticality::default(), deadline, now),
         }
     }
 
@@ -84,16 +86,16 @@ impl<Req, P: Prioritize<Req>> Guard<Req> for Queued<P> {
         _: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> Step<Permit> {
+    ) -> WaitProgress<Permit> {
         match self.0.gate.poll(&place.ticket, cx.waker(), now.get()) {
             // Between the grant and this poll the deadline may have passed.
             Turn::Granted if place.deadline.is_some_and(|d| d <= now.get()) => {
-                self.0.gate.exit(slot(), || now.get());
-                Step::Refused(self.0.late())
+                self.0.gate.exit(thread_index(), || now.get());
+                WaitProgress::Refused(self.0.late())
             }
-            Turn::Granted => Step::Admitted(self.started(now)),
-            Turn::Out(why) => Step::Refused(self.0.out(why)),
-            Turn::Waiting(until) => Step::Parked(Some(until)),
+            Turn::Granted => WaitProgress::Admitted(self.started(now)),
+            Turn::Out(why) => WaitProgress::Refused(self.0.out(why)),
+            Turn::Waiting(until) => WaitProgress::Pending(Some(until)),
         }
     }
 }
@@ -109,7 +111,7 @@ impl<P> Queued<P> {
     where
         P: Prioritize<Req>,
     {
-        let slot = slot();
+        let slot = thread_index();
         if !threshold.is_pressed() {
             if let Some(permit) = self.0.enter(slot, now) {
                 return Admission::Admitted(permit);
@@ -132,12 +134,17 @@ impl<P> Queued<P> {
     }
 
     #[cold]
-    fn join(&self, class: Class, deadline: Option<Time>, now: &Now) -> Admission<Permit, Place> {
-        self.0.look(slot(), now);
-        match (self.0.gate).join(class as usize, deadline, slot(), now.get()) {
+    fn join(
+        &self,
+        class: Criticality,
+        deadline: Option<Time>,
+        now: &Now,
+    ) -> Admission<Permit, Place> {
+        self.0.look(thread_index(), now);
+        match (self.0.gate).join(class as usize, deadline, thread_index(), now.get()) {
             Joined::Admitted => Admission::Admitted(self.started(now)),
             Joined::Waiting(ticket) => Admission::Wait(Place { ticket, deadline }),
-            Joined::Full => Admission::Refused(self.0.refuse(slot(), now)),
+            Joined::Full => Admission::Refused(self.0.refuse(thread_index(), now)),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     Global, InvalidConfig, Name,
     clock::nanos,
-    shared::{Padded, lanes},
+    shared::{Padded, stripes},
 };
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
             cost: self.cost,
             state,
             lines,
-            rejected: (0..lanes()).map(|_| Padded::default()).collect(),
+            rejected: (0..stripes()).map(|_| Padded::default()).collect(),
         }))
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     Global, InvalidConfig, Key, Name,
     clock::{Now, Time, nanos},
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
 };
 use std::{fmt, sync::Arc, task::Context, time::Duration};
 
@@ -160,7 +160,7 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static> RateLimiter<K, C> {
     }
 }
 
-impl<K, C> Policy for RateLimiter<K, C> {
+impl<K, C> GuardBase for RateLimiter<K, C> {
     type Permit = Taken;
     type Wait = Never;
 
@@ -177,7 +177,7 @@ impl<K, C> Policy for RateLimiter<K, C> {
 
     /// Only for a global limit with nothing left: which key a call belongs to, and what it costs,
     /// is not known before its request is.
-    fn poll_refuses_all(&self, _: &mut Context<'_>, now: &Now) -> bool {
+    fn poll_closed(&self, _: &mut Context<'_>, now: &Now) -> bool {
         match &self.0.state {
             State::Global(state) => match state.full_until() {
                 0 => false,
@@ -209,7 +209,13 @@ impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
         }
     }
 
-    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<Taken> {
+    fn poll_wait(
+        &self,
+        wait: &mut Never,
+        _: &Req,
+        _: &mut Context<'_>,
+        _: &Now,
+    ) -> WaitProgress<Taken> {
         match *wait {}
     }
 }

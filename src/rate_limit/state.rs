@@ -5,7 +5,7 @@ use crate::{
     Key, Kind, Name, Rejected,
     clock::Time,
     key::KeyHash,
-    shared::{Padded, slot},
+    shared::{Padded, thread_index},
 };
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -102,7 +102,7 @@ impl<K, C> Inner<K, C> {
 
     #[inline]
     pub(super) fn refused(&self, until: Option<u64>, now: Time) -> Rejected {
-        self.rejected[slot() & (self.rejected.len() - 1)]
+        self.rejected[thread_index() & (self.rejected.len() - 1)]
             .0
             .fetch_add(1, Relaxed);
         let rejected = Rejected::new(Kind::RateLimited, self.name.as_str());

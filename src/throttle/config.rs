@@ -5,7 +5,7 @@ use super::{
 use crate::{
     error::{InvalidConfig, Name},
     rng::Dice,
-    shared::lanes,
+    shared::stripes,
 };
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -120,7 +120,7 @@ impl Builder {
     pub(super) fn make(self) -> Throttle {
         Throttle(Arc::new(Core {
             name: self.name.as_str(),
-            counts: Counts::new(self.terms.window, lanes()),
+            counts: Counts::new(self.terms.window, stripes()),
             terms: self.terms,
             pressure: AtomicU64::new(0),
             cached: AtomicU64::new(NOTHING),

@@ -7,7 +7,7 @@
 
 use crate::{
     clock::{Time, nanos},
-    shared::{Padded, slot},
+    shared::{Padded, thread_index},
 };
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -111,7 +111,7 @@ impl Counts {
 
     #[inline]
     fn own(&self) -> &Shard {
-        &self.shards[slot() & (self.shards.len() - 1)].0
+        &self.shards[thread_index() & (self.shards.len() - 1)].0
     }
 
     #[inline]

@@ -52,7 +52,7 @@ use crate::{
     classify::Outcome,
     clock::{Now, Time},
     error::{FromRejected, Kind, Name, Rejected},
-    guard::{self, Admission, End, Guard, GuardLayer, Never, Policy, Step},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
     rng::Dice,
 };
 use config::Terms;
@@ -187,7 +187,7 @@ impl Core {
     }
 }
 
-impl Policy for Throttle {
+impl GuardBase for Throttle {
     type Permit = ();
     type Wait = Never;
 
@@ -218,7 +218,13 @@ impl<Req> Guard<Req> for Throttle {
         Admission::Admitted(())
     }
 
-    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<()> {
+    fn poll_wait(
+        &self,
+        wait: &mut Never,
+        _: &Req,
+        _: &mut Context<'_>,
+        _: &Now,
+    ) -> WaitProgress<()> {
         match *wait {}
     }
 }

@@ -70,8 +70,8 @@ impl Deadline {
     /// Runs a future under this deadline, or under the context's if that comes sooner.
     ///
     /// It does not cut the future off; everything in it that waits keeps to the deadline.
-    pub fn scope<F: Future>(self, future: F) -> Scope<F> {
-        Scope {
+    pub fn scope<F: Future>(self, future: F) -> DeadlineScope<F> {
+        DeadlineScope {
             future,
             deadline: self.0,
         }
@@ -96,14 +96,14 @@ fn under<T>(deadline: Time, f: impl FnOnce() -> T) -> T {
 pin_project! {
     /// A future under a deadline: see [`Deadline::scope`].
     #[derive(Debug)]
-    pub struct Scope<F> {
+    pub struct DeadlineScope<F> {
         #[pin]
         future: F,
         deadline: Time,
     }
 }
 
-impl<F: Future> Future for Scope<F> {
+impl<F: Future> Future for DeadlineScope<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {

@@ -44,8 +44,8 @@ mod alarm;
 mod deadline;
 mod service;
 
-pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineService, Scope};
-pub use service::{TimedFuture, TimedService, TimeoutLayer};
+pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineScope, DeadlineService};
+pub use service::{TimeoutFuture, TimeoutLayer, TimeoutService};
 
 use crate::{
     clock::Time,
@@ -107,7 +107,7 @@ impl Timeout {
         &self,
         op: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        TimedFuture::start(self, || op()).await
+        TimeoutFuture::start(self, || op()).await
     }
 
     /// What it has done so far.

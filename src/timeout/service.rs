@@ -29,11 +29,11 @@ impl TimeoutLayer {
 }
 
 impl<S> Layer<S> for TimeoutLayer {
-    type Service = TimedService<S>;
+    type Service = TimeoutService<S>;
 
     #[inline]
-    fn layer(&self, inner: S) -> TimedService<S> {
-        TimedService {
+    fn layer(&self, inner: S) -> TimeoutService<S> {
+        TimeoutService {
             inner,
             timeout: self.timeout.clone(),
         }
@@ -42,19 +42,19 @@ impl<S> Layer<S> for TimeoutLayer {
 
 /// A service whose calls have a timeout.
 #[derive(Clone, Debug)]
-pub struct TimedService<S> {
+pub struct TimeoutService<S> {
     inner: S,
     timeout: Timeout,
 }
 
-impl<S, Req> Service<Req> for TimedService<S>
+impl<S, Req> Service<Req> for TimeoutService<S>
 where
     S: Service<Req>,
     S::Error: FromRejected,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = TimedFuture<S::Future>;
+    type Future = TimeoutFuture<S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -64,13 +64,13 @@ where
     // Always: its future is large, and would be copied.
     #[inline(always)]
     fn call(&mut self, req: Req) -> Self::Future {
-        TimedFuture::start(&self.timeout, || self.inner.call(req))
+        TimeoutFuture::start(&self.timeout, || self.inner.call(req))
     }
 }
 
 pin_project! {
     /// The response of a service with a timeout.
-    pub struct TimedFuture<F> {
+    pub struct TimeoutFuture<F> {
         #[pin]
         state: State<F>,
     }
@@ -92,7 +92,7 @@ pin_project! {
     }
 }
 
-impl<F> TimedFuture<F> {
+impl<F> TimeoutFuture<F> {
     #[inline(always)]
     pub(super) fn start(timeout: &Timeout, call: impl FnOnce() -> F) -> Self {
         let deadline = context::current().deadline;
@@ -111,7 +111,7 @@ impl<F> TimedFuture<F> {
     }
 }
 
-impl<F, T, E> Future for TimedFuture<F>
+impl<F, T, E> Future for TimeoutFuture<F>
 where
     F: Future<Output = Result<T, E>>,
     E: FromRejected,
@@ -146,8 +146,8 @@ where
     }
 }
 
-impl<F> fmt::Debug for TimedFuture<F> {
+impl<F> fmt::Debug for TimeoutFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimedFuture").finish_non_exhaustive()
+        f.debug_struct("TimeoutFuture").finish_non_exhaustive()
     }
 }

@@ -209,7 +209,7 @@ async fn a_listener_may_call_the_breaker_from_within_its_wake_up() {
     {
         let mut changed = std::pin::pin!(events.changed());
         assert!(changed.as_mut().poll(&mut cx).is_pending());
-        assert!(!breaker.poll_refuses_all(&mut cx, &Now::lazy()));
+        assert!(!breaker.poll_closed(&mut cx, &Now::lazy()));
         call(&breaker, UNWELL);
     }
     assert_eq!(task.1.lock().unwrap().first(), Some(&State::Open));

@@ -1,8 +1,8 @@
 //! Guards that decide as they are told and write down what happens to them, and services to guard.
 
 use buttress::{
-    Guard, Now, Policy, Rejected, Time,
-    guard::{Admission, End, Never, Step},
+    Guard, GuardBase, Now, Rejected, Time,
+    guard::{Admission, End, Never, WaitProgress},
 };
 use std::{
     future::Future,
@@ -132,20 +132,20 @@ impl Spy {
     }
 }
 
-impl Policy for Spy {
+impl GuardBase for Spy {
     type Permit = Permit;
     type Wait = Never;
     fn settle(&self, permit: Permit, end: End, _: &Now) {
         assert_eq!(permit.0, self.0.0);
         self.0.note(Settle(end));
     }
-    fn suspended(&self, _: &mut Permit, _: &Now) {
+    fn on_pending(&self, _: &mut Permit, _: &Now) {
         self.0.note(Suspend);
     }
     fn abandon(&self, wait: Never, _: &Now) {
         match wait {}
     }
-    fn poll_refuses_all(&self, cx: &mut Context<'_>, _: &Now) -> bool {
+    fn poll_closed(&self, cx: &mut Context<'_>, _: &Now) -> bool {
         self.0.refuses_all(cx)
     }
 }
@@ -157,7 +157,13 @@ impl<Req> Guard<Req> for Spy {
             Err(rejected) => Admission::Refused(rejected),
         }
     }
-    fn poll_wait(&self, w: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<Permit> {
+    fn poll_wait(
+        &self,
+        w: &mut Never,
+        _: &Req,
+        _: &mut Context<'_>,
+        _: &Now,
+    ) -> WaitProgress<Permit> {
         match *w {}
     }
 }
@@ -172,7 +178,7 @@ impl Gate {
     }
 }
 
-impl Policy for Gate {
+impl GuardBase for Gate {
     type Permit = Permit;
     type Wait = Permit;
     fn settle(&self, permit: Permit, end: End, _: &Now) {
@@ -202,18 +208,18 @@ impl<Req> Guard<Req> for Gate {
         _: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> Step<Permit> {
+    ) -> WaitProgress<Permit> {
         assert_eq!(wait.0, self.0.0);
         let mut state = self.0.state();
         state.waker = Some(cx.waker().clone());
         let over = state.until.is_some_and(|until| now.get() >= until);
         if state.closed && state.refusal.is_none() && !over {
-            return Step::Parked(state.until);
+            return WaitProgress::Pending(state.until);
         }
         drop(state);
         match self.0.decide() {
-            Ok(()) => Step::Admitted(Permit(self.0.0)),
-            Err(rejected) => Step::Refused(rejected),
+            Ok(()) => WaitProgress::Admitted(Permit(self.0.0)),
+            Err(rejected) => WaitProgress::Refused(rejected),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Several guards in one.
 
 use crate::support::*;
-use buttress::{Guard, GuardLayer, Now, Outcome, Policy, WaitLayer, guard::End};
+use buttress::{Guard, GuardBase, GuardLayer, Now, Outcome, WaitLayer, guard::End};
 use tokio_test::{assert_pending, assert_ready_eq, task::spawn};
 use tower::{Layer, Service, ServiceExt};
 
@@ -69,11 +69,11 @@ fn it_refuses_all_if_one_of_them_does() {
         [&a, &b, &c, &d][refusing].0.refuse_all(true);
         let tuple = (a, b, c, d);
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(tuple.poll_refuses_all(&mut cx, &Now::lazy()));
+        assert!(tuple.poll_closed(&mut cx, &Now::lazy()));
         [&tuple.0, &tuple.1, &tuple.2, &tuple.3][refusing]
             .0
             .refuse_all(false);
-        assert!(!tuple.poll_refuses_all(&mut cx, &Now::lazy()));
+        assert!(!tuple.poll_closed(&mut cx, &Now::lazy()));
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::tally::{SUCCESS, Tally, overloaded};
 use buttress::{
-    Error, Guard, GuardLayer, Kind, Now, Policy,
-    guard::{Admission, End, Never, Step},
+    Error, Guard, GuardBase, GuardLayer, Kind, Now,
+    guard::{Admission, End, Never, WaitProgress},
     http::{Http, RespondLayer},
 };
 use bytes::Bytes;
@@ -99,7 +99,7 @@ async fn a_call_that_has_no_head_yet_is_cancelled_when_dropped() {
 #[derive(Clone)]
 struct Free;
 
-impl Policy for Free {
+impl GuardBase for Free {
     type Permit = ();
     type Wait = Never;
     fn settle(&self, (): (), _: End, _: &Now) {}
@@ -112,7 +112,13 @@ impl<Req> Guard<Req> for Free {
     fn admit(&self, _: &Req, _: &Now) -> Admission<(), Never> {
         Admission::Admitted(())
     }
-    fn poll_wait(&self, wait: &mut Self::Wait, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<()> {
+    fn poll_wait(
+        &self,
+        wait: &mut Self::Wait,
+        _: &Req,
+        _: &mut Context<'_>,
+        _: &Now,
+    ) -> WaitProgress<()> {
         match *wait {}
     }
 }

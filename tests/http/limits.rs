@@ -5,7 +5,7 @@ use axum::{Router, extract::ConnectInfo, http::StatusCode, routing::get};
 use buttress::{
     GuardLayer,
     circuit_breaker::{CircuitBreaker, State},
-    http::{ClientAddr, Http, QuotaFieldsLayer, RespondLayer, TrustedProxies},
+    http::{ClientAddr, Http, RateLimitHeadersLayer, RespondLayer, TrustedProxies},
     rate_limit::RateLimiter,
 };
 use std::{
@@ -78,7 +78,7 @@ async fn every_response_tells_what_is_left_and_the_refused_ones_when_to_come_bac
     let app = Router::new()
         .route("/", get(|| async { "in" }))
         .layer(RespondLayer::new(Http, limiter.layer()))
-        .layer(QuotaFieldsLayer::new(limiter));
+        .layer(RateLimitHeadersLayer::new(limiter));
     let address = serve(app).await;
     for (expected, left) in [(200, 1), (200, 0), (429, 0)] {
         let response = reqwest::get(format!("http://{address}/")).await.unwrap();
@@ -107,7 +107,7 @@ async fn per_client(trusted: &str) -> SocketAddr {
     let app = Router::new()
         .route("/", get(|| async { "in" }))
         .layer(RespondLayer::new(Http, limiter.layer()))
-        .layer(QuotaFieldsLayer::new(limiter));
+        .layer(RateLimitHeadersLayer::new(limiter));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = app.into_make_service_with_connect_info::<SocketAddr>();

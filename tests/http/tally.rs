@@ -2,7 +2,7 @@
 
 use buttress::{
     Kind, Now, Outcome, Rejected,
-    guard::{Admission, End, Guard, Never, Policy, Step},
+    guard::{Admission, End, Guard, GuardBase, Never, WaitProgress},
 };
 use std::{
     sync::{Arc, Mutex},
@@ -77,7 +77,7 @@ pub(crate) const fn overloaded(millis: Option<u64>) -> End {
     End::Done(Outcome::Overloaded { retry_after })
 }
 
-impl Policy for Tally {
+impl GuardBase for Tally {
     type Permit = ();
     type Wait = Never;
 
@@ -107,7 +107,13 @@ impl<Req> Guard<Req> for Tally {
         Admission::Admitted(())
     }
 
-    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<()> {
+    fn poll_wait(
+        &self,
+        wait: &mut Never,
+        _: &Req,
+        _: &mut Context<'_>,
+        _: &Now,
+    ) -> WaitProgress<()> {
         match *wait {}
     }
 }

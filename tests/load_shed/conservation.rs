@@ -20,7 +20,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    AtOnce,
+    Immediate,
     Queue,
     Reserve,
     Poll(usize),
@@ -31,7 +31,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        1 => Just(Op::AtOnce),
+        1 => Just(Op::Immediate),
         3 => Just(Op::Queue),
         1 => Just(Op::Reserve),
         4 => any::<usize>().prop_map(Op::Poll),
@@ -51,7 +51,7 @@ async fn apply(limit: usize, ops: Vec<Op>) {
     let mut calls: Vec<Call> = Vec::new();
     for op in ops {
         match op {
-            Op::AtOnce => calls.push(spawn(Box::pin(at_once.call(1)))),
+            Op::Immediate => calls.push(spawn(Box::pin(at_once.call(1)))),
             Op::Queue => calls.push(spawn(Box::pin(queued.call(2)))),
             Op::Reserve => calls.push(spawn(Box::pin(reserving.clone().oneshot(3)))),
             Op::Poll(n) if !calls.is_empty() => {

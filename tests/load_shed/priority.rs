@@ -1,7 +1,7 @@
 use crate::support::*;
 use buttress::{
     LoadShed, Time,
-    load_shed::{Class, Priority},
+    load_shed::{Criticality, Priority},
 };
 use std::{
     sync::{
@@ -16,10 +16,10 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 const MS: Duration = Duration::from_millis(1);
 
 /// Requests of ten: 0 is critical, the rest can be shed.
-fn by_class(req: &u32) -> Class {
+fn by_class(req: &u32) -> Criticality {
     match req % 10 {
-        0 => Class::Critical,
-        _ => Class::Sheddable,
+        0 => Criticality::Critical,
+        _ => Criticality::Sheddable,
     }
 }
 
@@ -113,7 +113,7 @@ async fn while_there_is_room_nobody_is_shed() {
 async fn the_flood_of_one_user_sheds_itself_first() {
     // 1 in 10 requests are of nine quiet users, the rest of one.
     let user = |n: &u32| {
-        Priority::new(Class::Critical).of_user(match n % 10 {
+        Priority::new(Criticality::Critical).of_user(match n % 10 {
             0 => n / 10 % 9,
             _ => 99,
         })

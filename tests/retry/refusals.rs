@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use buttress::{
-    Error, Guard, GuardLayer, Kind, Now, Policy, Rejected,
-    guard::{Admission, End, Never, Step},
+    Error, Guard, GuardBase, GuardLayer, Kind, Now, Rejected,
+    guard::{Admission, End, Never, WaitProgress},
     retry::Retry,
 };
 use futures::FutureExt;
@@ -11,7 +11,7 @@ use tower::{Layer, ServiceExt};
 
 /// A guard that refuses everything.
 struct Shut(Kind);
-impl Policy for Shut {
+impl GuardBase for Shut {
     type Permit = ();
     type Wait = Never;
     fn settle(&self, (): (), _: End, _: &Now) {}
@@ -29,7 +29,7 @@ impl<Req> Guard<Req> for Shut {
         _: &Req,
         _: &mut std::task::Context<'_>,
         _: &Now,
-    ) -> Step<()> {
+    ) -> WaitProgress<()> {
         match *wait {}
     }
 }

@@ -1,6 +1,6 @@
 //! Which requests to keep when not all can be served.
 //!
-//! Every request has a [`Class`], and may belong to a user. Under overload, the requests of the
+//! Every request has a [`Criticality`], and may belong to a user. Under overload, the requests of the
 //! lowest class are refused first, and among those of one class the ones of the users who ask for
 //! the most: a flood sheds itself. How far up that goes is learnt from the requests that *arrive*.
 //! (Learnt from the ones that were let in, it ratchets: what is refused is not seen any more, the
@@ -19,7 +19,7 @@ use std::{fmt, hash::Hash, str::FromStr};
 /// How much a request matters, as in Google's SRE book, chapter 21.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
-pub enum Class {
+pub enum Criticality {
     /// Refusing it does serious damage that users see.
     CriticalPlus = 0,
     /// Refusing it is seen by users. What says nothing else is this.
@@ -31,7 +31,7 @@ pub enum Class {
     Sheddable = 3,
 }
 
-impl Class {
+impl Criticality {
     /// All of them, the most important first.
     pub const ALL: [Self; 4] = [
         Self::CriticalPlus,
@@ -51,23 +51,23 @@ impl Class {
     }
 }
 
-impl fmt::Display for Class {
+impl fmt::Display for Criticality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// The text is not the name of a [`Class`].
+/// The text is not the name of a [`Criticality`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a class of priority")]
 #[non_exhaustive]
-pub struct UnknownClass;
+pub struct UnknownCriticality;
 
-impl FromStr for Class {
-    type Err = UnknownClass;
+impl FromStr for Criticality {
+    type Err = UnknownCriticality;
 
     /// Upper or lower case, words joined by `-` or `_`.
-    fn from_str(text: &str) -> Result<Self, UnknownClass> {
+    fn from_str(text: &str) -> Result<Self, UnknownCriticality> {
         let same = |class: &Self| {
             let name = class.as_str().bytes();
             name.len() == text.len()
@@ -75,21 +75,21 @@ impl FromStr for Class {
                     .zip(text.bytes())
                     .all(|(a, b)| a == b.to_ascii_lowercase() || (a, b) == (b'-', b'_'))
         };
-        Self::ALL.into_iter().find(same).ok_or(UnknownClass)
+        Self::ALL.into_iter().find(same).ok_or(UnknownCriticality)
     }
 }
 
 /// How much a request matters, and whose it is.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Priority {
-    class: Class,
+    class: Criticality,
     /// A hash, the same for equal users.
     user: Option<u64>,
 }
 
 impl Priority {
     /// A request of this class that belongs to nobody in particular.
-    pub const fn new(class: Class) -> Self {
+    pub const fn new(class: Criticality) -> Self {
         Self { class, user: None }
     }
 
@@ -104,34 +104,34 @@ impl Priority {
     }
 
     /// Its class.
-    pub const fn class(self) -> Class {
+    pub const fn class(self) -> Criticality {
         self.class
     }
 }
 
-impl From<Class> for Priority {
-    fn from(class: Class) -> Self {
+impl From<Criticality> for Priority {
+    fn from(class: Criticality) -> Self {
         Self::new(class)
     }
 }
 
-/// Finds out how much a request matters. Closures that return a [`Class`] or a [`Priority`] do.
+/// Finds out how much a request matters. Closures that return a [`Criticality`] or a [`Priority`] do.
 ///
 /// ```
-/// use buttress::load_shed::{Class, Prioritize, Priority};
+/// use buttress::load_shed::{Criticality, Prioritize, Priority};
 ///
 /// struct Request { tenant: String, batch: bool }
 ///
-/// let by_kind = |req: &Request| if req.batch { Class::Sheddable } else { Class::Critical };
-/// let fair = |req: &Request| Priority::new(Class::Critical).of_user(&req.tenant);
+/// let by_kind = |req: &Request| if req.batch { Criticality::Sheddable } else { Criticality::Critical };
+/// let fair = |req: &Request| Priority::new(Criticality::Critical).of_user(&req.tenant);
 ///
 /// let req = Request { tenant: "acme".to_owned(), batch: true };
-/// assert_eq!(by_kind.priority(&req), Class::Sheddable.into());
-/// assert_eq!(fair.priority(&req).class(), Class::Critical);
+/// assert_eq!(by_kind.priority(&req), Criticality::Sheddable.into());
+/// assert_eq!(fair.priority(&req).class(), Criticality::Critical);
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how much a request of type `{Req}` matters",
-    note = "write `|req: &{Req}| Class::Critical`, or a `Priority` with a user"
+    note = "write `|req: &{Req}| Criticality::Critical`, or a `Priority` with a user"
 )]
 pub trait Prioritize<Req> {
     /// How much this request matters, and whose it is.

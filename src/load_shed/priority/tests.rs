@@ -4,23 +4,27 @@ use std::collections::{BTreeMap, VecDeque};
 
 #[test]
 fn every_class_is_found_by_its_name_and_nothing_else_is_a_class() {
-    for class in Class::ALL {
+    for class in Criticality::ALL {
         assert_eq!(class.as_str().parse(), Ok(class));
         let shouted = class.as_str().to_uppercase().replace('-', "_");
         assert_eq!(shouted.parse(), Ok(class));
     }
     for other in ["", "critical+", "critical-", "sheddable plus"] {
-        assert_eq!(other.parse::<Class>(), Err(UnknownClass), "{other}");
+        assert_eq!(
+            other.parse::<Criticality>(),
+            Err(UnknownCriticality),
+            "{other}"
+        );
     }
-    assert!(Class::CriticalPlus < Class::Sheddable);
+    assert!(Criticality::CriticalPlus < Criticality::Sheddable);
 }
 
 #[test]
 fn equal_users_are_the_same_user() {
-    let priority = |user: &str| Priority::new(Class::Critical).of_user(user);
+    let priority = |user: &str| Priority::new(Criticality::Critical).of_user(user);
     assert_eq!(priority("a"), priority("a"));
     assert_ne!(priority("a"), priority("b"));
-    assert_ne!(priority("a"), Class::Critical.into());
+    assert_ne!(priority("a"), Criticality::Critical.into());
 }
 
 /// A service of ten workers at a hundred calls a second each, a permit for each, and a
@@ -137,7 +141,7 @@ fn source(rate: f64, priority: impl Into<Priority>) -> Source {
     Source { rate, priority }
 }
 
-fn users(class: Class, rates: impl IntoIterator<Item = f64>) -> Vec<Source> {
+fn users(class: Criticality, rates: impl IntoIterator<Item = f64>) -> Vec<Source> {
     let user = |(n, rate)| source(rate, Priority::new(class).of_user(n));
     rates.into_iter().enumerate().map(user).collect()
 }
@@ -147,8 +151,8 @@ fn users(class: Class, rates: impl IntoIterator<Item = f64>) -> Vec<Source> {
 fn the_share_that_is_refused_holds_and_does_not_ratchet() {
     let mut service = Service::new(1);
     let sources = [
-        source(300.0, Class::Critical),
-        source(1_200.0, Class::Sheddable),
+        source(300.0, Criticality::Critical),
+        source(1_200.0, Criticality::Sheddable),
     ];
     for minute in 0..5 {
         let served = service.run(60.0, &sources);
@@ -165,7 +169,7 @@ fn the_share_that_is_refused_holds_and_does_not_ratchet() {
 // case 42
 #[test]
 fn the_lowest_class_goes_first_and_then_the_next() {
-    let classes = Class::ALL.map(|class| source(500.0, class));
+    let classes = Criticality::ALL.map(|class| source(500.0, class));
     let served = Service::new(2).run(30.0, &classes);
     assert!(served[0] > 0.995 && served[1] > 0.9, "{served:?}");
     assert!(served[2] < 0.1 && served[3] < 0.1, "{served:?}");
@@ -174,8 +178,8 @@ fn the_lowest_class_goes_first_and_then_the_next() {
 #[test]
 fn a_tenfold_overload_of_sheddable_requests_does_not_touch_the_critical_ones() {
     let sources = [
-        source(200.0, Class::Critical),
-        source(9_800.0, Class::Sheddable),
+        source(200.0, Criticality::Critical),
+        source(9_800.0, Criticality::Sheddable),
     ];
     let served = Service::new(3).run(30.0, &sources);
     assert!(served[0] > 0.999, "{served:?}");
@@ -189,7 +193,7 @@ fn a_tenfold_overload_of_sheddable_requests_does_not_touch_the_critical_ones() {
 fn a_flood_sheds_itself_first() {
     // Forty users of ten a second each, and one of two thousand.
     let rates = std::iter::repeat_n(10.0, 40).chain([2_000.0]);
-    let served = Service::new(4).run(30.0, &users(Class::Critical, rates));
+    let served = Service::new(4).run(30.0, &users(Criticality::Critical, rates));
     let worst = served[..40].iter().copied().fold(1.0, f64::min);
     let mean = served[..40].iter().sum::<f64>() / 40.0;
     assert!(mean > 0.95 && worst > 0.9, "{served:?}");
@@ -199,7 +203,7 @@ fn a_flood_sheds_itself_first() {
 
 #[test]
 fn users_who_ask_for_the_same_get_the_same() {
-    let served = Service::new(5).run(122.0, &users(Class::Critical, [50.0; 40]));
+    let served = Service::new(5).run(122.0, &users(Criticality::Critical, [50.0; 40]));
     let total: f64 = served.iter().sum();
     let squares: f64 = served.iter().map(|s| s * s).sum();
     let jain = total * total / (40.0 * squares);
@@ -210,12 +214,12 @@ fn users_who_ask_for_the_same_get_the_same() {
 fn with_capacity_to_spare_nobody_is_refused_before_and_after_a_flood() {
     let mut service = Service::new(6);
     let half = [
-        source(250.0, Class::Critical),
-        source(250.0, Class::Sheddable),
+        source(250.0, Criticality::Critical),
+        source(250.0, Criticality::Sheddable),
     ];
     let flood = [
-        source(250.0, Class::Critical),
-        source(2_750.0, Class::Sheddable),
+        source(250.0, Criticality::Critical),
+        source(2_750.0, Criticality::Sheddable),
     ];
     assert_eq!(service.run(30.0, &half), [1.0, 1.0]);
     service.run(10.0, &flood);
@@ -228,8 +232,8 @@ fn with_capacity_to_spare_nobody_is_refused_before_and_after_a_flood() {
 fn a_queue_that_comes_and_goes_is_not_too_much() {
     let mut service = Service::new(7);
     let sources = [
-        source(425.0, Class::Critical),
-        source(425.0, Class::Sheddable),
+        source(425.0, Criticality::Critical),
+        source(425.0, Criticality::Sheddable),
     ];
     let served = service.run(60.0, &sources);
     assert!(served.iter().all(|s| *s > 0.998), "{served:?}");
@@ -242,7 +246,7 @@ fn without_pressure_nothing_is_counted() {
     threshold.press(Time(5));
     assert!(threshold.is_pressed());
     // The pressure ends with the first arrival that comes a second later.
-    assert!(threshold.arrives(Class::Sheddable.into(), 0.9, Time(2_000_000_000)));
+    assert!(threshold.arrives(Criticality::Sheddable.into(), 0.9, Time(2_000_000_000)));
     assert!(!threshold.is_pressed());
 }
 

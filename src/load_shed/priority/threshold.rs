@@ -1,7 +1,7 @@
 use super::{Priority, usage::Usage};
 use crate::{
     clock::Time,
-    shared::{Padded, lanes, slot},
+    shared::{Padded, stripes, thread_index},
 };
 use std::{
     fmt,
@@ -81,7 +81,7 @@ impl Threshold {
         Self {
             pressed_until: AtomicU64::new(0),
             last: AtomicU32::new(EVERYONE),
-            shards: (0..lanes()).map(shard).collect(),
+            shards: (0..stripes()).map(shard).collect(),
             next: AtomicU64::new(0),
             period: AtomicU32::new(0),
             period_began: AtomicU64::new(0),
@@ -150,7 +150,7 @@ impl Threshold {
     }
 
     fn shard(&self) -> &Shard {
-        &self.shards[slot() & (self.shards.len() - 1)].0
+        &self.shards[thread_index() & (self.shards.len() - 1)].0
     }
 
     fn position(&self, priority: Priority, unit: f64, now: Time) -> u32 {

@@ -8,7 +8,7 @@
 use super::hub::Hub;
 use crate::{
     rate_limit::{forecast::Supply, status::Level},
-    shared::{Padded, lanes, slot},
+    shared::{Padded, stripes, thread_index},
 };
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -37,7 +37,7 @@ impl Leases {
         Self {
             sub: hub.sub(),
             full_until: Padded::default(),
-            pockets: (0..lanes()).map(|_| Padded::default()).collect(),
+            pockets: (0..stripes()).map(|_| Padded::default()).collect(),
             hub: Padded(Mutex::new(hub)),
         }
     }
@@ -170,7 +170,7 @@ impl Leases {
 
     #[inline]
     fn pocket(&self) -> &AtomicU64 {
-        &self.pockets[slot() & (self.pockets.len() - 1)].0
+        &self.pockets[thread_index() & (self.pockets.len() - 1)].0
     }
 
     #[inline]

@@ -10,7 +10,7 @@ use crate::{
     clock::{Now, Time},
     context,
     error::FromRejected,
-    guard::{self, Admission, End, Guard, Policy, Step, WaitLayer},
+    guard::{self, Admission, End, Guard, GuardBase, WaitLayer, WaitProgress},
 };
 use line::{Left, Line};
 use std::{fmt, task::Context, time::Duration};
@@ -102,7 +102,7 @@ impl<K, C> WaitingLimiter<K, C> {
         })
     }
 
-    fn poll(&self, ticket: &Ticket, cx: &mut Context<'_>, now: Time) -> Step<Taken> {
+    fn poll(&self, ticket: &Ticket, cx: &mut Context<'_>, now: Time) -> WaitProgress<Taken> {
         let inner = self.limiter.inner();
         let &Ticket { key, id, cost, .. } = ticket;
         let mut lines = inner.lines.lock(key);
@@ -113,7 +113,7 @@ impl<K, C> WaitingLimiter<K, C> {
                     let left = lines.leave(key, id);
                     drop(lines);
                     left.wake_next();
-                    return Step::Admitted(Taken { key, at, cost });
+                    return WaitProgress::Admitted(Taken { key, at, cost });
                 }
                 Err(Some(at)) if at <= ticket.until.0 && now < ticket.until => (Time(at), None),
                 Err(at) => (now, Some(at)),
@@ -133,13 +133,13 @@ impl<K, C> WaitingLimiter<K, C> {
                 let left = lines.leave(key, id);
                 drop(lines);
                 left.wake_next();
-                Step::Refused(inner.refused(at, now))
+                WaitProgress::Refused(inner.refused(at, now))
             }
             None => {
                 let former = lines.park(key, id, cx.waker());
                 drop(lines);
                 drop(former);
-                Step::Parked((until.0 < u64::MAX).then_some(until))
+                WaitProgress::Pending((until.0 < u64::MAX).then_some(until))
             }
         }
     }
@@ -152,7 +152,7 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
     }
 }
 
-impl<K, C> Policy for WaitingLimiter<K, C> {
+impl<K, C> GuardBase for WaitingLimiter<K, C> {
     type Permit = Taken;
     type Wait = Ticket;
 
@@ -193,7 +193,7 @@ impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for WaitingLimiter<K, C> {
         _: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> Step<Taken> {
+    ) -> WaitProgress<Taken> {
         self.poll(ticket, cx, now.get())
     }
 }

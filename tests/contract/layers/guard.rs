@@ -5,8 +5,8 @@ use crate::{
     subject::{Entry, Leaves, Subject},
 };
 use buttress::{
-    Guard, GuardLayer, Now, Policy, Time, WaitLayer,
-    guard::{Admission, End, Never, Step},
+    Guard, GuardBase, GuardLayer, Now, Time, WaitLayer,
+    guard::{Admission, End, Never, WaitProgress},
     http::{Http, OnBodyEnd, RespondLayer},
 };
 use std::{
@@ -31,7 +31,7 @@ impl Tally {
     }
 }
 
-impl Policy for Tally {
+impl GuardBase for Tally {
     type Permit = ();
     type Wait = Never;
     fn settle(&self, (): (), end: End, _: &Now) {
@@ -50,7 +50,13 @@ impl<Req> Guard<Req> for Tally {
         self.0.fetch_add(RUNNING, SeqCst);
         Admission::Admitted(())
     }
-    fn poll_wait(&self, wait: &mut Never, _: &Req, _: &mut Context<'_>, _: &Now) -> Step<()> {
+    fn poll_wait(
+        &self,
+        wait: &mut Never,
+        _: &Req,
+        _: &mut Context<'_>,
+        _: &Now,
+    ) -> WaitProgress<()> {
         match *wait {}
     }
 }
@@ -59,7 +65,7 @@ impl<Req> Guard<Req> for Tally {
 #[derive(Clone, Debug)]
 struct Pause(Duration);
 
-impl Policy for Pause {
+impl GuardBase for Pause {
     type Permit = ();
     type Wait = Time;
     fn settle(&self, (): (), _: End, _: &Now) {}
@@ -73,10 +79,16 @@ impl<Req> Guard<Req> for Pause {
             pause => Admission::Wait(now.get().after(pause)),
         }
     }
-    fn poll_wait(&self, until: &mut Time, _: &Req, _: &mut Context<'_>, now: &Now) -> Step<()> {
+    fn poll_wait(
+        &self,
+        until: &mut Time,
+        _: &Req,
+        _: &mut Context<'_>,
+        now: &Now,
+    ) -> WaitProgress<()> {
         match now.get() >= *until {
-            true => Step::Admitted(()),
-            false => Step::Parked(Some(*until)),
+            true => WaitProgress::Admitted(()),
+            false => WaitProgress::Pending(Some(*until)),
         }
     }
 }

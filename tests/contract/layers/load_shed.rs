@@ -3,7 +3,7 @@ use crate::{
     subject::{Entry, Leaves, Subject},
 };
 use buttress::{
-    Guard, LoadShed, Now, Policy,
+    Guard, GuardBase, LoadShed, Now,
     guard::{Admission, End},
     http::{ByCriticality, Http, RespondLayer},
     load_shed::LoadShedBuilder,
