@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 use buttress::{
-    Error, Kind, Now, Outcome, RateLimiter, Rejected, Time,
+    Error, ErrorsAsFailures, Kind, Now, Outcome, RateLimiter, Rejected, Time,
     guard::{Admission, End, Guard, GuardBase, GuardLayer, Never},
     rate_limit::{Algorithm, Taken},
 };
@@ -100,6 +100,7 @@ async fn only_calls_take_from_the_quota() {
     let limiter = RateLimiter::new("api", 1, SECOND).unwrap();
     let mut service = limiter
         .layer()
+        .classify(ErrorsAsFailures)
         .layer(service_fn(async |_: ()| Answer::Ok(())));
     for _ in 0..10 {
         service.ready().await.unwrap();
@@ -164,7 +165,7 @@ fn only_calls_that_never_started_give_back_what_they_took() {
 async fn a_guard_that_refuses_after_it_costs_the_limiter_nothing() {
     let limiter = RateLimiter::new("outer", 5, SECOND).unwrap();
     let inner = RateLimiter::new("inner", 1, SECOND).unwrap();
-    let layer = GuardLayer::new((limiter.clone(), inner));
+    let layer = GuardLayer::new((limiter.clone(), inner)).classify(ErrorsAsFailures);
     let service = layer.layer(service_fn(async |_: ()| Answer::Ok(())));
     for _ in 0..20 {
         let _ = service.clone().oneshot(()).await;

@@ -6,10 +6,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use buttress::{
-    Error, Rejected,
-    http::{Http, Respond},
-};
+use buttress::{Error, Rejected, http::Http};
 use serde_json::json;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

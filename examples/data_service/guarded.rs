@@ -63,7 +63,7 @@ impl Guarded {
     /// Limits the requests that these routes work on at once, and sees to it that every answer of
     /// theirs says what the cache has done.
     pub(crate) fn around<S: Clone + Send + Sync + 'static>(&self, data: Router<S>) -> Router<S> {
-        let limit = RespondLayer::new(rejected_by, self.requests.layer());
+        let limit = RespondLayer::new(rejected_by, self.requests.layer().http());
         data.layer(limit).layer(from_fn(cache_status))
     }
 

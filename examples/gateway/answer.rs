@@ -6,10 +6,7 @@ use axum::{
     http::{HeaderName, Response, StatusCode, header},
     response::{IntoResponse, Response as Answer},
 };
-use buttress::{
-    Error, Kind,
-    http::{Http, Respond},
-};
+use buttress::{Error, Kind, http::Http};
 use serde_json::json;
 
 /// Answers for a backend that has not: with the policy's refusal, or with 503 if it had every

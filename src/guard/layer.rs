@@ -1,7 +1,7 @@
 //! What the three layers have in common: they share a guard and its strategy, and build services.
 
 use super::{
-    OnResponse,
+    OnResponse, Unclassified,
     held::{Core, SharedGuard},
 };
 use crate::shared::Shared;
@@ -12,19 +12,20 @@ macro_rules! layer {
         $(#[$doc])*
         ///
         /// All services of one layer share the guard's state, and so do all layers of one handle.
-        pub struct $layer<G, P = OnResponse> {
+        pub struct $layer<G, P = Unclassified> {
             pub(super) core: SharedGuard<G, P>,
         }
 
         impl<G: Send + Sync + 'static> $layer<G> {
-            /// A layer that takes every `Err` for a failure and ends the call with the response.
+            /// Makes a layer that is still to be told what responses mean: by `.http()`, `.grpc()`
+            /// or [`classify`](Self::classify). See [`Strategy`](super::Strategy).
             pub fn new(guard: G) -> Self {
-                Self::settling(guard, OnResponse::default())
+                Self::settling(guard, Unclassified)
             }
         }
 
         impl<G: Send + Sync + 'static, P: Send + Sync + 'static> $layer<G, P> {
-            /// A layer that settles its calls by this strategy.
+            /// Makes a layer that settles its calls by this strategy.
             pub fn settling(guard: G, settle: P) -> Self {
                 let core = SharedGuard(Shared::new(Core { guard, settle }));
                 Self { core }
@@ -32,7 +33,9 @@ macro_rules! layer {
         }
 
         impl<G: Clone + Send + Sync + 'static, P> $layer<G, P> {
-            /// The same guard, learning from this classifier.
+            /// Makes the guard learn from what this classifier says, and ends each call with its
+            /// response. [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err` for a
+            /// failure.
             pub fn classify<C>(self, classifier: C) -> $layer<G, OnResponse<C>>
             where
                 C: Send + Sync + 'static,
@@ -40,14 +43,14 @@ macro_rules! layer {
                 self.settle(OnResponse(classifier))
             }
 
-            /// The same guard, settling its calls by this strategy.
+            /// Makes the guard's calls end by this strategy.
             pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> $layer<G, P2> {
                 $layer::settling(self.core.0.guard.clone(), settle)
             }
 
-            /// The same guard, for HTTP: learning from
-            /// [`ServerErrorsAsFailures`](crate::http::ServerErrorsAsFailures), and holding the
-            /// permit until the response's body ends.
+            /// Makes the guard learn from HTTP responses, by
+            /// [`ServerErrorsAsFailures`](crate::http::ServerErrorsAsFailures), and hold its permit
+            /// until the response's body ends.
             ///
             /// With a classifier of your own: `.settle(OnBodyEnd(classifier))`.
             #[cfg(feature = "http")]
@@ -55,8 +58,8 @@ macro_rules! layer {
                 self.settle(crate::http::OnBodyEnd::default())
             }
 
-            /// The same guard, for gRPC: learning from
-            /// [`CodesAsFailures`](crate::grpc::CodesAsFailures), and holding the permit until the
+            /// Makes the guard learn from gRPC status codes, by
+            /// [`CodesAsFailures`](crate::grpc::CodesAsFailures), and hold its permit until the
             /// trailers.
             ///
             /// With a classifier of your own: `.settle(OnTrailers(classifier))`.

@@ -1,5 +1,6 @@
 //! A service that writes down what it is sent.
 
+use buttress::guard::OnResponse;
 use buttress::{
     Error,
     http::{HttpReplay, ServerErrorsAsFailures},
@@ -20,7 +21,7 @@ use tower::{Service, service_fn};
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) type Answer = Response<&'static str>;
 
-pub(crate) fn layer() -> RetryLayer<HttpReplay, ServerErrorsAsFailures> {
+pub(crate) fn layer() -> RetryLayer<HttpReplay, OnResponse<ServerErrorsAsFailures>> {
     let backoff = Backoff::exponential(10 * MS).jitter(Jitter::None);
     Retry::builder("api")
         .backoff(backoff)

@@ -1,6 +1,6 @@
 use crate::support::*;
 use buttress::{
-    LoadShed, Time,
+    ErrorsAsFailures, LoadShed, Time,
     load_shed::{Criticality, Priority},
 };
 use std::{
@@ -32,7 +32,11 @@ async fn what_matters_more_goes_first_and_takes_a_place_in_a_full_queue() {
         .build()
         .unwrap();
     let inner = Manual::default();
-    let mut service = shed.queued().layer().layer(inner.clone());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let mut held = spawn(service.call(1));
     assert_pending!(held.poll());
     let mut low: Vec<_> = (2..4).map(|n| spawn(service.call(n))).collect();
@@ -62,7 +66,7 @@ where
         tokio::time::sleep(10 * MS).await;
         Ok::<_, E>(n)
     });
-    let service = shed.queued().layer().layer(work);
+    let service = shed.queued().layer().classify(ErrorsAsFailures).layer(work);
     let counts: Arc<[[AtomicU32; 2]; 2]> = Arc::default();
     let start = Time::now().to_instant();
     for n in 0..rate * SECONDS {
