@@ -1,10 +1,10 @@
 //! This crate's layers.
 
-use crate::row::{Bare, Error, KEYS, Row};
 use buttress::{
     CircuitBreaker, ErrorsAsFailures, GuardLayer, InvalidConfig, Kind, LoadShed, RateLimiter,
     Retry, Throttle, Timeout,
 };
+use buttress_benches::row::{Bare, Error, KEYS, Row};
 use std::time::Duration;
 use tower::{Layer, Service, ServiceBuilder};
 
