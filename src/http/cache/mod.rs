@@ -18,7 +18,6 @@ use crate::{
 };
 use body::{Collected, collect};
 use bytes::Bytes;
-use control::Kept;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use std::{fmt, fmt::Write, sync::Arc, time::Duration};
@@ -65,10 +64,16 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     ///
     /// **Responses** are kept for as long as their `Cache-Control` or `Expires` says (RFC 9111, with
     /// the `stale-*` times of RFC 5861), or else as the cache was configured; 404 and 410 for a
-    /// [shorter time](CacheLayer::negative). What is `private`, sets a cookie, varies by something
-    /// that is not in the key, is partial, has trailers or is longer than the
+    /// [shorter time](CacheLayer::negative), and statuses that are not cacheable by default only if
+    /// they say so. What is `private` or `no-cache`, sets a cookie, varies by something that is not
+    /// in the key, is partial, has trailers or is longer than the
     /// [limit](CacheLayer::body_limit) passes through. A server error or an overload is never
     /// stored, and a stale response is answered instead if there is one.
+    ///
+    /// Requests that come together share one call to the service **if the response may be stored**
+    /// for others. What passes through is for the one who asked: the others ask for themselves, all
+    /// at once, and for some seconds nobody waits for anybody under this key. So it is with a
+    /// response that is stale at once (`max-age=0`) and kept only to be better than an error.
     ///
     /// **Writes.** After any other method succeeded, all responses for the same path are
     /// invalidated before the answer is passed on (RFC 9111, 4.4), or those that share its
@@ -271,26 +276,23 @@ where
         );
         let events = parts.headers.get(header::CONTENT_TYPE);
         let events = events.is_some_and(|of| of.as_bytes().starts_with(b"text/event-stream"));
-        if kept == Kept::Never || events {
+        let Some(freshness) = kept.filter(|_| !unwell && !events) else {
             let through = Response::from_parts(parts, CacheBody::through(body));
             return match unwell {
                 true => Loaded::Failed(Failure::Through(through)),
                 false => Loaded::Through(through),
             };
-        }
+        };
         match collect(body, terms.body_limit).await {
             Collected::Whole(body) => {
                 let stored = StoredResponse::new(parts, body);
-                match kept {
-                    _ if unwell => Loaded::Failed(Failure::Answer(stored)),
-                    Kept::For(freshness) => Loaded::Answer(stored, Some(freshness)),
-                    Kept::Now | Kept::Never => Loaded::Answer(stored, None),
+                match control::is_fallback(&freshness) {
+                    true => Loaded::Fallback(stored, freshness),
+                    false => Loaded::Answer(stored, Some(freshness)),
                 }
             }
-            Collected::Through(body) if !unwell => {
-                Loaded::Through(Response::from_parts(parts, body))
-            }
-            Collected::Through(body) | Collected::Broken(body) => {
+            Collected::Through(body) => Loaded::Through(Response::from_parts(parts, body)),
+            Collected::Broken(body) => {
                 Loaded::Failed(Failure::Through(Response::from_parts(parts, body)))
             }
         }
