@@ -11,6 +11,9 @@ mod bodies;
 mod client;
 #[path = "grpc/health.rs"]
 mod health;
+#[cfg(all(feature = "axum", feature = "rate-limit"))]
+#[path = "grpc/nested.rs"]
+mod nested;
 #[cfg(feature = "retry")]
 #[path = "grpc/retry.rs"]
 mod retry;

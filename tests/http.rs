@@ -16,3 +16,7 @@ mod server;
 #[cfg(all(feature = "circuit-breaker", feature = "rate-limit"))]
 #[path = "http/limits.rs"]
 mod limits;
+
+#[cfg(all(feature = "axum", feature = "rate-limit"))]
+#[path = "http/nested.rs"]
+mod nested;

@@ -7,5 +7,7 @@
 #[path = "../../examples/common/mod.rs"]
 mod common;
 mod convoys;
+mod nested;
+mod schemes;
 mod sharing;
 mod stores;

@@ -121,22 +121,22 @@ fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&str, Option<&str>)>
     let fields = headers.get_all(header::CACHE_CONTROL).iter();
     fields
         .filter_map(|field| field.to_str().ok())
-        .flat_map(members)
+        .flat_map(|field| members(field, ','))
         .map(|member| match member.split_once('=') {
             Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
             None => (member.trim(), None),
         })
 }
 
-/// The members of a list. A comma in a quoted text is not one between two of them.
-fn members(field: &str) -> impl Iterator<Item = &str> {
+/// The members of a list. A separator in a quoted text is not one between two of them.
+pub(super) fn members(field: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = quotes();
     // A text that does not end is none: better one directive too many than a `no-store` overlooked.
     let broken = field.chars().fold(false, |_, c| quoted(c));
     let mut quoted = quotes();
     field.split(move |c| {
         let inside = quoted(c) && !broken;
-        c == ',' && !inside
+        c == separator && !inside
     })
 }
 
