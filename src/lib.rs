@@ -12,7 +12,8 @@
 //!
 //! [`http`] and [`grpc`] are where they meet the outside: what a rejection looks like, what a
 //! status means, who the client is. [`registry`] shows what they are doing. Every policy is a
-//! feature of its own; nothing is on by default.
+//! feature of its own; nothing is on by default. The feature `axum` is for servers with nested axum
+//! routers: requests are then known by their whole path.
 //!
 //! ```
 //! # #[cfg(all(feature = "circuit-breaker", feature = "timeout"))] {

@@ -7,6 +7,9 @@
 //! are left, the first of them becomes the leader of all the others: they have all asked before it
 //! begins. So nobody waits for more than two loads, and a crowd never loads one by one.
 //!
+//! An answer that may not be stored for others is not one to share, either: then each of the
+//! followers loads for itself, all of them at once.
+//!
 //! A leader that is dropped before it is done, cancelled or panicking, hands over to the first
 //! follower, and with the lead its lease.
 

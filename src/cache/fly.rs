@@ -3,7 +3,7 @@
 use super::{
     core::Core,
     flight::{Leader, Stage},
-    freshness::Entry,
+    freshness::{Entry, Worth},
     key::EntryKey,
     load::{Answered, End, Failure, Load, Loaded, Verdict, fail},
     status::{Cached, Served, Why},
@@ -82,6 +82,42 @@ where
         }
     }
 
+    /// Offers an answer to the store, if there is a lease for it. Returns whether it was stored.
+    async fn fill(
+        &mut self,
+        core: &Core<V, St>,
+        key: &EntryKey,
+        fill: impl FnOnce() -> Fill<V>,
+    ) -> bool {
+        let Some(held) = &mut self.held else {
+            return false;
+        };
+        let Some(lease) = &held.lease else {
+            return false;
+        };
+        if let Some(leader) = &self.leader {
+            leader.sends(Stage::Fill);
+        }
+        let told = core.fill(key, lease, fill()).await;
+        // An error does not say whether the lease still stands: then it is let go later.
+        if told.is_ok() {
+            held.lease = None;
+        }
+        told == Ok(true)
+    }
+
+    /// The answer is for nobody else: those who follow, and who come later, do not wait for another
+    /// one's. But if what is stored is still fresh, as it is when it was refreshed early, they get
+    /// that.
+    fn land_alone(self, core: &Core<V, St>, key: &EntryKey) {
+        let now = Time::now();
+        let known = self.held.as_ref().and_then(|held| held.known.as_ref());
+        if known.is_none_or(|entry| entry.worth_at(now) != Worth::Fresh) {
+            core.notes.not_for_a_cache(key, now);
+        }
+        self.land(Stage::Landed, Verdict::Alone);
+    }
+
     async fn give_back(&mut self, core: &Core<V, St>, key: &EntryKey) {
         if let Some(lease) = self.lease() {
             core.release(key, lease).await;
@@ -101,12 +137,13 @@ where
     }
 }
 
-/// Loads, stores, and tells those who follow.
+/// Loads, stores, and tells those who follow. Without a lease, for the reason given, nothing is
+/// stored.
 pub(super) async fn fly<V, St, L>(
     core: &Shared<Core<V, St>>,
     key: &EntryKey,
     leader: Option<Lead<V, St>>,
-    held: Option<Held<V, St>>,
+    held: Result<Held<V, St>, Why>,
     load: L,
 ) -> End<V, L>
 where
@@ -115,10 +152,11 @@ where
     L: Load<V>,
 {
     let why = match &held {
-        None => Why::StoreUnavailable,
-        Some(held) if held.known.is_some() => Why::Stale,
-        Some(_) => Why::Missing,
+        Err(why) => *why,
+        Ok(held) if held.known.is_some() => Why::Stale,
+        Ok(_) => Why::Missing,
     };
+    let held = held.ok();
     let loaded_as = |stored| Served::Loaded { stored, why };
     let mut flying = Flying { leader, held };
     flying.sends(Stage::Read);
@@ -128,24 +166,16 @@ where
         Loaded::Answer(value, freshness) => {
             let cost = Time::now().since(began);
             core.notes.succeeded(key);
-            let mut stored = false;
-            if let Some(freshness) = freshness
-                && let Some(held) = &mut flying.held
-                && let Some(lease) = &held.lease
-            {
-                if let Some(leader) = &flying.leader {
-                    leader.sends(Stage::Fill);
+            let stored = match freshness {
+                Some(freshness) => {
+                    let fill = || Fill::new(value.clone(), core.jittered(freshness), cost);
+                    flying.fill(core, key, fill).await
                 }
-                let fill = Fill::new(value.clone(), core.jittered(freshness), cost);
-                let told = core.fill(key, lease, fill).await;
-                // An error does not say whether the lease still stands: then it is let go later.
-                if told.is_ok() {
-                    held.lease = None;
+                None => {
+                    flying.give_back(core, key).await;
+                    false
                 }
-                stored = told == Ok(true);
-            } else {
-                flying.give_back(core, key).await;
-            }
+            };
             let fresh = freshness.map_or(Duration::ZERO, |f| f.fresh);
             let status = core.status(loaded_as(stored), Duration::ZERO, fresh);
             let cached = Cached { value, status };
@@ -154,10 +184,19 @@ where
             flying.land(before, Verdict::Answer(cached.clone()));
             Ok(Answered::Cached(cached))
         }
+        Loaded::Fallback(value, freshness) => {
+            let cost = Time::now().since(began);
+            core.notes.succeeded(key);
+            let fill = || Fill::new(value.clone(), core.jittered(freshness), cost);
+            let stored = flying.fill(core, key, fill).await;
+            flying.land_alone(core, key);
+            let status = core.status(loaded_as(stored), Duration::ZERO, freshness.fresh);
+            Ok(Answered::Cached(Cached { value, status }))
+        }
         Loaded::Through(through) => {
             flying.give_back(core, key).await;
-            core.notes.not_for_a_cache(key, Time::now());
-            flying.land(Stage::Landed, Verdict::Alone);
+            core.notes.succeeded(key);
+            flying.land_alone(core, key);
             Ok(Answered::Through(through))
         }
         Loaded::Failed(failure) => {
@@ -183,7 +222,9 @@ where
                     let value = value.clone();
                     Verdict::Answer(Cached { value, status })
                 }
-                Failure::Through(_) => Verdict::Failed(core.load_failed(None)),
+                // Nor is this one for anybody else. The next to come may follow again: whoever
+                // leads finds out whether the source is back.
+                Failure::Through(_) => Verdict::Alone,
                 // It was this caller who had no more time. The others may have.
                 Failure::Error {
                     rejected: Some(r), ..

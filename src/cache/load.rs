@@ -17,7 +17,7 @@ use crate::{
     error::{FromRejected, Kind, Rejected, note, refuse},
     shared::Shared,
 };
-use std::{future::Future, time::Duration};
+use std::{any::TypeId, convert::Infallible, future::Future, time::Duration};
 use tokio::time::{sleep, timeout};
 
 /// How a load ended. `T` is what only the caller can have, such as a response whose body is not
@@ -26,6 +26,9 @@ use tokio::time::{sleep, timeout};
 pub enum Loaded<V, T, E> {
     /// With an answer, to be stored if it says for how long it is good.
     Answer(V, Option<Freshness>),
+    /// With an answer that only this caller can have, and that is stored to be better than an
+    /// error.
+    Fallback(V, Freshness),
     /// With an answer that only this caller can have.
     Through(T),
     /// Not with an answer.
@@ -37,7 +40,7 @@ pub enum Loaded<V, T, E> {
 pub enum Failure<V, T, E> {
     /// An answer that says that the service is unwell: a stale one is better.
     Answer(V),
-    /// The same, but one that only this caller can have.
+    /// The same, but one that only this caller can have: those who waited for it load themselves.
     Through(T),
     /// An error.
     Error {
@@ -54,6 +57,12 @@ pub enum Failure<V, T, E> {
 pub(super) trait Load<V>: Send + 'static {
     type Through: Send + 'static;
     type Error: FromRejected + Send + 'static;
+
+    /// Whether its answer may turn out to be for nobody else.
+    fn may_pass_by() -> bool {
+        TypeId::of::<Self::Through>() != TypeId::of::<Infallible>()
+    }
+
     fn load(self) -> impl Future<Output = Loaded<V, Self::Through, Self::Error>> + Send;
 }
 
@@ -131,7 +140,7 @@ where
             known,
         };
         core.tally.add(|t| &t.refreshes);
-        let _ = fly(&core, &key, Some(leader), Some(held), load).await;
+        let _ = fly(&core, &key, Some(leader), Ok(held), load).await;
     }
 }
 
@@ -146,8 +155,20 @@ where
     let why = Why::Bypass;
     let served = Served::Loaded { stored: false, why };
     let status = core.status(served, Duration::ZERO, Duration::ZERO);
-    match load.load().await {
-        Loaded::Answer(value, _) => {
+    let loaded = load.load().await;
+    if !matches!(loaded, Loaded::Failed(_)) {
+        core.notes.source_succeeded();
+    }
+    match loaded {
+        Loaded::Answer(value, freshness) => {
+            core.tally.add(|t| &t.not_stored);
+            if freshness.is_some() {
+                // The next one to ask may store it, and others may wait for that.
+                core.notes.for_a_cache(key);
+            }
+            Ok(Answered::Cached(Cached { value, status }))
+        }
+        Loaded::Fallback(value, _) => {
             core.tally.add(|t| &t.not_stored);
             Ok(Answered::Cached(Cached { value, status }))
         }
@@ -160,6 +181,12 @@ where
                 && let Ok(Some(entry)) = core.look(key).await
                 && let Some(cached) = core.instead(entry)
             {
+                let now = Time::now();
+                if core.notes.alone(key, now) {
+                    // Then one call now and then is enough to see whether the source is back.
+                    core.notes.source_failed(now);
+                    core.notes.failed(key, core.dice.unit(), now);
+                }
                 core.count(cached.status.served);
                 return Ok(Answered::Cached(cached));
             }
@@ -187,6 +214,26 @@ pub(super) fn fail<V, T, E>(
     }
 }
 
+/// The lease of another instance that is waited for.
+#[derive(Default)]
+struct Awaited {
+    /// When it ends, at the latest.
+    ends: Option<Time>,
+}
+
+impl Awaited {
+    /// Whether it is not the one that was waited for before: that has ended, and this one was
+    /// granted later, so it ends later. What was asked at one time and answered at another says for
+    /// how long it lasts.
+    fn is_another(&mut self, asked: Time, answered: Time, lasts: Duration) -> bool {
+        // A store may tell whole milliseconds.
+        let latest = answered.after(lasts.saturating_add(Duration::from_millis(1)));
+        let another = self.ends.is_some_and(|ends| ends < asked.after(lasts));
+        self.ends = Some(self.ends.unwrap_or(latest).min(latest));
+        another
+    }
+}
+
 /// The leader asks the store, and loads if it has to.
 async fn lead<V, St, L>(
     core: Shared<Core<V, St>>,
@@ -200,13 +247,15 @@ where
     L: Load<V>,
 {
     let held = match leader.lease.take() {
-        Some(held) => Some(held),
+        Some(held) => Ok(held),
         None => {
             leader.sends(Stage::Acquire);
             let mut pause = Duration::from_millis(2);
+            let mut awaited = Awaited::default();
             loop {
+                let asked = Time::now();
                 match core.acquire(&key, Ask::new(core.lease)).await {
-                    Err(()) => break None,
+                    Err(()) => break Err(Why::StoreUnavailable),
                     Ok(Acquired::Fresh(entry)) => {
                         let cached = core.cached(entry, Served::Fresh);
                         core.count(Served::Fresh);
@@ -214,7 +263,7 @@ where
                         return Ok(Answered::Cached(cached));
                     }
                     Ok(Acquired::Leased { lease, known }) => {
-                        break Some(Held {
+                        break Ok(Held {
                             core: core.clone(),
                             key: key.clone(),
                             lease: Some(lease),
@@ -223,12 +272,18 @@ where
                     }
                     Ok(Acquired::Busy { lasts, known }) => {
                         let now = Time::now();
+                        let why = known.as_ref().map_or(Why::Missing, |_| Why::Stale);
                         if let Some(entry) = known
                             && let Some(cached) = core.meanwhile(&key, entry, now)
                         {
                             core.count(cached.status.served);
                             leader.land(Stage::Acquire, Verdict::Answer(cached.clone()));
                             return Ok(Answered::Cached(cached));
+                        }
+                        // The one that was waited for has brought nothing that others may have:
+                        // if that goes on, instances would load one after the other.
+                        if awaited.is_another(asked, now, lasts) && L::may_pass_by() {
+                            break Err(why);
                         }
                         // Another instance is at it.
                         let wait = pause.min(lasts).max(Duration::from_millis(1));
@@ -247,21 +302,39 @@ where
         }
     };
     let now = Time::now();
-    let known = held.as_ref().and_then(|held| held.known.clone());
+    let known = held.as_ref().ok().and_then(|held| held.known.clone());
     if let Some(entry) = known
         && let Some(cached) = core.meanwhile(&key, entry, now)
     {
         core.count(cached.status.served);
         leader.land(Stage::Acquire, Verdict::Answer(cached.clone()));
         if !core.notes.failing(&key, now)
-            && let Some(held) = held
+            && let Ok(held) = held
         {
             core.tally.add(|t| &t.refreshes);
             Background::spawn(async move {
-                let _ = fly(&core, &key, None, Some(held), load).await;
+                let _ = fly(&core, &key, None, Ok(held), load).await;
             });
         }
         return Ok(Answered::Cached(cached));
     }
     fly(&core, &key, Some(leader), held, load).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_ends_later_is_another() {
+        let ms = Duration::from_millis;
+        let at = |n| Time(0).after(ms(n));
+        let mut awaited = Awaited::default();
+        // How long the answers take, or that they tell whole milliseconds, makes no other of it.
+        for (asked, answered, lasts) in [(0, 9, 100), (20, 21, 85), (30, 39, 71), (50, 50, 51)] {
+            assert!(!awaited.is_another(at(asked), at(answered), ms(lasts)));
+        }
+        assert!(awaited.is_another(at(60), at(69), ms(100)));
+        assert!(!Awaited::default().is_another(at(60), at(60), Duration::MAX));
+    }
 }

@@ -128,12 +128,29 @@ impl Notes {
 
     /// A load succeeded.
     pub(super) fn succeeded(&self, key: &EntryKey) {
+        self.source_succeeded();
+        self.forget(key, |_| true);
+    }
+
+    /// A load succeeded, for whatever key.
+    pub(super) fn source_succeeded(&self) {
         if self.in_a_row.load(Relaxed) > 0 {
             self.in_a_row.store(0, Relaxed);
             self.unwell_until.store(0, Relaxed);
         }
-        if self.len.load(Relaxed) > 0 {
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// An answer was one for a cache.
+    pub(super) fn for_a_cache(&self, key: &EntryKey) {
+        self.forget(key, |note| matches!(note, Note::Alone { .. }));
+    }
+
+    fn forget(&self, key: &EntryKey, which: impl FnOnce(Note) -> bool) {
+        if self.len.load(Relaxed) == 0 {
+            return;
+        }
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.notes.get(key).copied().is_some_and(which) {
             keys.notes.remove(key);
             self.len.store(keys.notes.len(), Relaxed);
         }
@@ -215,6 +232,17 @@ mod tests {
         assert!(notes.alone(&key(3 * MOST), later));
         assert!(!notes.alone(&key(3 * MOST), later.after(ALONE)));
         assert_eq!(notes.len.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_key_whose_answers_are_for_a_cache_again_is_not_alone_any_more() {
+        let (notes, key) = (Notes::default(), KeyRef::new("7").to_owned());
+        notes.not_for_a_cache(&key, Time(0));
+        notes.for_a_cache(&key);
+        assert!(!notes.alone(&key, Time(0)));
+        notes.failed(&key, 0.0, Time(0));
+        notes.for_a_cache(&key);
+        assert!(notes.failing(&key, Time(0)));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Which state an HTTP request belongs to.
 
-use super::TrustedProxies;
+use super::{
+    TrustedProxies,
+    target::{self, Target},
+};
 use crate::key::Key;
-use http::{HeaderName, Request};
+use http::{HeaderName, Request, Uri};
 use std::{
     fmt,
     hash::{Hash, Hasher},
@@ -179,13 +182,57 @@ impl<B> Key<Request<B>> for HeaderKey {
 ///
 /// Paths with an id in them are as many as there are ids. For the route's pattern use a closure
 /// over what the router leaves in the extensions, in axum `MatchedPath`.
+///
+/// **Nested routers.** A router that nests others takes their prefix from the path: `/a/items` and
+/// `/b/items` are both `/items` to a layer within. With the feature `axum` the whole path is the
+/// key (from axum 0.8's `OriginalUri`, which axum puts in every request). Without it, or under another
+/// router, say [where it is](Self::from_extension), or put the layer around the outermost router.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PathKey;
+
+impl PathKey {
+    /// Reads the whole URI from an extension of the request, if a router took a prefix from its
+    /// path: `PathKey::from_extension::<axum::extract::OriginalUri>()`, where the feature `axum` is
+    /// off or axum another version. A request without that extension has the path that it has.
+    pub fn from_extension<P>() -> OriginalPathKey<P>
+    where
+        P: Deref<Target = Uri> + Send + Sync + 'static,
+    {
+        OriginalPathKey(PhantomData)
+    }
+}
 
 impl<B> Key<Request<B>> for PathKey {
     #[inline]
     fn hash<H: Hasher>(&self, req: &Request<B>, hasher: &mut H) {
-        req.uri().path().hash(hasher);
+        let target = Target::new(req.uri(), target::original(req.extensions()));
+        target.whole().path().hash(hasher);
+    }
+}
+
+/// One state per path, as the client sent it: see [`PathKey::from_extension`].
+pub struct OriginalPathKey<P>(PhantomData<fn() -> P>);
+
+impl<B, P: Deref<Target = Uri> + Send + Sync + 'static> Key<Request<B>> for OriginalPathKey<P> {
+    #[inline]
+    fn hash<H: Hasher>(&self, req: &Request<B>, hasher: &mut H) {
+        let original = target::extension::<P>(req.extensions());
+        let target = Target::new(req.uri(), original);
+        target.whole().path().hash(hasher);
+    }
+}
+
+impl<P> Clone for OriginalPathKey<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for OriginalPathKey<P> {}
+
+impl<P> fmt::Debug for OriginalPathKey<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OriginalPathKey").finish()
     }
 }
 
@@ -241,6 +288,35 @@ mod tests {
         let path = Request::get("/some/path").body(()).unwrap();
         assert!(same(&PathKey, &with(b"a"), &path));
         assert!(!same(&PathKey, &path, &Request::get("/").body(()).unwrap()));
+    }
+
+    #[test]
+    fn a_path_is_whole_where_a_router_took_its_prefix() {
+        struct Sent(Uri);
+        impl Deref for Sent {
+            type Target = Uri;
+            fn deref(&self) -> &Uri {
+                &self.0
+            }
+        }
+        impl Clone for Sent {
+            fn clone(&self) -> Self {
+                Self(self.0.clone())
+            }
+        }
+        let sent = |original: Option<&str>| {
+            let mut req = Request::get("/items").body(()).unwrap();
+            if let Some(uri) = original {
+                req.extensions_mut().insert(Sent(uri.parse().unwrap()));
+            }
+            req
+        };
+        let key = PathKey::from_extension::<Sent>();
+        let (a, b) = (sent(Some("/a/items")), sent(Some("/b/items")));
+        assert!(same(&key, &a, &a) && !same(&key, &a, &b));
+        assert!(!same(&key, &a, &sent(None)));
+        assert!(same(&key, &sent(None), &sent(Some("/items"))));
+        assert!(same(&PathKey, &a, &b), "it does not know of it");
     }
 
     proptest! {

@@ -81,6 +81,13 @@ mod respond;
 #[cfg(feature = "retry")]
 mod retry;
 mod settle;
+#[cfg(any(
+    feature = "cache",
+    feature = "circuit-breaker",
+    feature = "load-shed",
+    feature = "rate-limit"
+))]
+mod target;
 #[cfg(feature = "timeout")]
 mod time_left;
 
@@ -105,7 +112,7 @@ pub use fields::{RateLimitHeadersFuture, RateLimitHeadersLayer, RateLimitHeaders
     feature = "load-shed",
     feature = "rate-limit"
 ))]
-pub use keys::{ClientAddr, HeaderKey, PathKey, PeerAddr};
+pub use keys::{ClientAddr, HeaderKey, OriginalPathKey, PathKey, PeerAddr};
 #[cfg(any(
     feature = "circuit-breaker",
     feature = "load-shed",

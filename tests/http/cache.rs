@@ -452,6 +452,9 @@ async fn a_request_that_names_two_hosts_does_not_answer_for_one_of_them() {
     assert_eq!(links_to("http://shop/", "evil").await, "evil");
     assert_eq!(links_to("/", "shop").await, "shop");
     assert_eq!(links_to("http://shop/", "shop").await, "shop");
+    // That says which scheme it is, and the one before does not.
+    assert_eq!(cache.snapshot().fresh, 0);
+    assert_eq!(links_to("http://shop/", "shop").await, "shop");
     assert_eq!(cache.snapshot().fresh, 1);
 }
 

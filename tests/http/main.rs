@@ -16,6 +16,7 @@ mod client;
 mod deadline;
 mod grpc;
 mod limits;
+mod nested;
 mod retry;
 mod server;
 mod tally;

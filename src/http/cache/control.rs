@@ -7,22 +7,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// What may be done with a response.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kept {
-    /// It is stored.
-    For(Freshness),
-    /// It is shared by those who wait for it, and not stored.
-    Now,
-    /// It is for the one who asked.
-    Never,
-}
-
 /// The directives of a `Cache-Control` field that mean something to a shared cache.
 #[derive(Debug, Default)]
 struct Directives {
     never: bool,
-    not_now: bool,
     no_stale: bool,
     max_age: Option<Duration>,
     shared_max_age: Option<Duration>,
@@ -30,8 +18,12 @@ struct Directives {
     stale_if_error: Option<Duration>,
 }
 
-/// What may be done with a response of this status and with these fields. `default` is for those
-/// that do not say; `negative` for how long it holds that something is not there.
+/// For how long a response of this status and with these fields is good for what, if it may be
+/// stored. `default` is for those that do not say; `negative` for how long it holds that something
+/// is not there.
+///
+/// Whether it may be stored, and whether callers who wait for it together may share it, is one
+/// decision: those who wait are others just as those who come later (RFC 9111, 3 and 4).
 pub(super) fn kept(
     status: StatusCode,
     headers: &HeaderMap,
@@ -39,24 +31,21 @@ pub(super) fn kept(
     negative: Duration,
     varies_by: &[HeaderName],
     now: SystemTime,
-) -> Kept {
+) -> Option<Freshness> {
     let directives = Directives::of(headers);
     if directives.never || headers.contains_key(header::SET_COOKIE) {
-        return Kept::Never;
+        return None;
     }
     if !known_to_vary(headers, varies_by) || status == StatusCode::NOT_MODIFIED {
-        return Kept::Never;
-    }
-    if directives.not_now {
-        return Kept::Now;
+        return None;
     }
     let default = match status.as_u16() {
         200 | 203 | 204 | 300 | 301 | 308 => default,
         404 | 410 => Freshness::fresh(negative.min(default.fresh)),
-        // Others are stored only if they say so, and partial answers not even then.
-        _ if status == StatusCode::PARTIAL_CONTENT => return Kept::Never,
-        _ if status.is_server_error() => return Kept::Now,
-        _ if directives.max_age.or(directives.shared_max_age).is_none() => return Kept::Now,
+        // Others are stored only if they say so, and partial answers and errors not even then.
+        _ if status == StatusCode::PARTIAL_CONTENT => return None,
+        _ if status.is_server_error() => return None,
+        _ if directives.max_age.or(directives.shared_max_age).is_none() => return None,
         _ => Freshness::fresh(Duration::ZERO),
     };
     let lifetime = directives
@@ -79,10 +68,13 @@ pub(super) fn kept(
         stale_while_revalidate: stale(directives.stale_while_revalidate, swr),
         stale_if_error: stale(directives.stale_if_error, sie),
     };
-    match freshness.end() {
-        Duration::ZERO => Kept::Now,
-        _ => Kept::For(freshness),
-    }
+    (!freshness.end().is_zero()).then_some(freshness)
+}
+
+/// Whether a response that is good for so long is never the answer to another request, but better
+/// than an error.
+pub(super) fn is_fallback(freshness: &Freshness) -> bool {
+    freshness.fresh.is_zero() && freshness.stale_while_revalidate.is_zero()
 }
 
 /// How old it was when it got here.
@@ -106,9 +98,9 @@ impl Directives {
             // Of several, the first counts.
             let first = |of: &mut Option<Duration>| *of = of.or(Some(time));
             match &*name.to_ascii_lowercase() {
-                "no-store" | "private" => of.never = true,
-                // It would have to be asked about every time.
-                "no-cache" => of.not_now = true,
+                // `no-cache` would have to be asked about every time. That it names fields is not
+                // looked at, which RFC 9111 (5.2.2.4) allows: without them it is not the response.
+                "no-store" | "private" | "no-cache" => of.never = true,
                 "must-revalidate" | "proxy-revalidate" => of.no_stale = true,
                 "max-age" => first(&mut of.max_age),
                 "s-maxage" => {
@@ -129,22 +121,22 @@ fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&str, Option<&str>)>
     let fields = headers.get_all(header::CACHE_CONTROL).iter();
     fields
         .filter_map(|field| field.to_str().ok())
-        .flat_map(members)
+        .flat_map(|field| members(field, ','))
         .map(|member| match member.split_once('=') {
             Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
             None => (member.trim(), None),
         })
 }
 
-/// The members of a list. A comma in a quoted text is not one between two of them.
-fn members(field: &str) -> impl Iterator<Item = &str> {
+/// The members of a list. A separator in a quoted text is not one between two of them.
+pub(super) fn members(field: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = quotes();
     // A text that does not end is none: better one directive too many than a `no-store` overlooked.
     let broken = field.chars().fold(false, |_, c| quoted(c));
     let mut quoted = quotes();
     field.split(move |c| {
         let inside = quoted(c) && !broken;
-        c == ',' && !inside
+        c == separator && !inside
     })
 }
 
@@ -209,7 +201,7 @@ mod tests {
         stale_if_error: secs(600),
     };
 
-    fn of(status: u16, fields: &[(&'static str, &'static str)]) -> Kept {
+    fn of(status: u16, fields: &[(&'static str, &'static str)]) -> Option<Freshness> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_static(value));
@@ -219,8 +211,8 @@ mod tests {
         kept(status, &headers, DEFAULT, secs(3), &[header::ACCEPT], now)
     }
 
-    fn times(fresh: u64, swr: u64, sie: u64) -> Kept {
-        Kept::For(Freshness {
+    fn times(fresh: u64, swr: u64, sie: u64) -> Option<Freshness> {
+        Some(Freshness {
             fresh: secs(fresh),
             stale_while_revalidate: secs(swr),
             stale_if_error: secs(sie),
@@ -232,10 +224,14 @@ mod tests {
         assert_eq!(of(200, &[]), times(60, 5, 600));
         assert_eq!(of(404, &[]), times(3, 0, 0));
         for status in [201, 302, 400, 401, 500, 503] {
-            assert_eq!(of(status, &[]), Kept::Now, "{status}");
+            assert_eq!(of(status, &[]), None, "{status}");
         }
-        assert_eq!(of(206, &[("cache-control", "max-age=9")]), Kept::Never);
-        assert_eq!(of(304, &[]), Kept::Never);
+        for status in [500, 503] {
+            let said = [("cache-control", "max-age=9, stale-if-error=9")];
+            assert_eq!(of(status, &said), None, "{status}");
+        }
+        assert_eq!(of(206, &[("cache-control", "max-age=9")]), None);
+        assert_eq!(of(304, &[]), None);
     }
 
     #[test]
@@ -248,22 +244,27 @@ mod tests {
         );
         assert_eq!(cc("max-age=7, s-maxage=9"), times(9, 0, 0));
         assert_eq!(cc("max-age=7, must-revalidate"), times(7, 0, 0));
-        assert_eq!(cc("max-age=0, must-revalidate"), Kept::Now);
+        assert_eq!(cc("max-age=0, must-revalidate"), None);
         assert_eq!(cc("max-age=-1, stale-if-error=9"), times(0, 5, 9));
         assert_eq!(
             cc("max-age=99999999999999999999, must-revalidate"),
             times(1 << 31, 0, 0)
         );
-        for never in ["no-store", "private", "max-age=9, private=\"x\""] {
-            assert_eq!(cc(never), Kept::Never, "{never}");
+        for never in [
+            "no-store",
+            "private",
+            "no-cache",
+            "max-age=9, private=\"x\"",
+            "max-age=9, no-cache=\"x\"",
+        ] {
+            assert_eq!(cc(never), None, "{never}");
         }
-        assert_eq!(cc("no-cache"), Kept::Now);
         assert_eq!(
             cc(r#"max-age=7, ext="\", max-age=9, no-store""#),
             times(7, 5, 600)
         );
         assert_eq!(cc(r#"max-age=7, ext="no-store"#), times(7, 5, 600));
-        assert_eq!(cc(r#"max-age=7, ext=", no-store"#), Kept::Never);
+        assert_eq!(cc(r#"max-age=7, ext=", no-store"#), None);
         // Of two the first counts (RFC 9111, 4.2.1).
         assert_eq!(cc("max-age=7, max-age=9"), times(7, 5, 600));
         assert_eq!(cc("s-maxage=7, s-maxage=9"), times(7, 0, 0));
@@ -277,7 +278,23 @@ mod tests {
             of(200, &[("cache-control", "max-age=7"), ("age", "10")]),
             times(0, 2, 597)
         );
-        assert_eq!(of(200, &[("set-cookie", "a=b")]), Kept::Never);
+        // It is not good for anybody but to be better than an error.
+        for (kept, fallback) in [
+            (cc("max-age=0, stale-while-revalidate=0"), true),
+            (
+                of(200, &[("cache-control", "max-age=7"), ("age", "20")]),
+                true,
+            ),
+            (cc("max-age=0, stale-while-revalidate=1"), false),
+            (cc("max-age=1, stale-while-revalidate=0"), false),
+        ] {
+            assert_eq!(
+                kept.map(|kept| is_fallback(&kept)),
+                Some(fallback),
+                "{kept:?}"
+            );
+        }
+        assert_eq!(of(200, &[("set-cookie", "a=b")]), None);
     }
 
     #[test]
@@ -316,7 +333,7 @@ mod tests {
                 &[header::ACCEPT],
                 SystemTime::UNIX_EPOCH,
             );
-            assert_eq!(kept, Kept::Never, "{vary}");
+            assert_eq!(kept, None, "{vary}");
         }
     }
 }

@@ -2,12 +2,16 @@
 
 mod body;
 mod control;
+mod scheme;
 mod stored;
 
 pub use body::CacheBody;
 pub use stored::StoredResponse;
 
-use super::ServerErrorsAsFailures;
+use super::{
+    ServerErrorsAsFailures,
+    target::{self, Target},
+};
 use crate::{
     cache::{
         Cache, CacheLayer, Cached, Failure, Freshness, KeyBuf, Loaded, Served, Shape, Store, Use,
@@ -18,10 +22,9 @@ use crate::{
 };
 use body::{Collected, collect};
 use bytes::Bytes;
-use control::Kept;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
-use std::{fmt, fmt::Write, sync::Arc, time::Duration};
+use std::{fmt, fmt::Write, ops::Deref, sync::Arc, time::Duration};
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -37,9 +40,13 @@ struct Terms {
     varies_by: Vec<HeaderName>,
     ignores: Vec<HeaderName>,
     tag: Option<Arc<Tag>>,
+    original: Original,
 }
 
 type Tag = dyn Fn(&http::Uri) -> String + Send + Sync;
+
+/// Reads the URI that a router left in a request's extensions.
+type Original = fn(&http::Extensions) -> Option<&http::Uri>;
 
 impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     /// A tower layer that keeps HTTP responses, for axum, hyper and everything else of
@@ -57,18 +64,24 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     /// # Ok::<_, buttress::InvalidConfig>(())
     /// ```
     ///
-    /// **Requests.** `GET` is looked up, by host, path, query and the fields that it is told to
-    /// [vary by](CacheLayer::vary). Others pass; so do ranges, upgrades, what says `no-store`, and
-    /// what carries `Authorization` or `Cookie`, unless these are varied by or
+    /// **Requests.** `GET` is looked up, by scheme, host, path, query and the fields that it is
+    /// told to [vary by](CacheLayer::vary). Others pass; so do ranges, upgrades, what says
+    /// `no-store`, and what carries `Authorization` or `Cookie`, unless these are varied by or
     /// [ignored](CacheLayer::ignore). `no-cache` does not get past the cache: or any client could
     /// take away what it is there for.
     ///
     /// **Responses** are kept for as long as their `Cache-Control` or `Expires` says (RFC 9111, with
     /// the `stale-*` times of RFC 5861), or else as the cache was configured; 404 and 410 for a
-    /// [shorter time](CacheLayer::negative). What is `private`, sets a cookie, varies by something
-    /// that is not in the key, is partial, has trailers or is longer than the
+    /// [shorter time](CacheLayer::negative), and statuses that are not cacheable by default only if
+    /// they say so. What is `private` or `no-cache`, sets a cookie, varies by something that is not
+    /// in the key, is partial, has trailers or is longer than the
     /// [limit](CacheLayer::body_limit) passes through. A server error or an overload is never
     /// stored, and a stale response is answered instead if there is one.
+    ///
+    /// Requests that come together share one call to the service **if the response may be stored**
+    /// for others. What passes through is for the one who asked: the others ask for themselves, all
+    /// at once, and for some seconds nobody waits for anybody under this key. So it is with a
+    /// response that is stale at once (`max-age=0`) and kept only to be better than an error.
     ///
     /// **Writes.** After any other method succeeded, all responses for the same path are
     /// invalidated before the answer is passed on (RFC 9111, 4.4), or those that share its
@@ -78,6 +91,23 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     ///
     /// Every response says how it came about in `Cache-Status` (RFC 9211), and how old it is in
     /// `Age`.
+    ///
+    /// **Nested routers.** A router that nests others takes their prefix from the path: `/a/items`
+    /// and `/b/items` are both `/items` to a layer within. With the feature `axum` requests are
+    /// known by the whole path, wherever the layer stands (from axum 0.8's `OriginalUri`, which
+    /// axum puts in every request). **Without that feature, or under another router, nested routers of
+    /// one cache take each other's answers for theirs**: say
+    /// [where the whole URI is](CacheLayer::uri_from_extension), put the layer around the outermost
+    /// router, or give each a cache of its own.
+    ///
+    /// **Schemes.** What was asked by http is not the answer to https, where a redirect from the
+    /// one to the other would have no end. They are told apart by the request's URI if it is an
+    /// absolute one, and by what `X-Forwarded-Proto` and `Forwarded` say, unless these are
+    /// [ignored](CacheLayer::ignore). Anybody may make these up: it decides under which of a few
+    /// keys is looked, and nothing else. A write invalidates the answers to all of them. A service
+    /// that listens for both by itself sees neither over HTTP/1.1: give each port a cache of its
+    /// own, or set `X-Forwarded-Proto` before it. By other fields that the service goes by, say
+    /// `X-Forwarded-Host`, responses must [vary](CacheLayer::vary).
     ///
     /// Instances that share a store must see the same `Host`, which is part of the key: let the proxy
     /// before them hand it on.
@@ -93,6 +123,7 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
             varies_by: Vec::new(),
             ignores: Vec::new(),
             tag: None,
+            original: target::original,
         })))
     }
 }
@@ -136,10 +167,22 @@ impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpShape> {
 
     /// What is invalidated together, by the request's URI: its path, unless told otherwise. With
     /// `|uri| uri.path().split('/').nth(1).unwrap_or_default().into()` a write to `/tasks/7`
-    /// invalidates `/tasks/7`, and `/tasks` with all its queries.
+    /// invalidates `/tasks/7`, and `/tasks` with all its queries. In a nested router the URI is
+    /// whole, as the client sent it.
     #[must_use]
     pub fn tag(self, tag: impl Fn(&http::Uri) -> String + Send + Sync + 'static) -> Self {
         self.with(|terms| terms.tag = Some(Arc::new(tag)))
+    }
+
+    /// Reads the whole URI from an extension of the request, if a router took a prefix from its
+    /// path: `.uri_from_extension::<axum::extract::OriginalUri>()`, where the feature `axum` is off
+    /// or axum another version. All layers of a cache must read the same.
+    #[must_use]
+    pub fn uri_from_extension<P>(self) -> Self
+    where
+        P: Deref<Target = http::Uri> + Send + Sync + 'static,
+    {
+        self.with(|terms| terms.original = target::extension::<P>)
     }
 }
 
@@ -166,7 +209,8 @@ impl Terms {
         if bypass { Use::Bypass } else { Use::Lookup }
     }
 
-    fn write(&self, uri: &http::Uri, headers: &HeaderMap, key: &mut KeyBuf) {
+    fn write(&self, target: Target<'_>, headers: &HeaderMap, key: &mut KeyBuf) {
+        let uri = target.seen;
         let said = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
@@ -185,12 +229,20 @@ impl Terms {
             key.key.push_str(said);
             key.key.push('\r');
         }
+        let whole = target.whole();
         match &self.tag {
-            Some(tag) => key.tag.push_str(&tag(uri)),
-            None => key.tag.push_str(uri.path()),
+            Some(tag) => key.tag.push_str(&tag(whole)),
+            None => key.tag.push_str(whole.path()),
         }
-        key.key
-            .push_str(uri.path_and_query().map_or("/", |path| path.as_str()));
+        // No URI and no field can hold a NUL, with which these end. The tag is without the scheme:
+        // a write by the one outdates what the other has.
+        scheme::write(uri, headers, &self.ignores, &mut key.key);
+        if let Some(original) = target.original {
+            // Both, for the service may go by either.
+            key.key.push_str(path_and_query(original));
+            key.key.push('\0');
+        }
+        key.key.push_str(path_and_query(uri));
         for name in &self.varies_by {
             // No value can contain a line end, so none can be taken for another.
             key.key.push('\n');
@@ -208,6 +260,10 @@ impl Terms {
     }
 }
 
+fn path_and_query(uri: &http::Uri) -> &str {
+    uri.path_and_query().map_or("/", |path| path.as_str())
+}
+
 impl<ReqB, B, E> Shape<Request<ReqB>, Response<B>, E> for HttpShape
 where
     ReqB: Send + 'static,
@@ -221,7 +277,9 @@ where
     fn key(&self, req: &Request<ReqB>, key: &mut KeyBuf) -> Use {
         let used = self.0.use_of(req.method(), req.headers());
         if used != Use::Bypass {
-            self.0.write(req.uri(), req.headers(), key);
+            let original = (self.0.original)(req.extensions());
+            let target = Target::new(req.uri(), original);
+            self.0.write(target, req.headers(), key);
         }
         used
     }
@@ -271,26 +329,23 @@ where
         );
         let events = parts.headers.get(header::CONTENT_TYPE);
         let events = events.is_some_and(|of| of.as_bytes().starts_with(b"text/event-stream"));
-        if kept == Kept::Never || events {
+        let Some(freshness) = kept.filter(|_| !unwell && !events) else {
             let through = Response::from_parts(parts, CacheBody::through(body));
             return match unwell {
                 true => Loaded::Failed(Failure::Through(through)),
                 false => Loaded::Through(through),
             };
-        }
+        };
         match collect(body, terms.body_limit).await {
             Collected::Whole(body) => {
                 let stored = StoredResponse::new(parts, body);
-                match kept {
-                    _ if unwell => Loaded::Failed(Failure::Answer(stored)),
-                    Kept::For(freshness) => Loaded::Answer(stored, Some(freshness)),
-                    Kept::Now | Kept::Never => Loaded::Answer(stored, None),
+                match control::is_fallback(&freshness) {
+                    true => Loaded::Fallback(stored, freshness),
+                    false => Loaded::Answer(stored, Some(freshness)),
                 }
             }
-            Collected::Through(body) if !unwell => {
-                Loaded::Through(Response::from_parts(parts, body))
-            }
-            Collected::Through(body) | Collected::Broken(body) => {
+            Collected::Through(body) => Loaded::Through(Response::from_parts(parts, body)),
+            Collected::Broken(body) => {
                 Loaded::Failed(Failure::Through(Response::from_parts(parts, body)))
             }
         }

@@ -3,5 +3,6 @@
 mod bodies;
 mod client;
 mod health;
+mod nested;
 mod retry;
 mod server;
