@@ -60,6 +60,8 @@ mod key;
 mod rng;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod shared;
+#[cfg_attr(not(feature = "full"), allow(dead_code))]
+mod striped;
 
 #[cfg(feature = "cache")]
 pub mod cache;

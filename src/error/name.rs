@@ -1,7 +1,8 @@
+use crate::shared::lock;
 use std::{
     collections::HashSet,
     fmt,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex},
 };
 
 /// A policy's name.
@@ -28,7 +29,7 @@ impl From<&'static str> for Name {
 impl From<String> for Name {
     fn from(name: String) -> Self {
         static NAMES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock(&NAMES);
         Self(names.get(&*name).copied().unwrap_or_else(|| {
             let kept: &'static str = name.leak();
             names.insert(kept);

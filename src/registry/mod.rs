@@ -45,10 +45,11 @@ pub use observe::{Observe, PolicySnapshot};
 #[allow(unused_imports)]
 pub(crate) use seconds::seconds;
 
+use crate::shared::lock;
 use std::{
     convert::Infallible,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -65,7 +66,7 @@ impl Registry {
     /// Lists a policy. One of the same kind and name takes the place of an earlier one.
     pub fn add(&self, policy: &(impl Observe + Clone)) {
         let policy: Arc<dyn Observe> = Arc::new(policy.clone());
-        let mut all = self.lock();
+        let mut all = lock(&self.0);
         let same = |other: &&mut Arc<dyn Observe>| {
             (other.kind(), other.name()) == (policy.kind(), policy.name())
         };
@@ -78,7 +79,7 @@ impl Registry {
     /// Every policy as it is now, in the order in which they were added.
     pub fn snapshot(&self) -> Vec<PolicySnapshot> {
         // Snapshots take the policies' own locks: not under this one.
-        let all = self.lock().clone();
+        let all = lock(&self.0).clone();
         all.iter().map(|policy| policy.snapshot()).collect()
     }
 
@@ -100,15 +101,11 @@ impl Registry {
             tokio::time::sleep(period).await;
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<dyn Observe>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.lock();
+        let names = lock(&self.0);
         f.debug_list()
             .entries(names.iter().map(|p| (p.kind(), p.name())))
             .finish()
