@@ -15,9 +15,7 @@
 //! # }
 //! ```
 
-use crate::clock::Time;
-#[cfg(feature = "load-shed")]
-use crate::load_shed::Criticality;
+use crate::{clock::Time, criticality::Criticality};
 use pin_project_lite::pin_project;
 use std::{
     cell::Cell,
@@ -35,14 +33,12 @@ pub struct Context {
     /// Which attempt this is; the first is 1.
     pub attempt: u32,
     /// How much it matters, if its caller has said so.
-    #[cfg(feature = "load-shed")]
     pub criticality: Option<Criticality>,
 }
 
 const NOTHING: Context = Context {
     deadline: None,
     attempt: 1,
-    #[cfg(feature = "load-shed")]
     criticality: None,
 };
 
@@ -85,13 +81,12 @@ impl Context {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// use buttress::{context, load_shed::Criticality};
+    /// use buttress::{Criticality, context};
     ///
     /// let sheddable = context::current().with_criticality(Criticality::Sheddable);
     /// sheddable.scope(async { /* calls of the job */ }).await;
     /// # }
     /// ```
-    #[cfg(feature = "load-shed")]
     #[must_use]
     pub const fn with_criticality(self, class: Criticality) -> Self {
         let criticality = Some(class);
@@ -130,7 +125,6 @@ mod tests {
     const INNER: Context = Context {
         deadline: Some(Time(9)),
         attempt: 3,
-        #[cfg(feature = "load-shed")]
         criticality: Some(Criticality::Sheddable),
     };
 

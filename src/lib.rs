@@ -47,15 +47,12 @@
 mod classify;
 mod clock;
 pub mod context;
+mod criticality;
 mod error;
 pub mod guard;
-#[cfg(any(
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit"
-))]
-mod key;
 // Which layers use them depends on which are compiled in.
+#[cfg_attr(not(feature = "full"), allow(dead_code))]
+mod key;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod rng;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
@@ -88,13 +85,9 @@ pub mod timeout;
 
 pub use classify::{Classify, ErrorsAsFailures, Outcome};
 pub use clock::{Now, Time};
+pub use criticality::{Criticality, UnknownCriticality};
 pub use error::{AsRejected, Error, FromRejected, InvalidConfig, Kind, Name, Rejected};
 pub use guard::{Guard, GuardBase, GuardLayer, ReserveLayer, WaitLayer};
-#[cfg(any(
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit"
-))]
 pub use key::{Global, Key};
 
 #[cfg(feature = "cache")]
