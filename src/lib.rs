@@ -44,6 +44,9 @@
 //! **Time.** Everything follows tokio's clock, so `tokio::time::pause` drives it in your tests too.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[macro_use]
+mod macros;
+
 mod classify;
 mod clock;
 pub mod context;

@@ -8,6 +8,13 @@
 //! Someone has to keep the stripes alive while the thread that uses them holds nothing: a list that
 //! the process keeps. Values that nothing outside that list points to are let go when the list has
 //! doubled, so what lingers is never more than what lives.
+//!
+//! # Values on the hot path
+//!
+//! What a call carries from its admission to its end (permits, rejections) is one to three words
+//! of eight bytes, and functions that return it are inlined. A value that is returned through memory
+//! is written word by word and read back in larger pieces; a processor cannot forward such a read
+//! from its store buffer and stalls for longer than most policies' whole decision takes.
 
 use std::{
     cell::Cell,

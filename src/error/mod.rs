@@ -8,8 +8,8 @@ mod rejected;
 pub use invalid::InvalidConfig;
 pub use name::Name;
 #[cfg(feature = "cache")]
-pub(crate) use provenance::note;
-pub(crate) use provenance::{Mark, refuse};
+pub(crate) use provenance::note_refusal;
+pub(crate) use provenance::{RefusalMark, refuse};
 pub use rejected::{Kind, Rejected};
 
 /// What a service's error must be able to become: anything with `From<Rejected>`.

@@ -40,24 +40,12 @@ impl GuardBase for Tally {
             self.0.fetch_add(1, SeqCst);
         }
     }
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
 }
 
 impl<Req> Guard<Req> for Tally {
-    fn admit(&self, _: &Req, _: &Now) -> Admission<(), Never> {
+    fn admit(&self, _: &Req, _: &Now) -> Admission<()> {
         self.0.fetch_add(RUNNING, SeqCst);
         Admission::Admitted(())
-    }
-    fn poll_wait(
-        &self,
-        wait: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<()> {
-        match *wait {}
     }
 }
 
@@ -69,7 +57,6 @@ impl GuardBase for Pause {
     type Permit = ();
     type Wait = Time;
     fn settle(&self, (): (), _: End, _: &Now) {}
-    fn abandon(&self, _: Time, _: &Now) {}
 }
 
 impl<Req> Guard<Req> for Pause {
