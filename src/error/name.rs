@@ -1,3 +1,5 @@
+//! Names of policies.
+
 use crate::shared::lock;
 use std::{
     collections::HashSet,
@@ -5,16 +7,16 @@ use std::{
     sync::{LazyLock, Mutex},
 };
 
-/// A policy's name.
+/// The name of a policy, as it is in rejections, snapshots and metrics.
 ///
-/// Names made at run time are interned: each distinct text is kept once, for the life of the
-/// process, so that a rejection can carry its policy's name without counting references. Name
-/// policies after what they guard, not after requests.
+/// Name policies after what they guard (`orders-db`), not after requests: a name made at run time
+/// is kept for the life of the process, once for each distinct text, so that a rejection can carry
+/// it without counting references.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Name(&'static str);
 
 impl Name {
-    /// The text.
+    /// Returns the name as text.
     pub const fn as_str(self) -> &'static str {
         self.0
     }

@@ -23,7 +23,7 @@ pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
     E::from_rejected(rejected)
 }
 
-/// Leaves the note alone: a rejection that was held back for some polls goes on up.
+/// Leaves the note without making an error: a rejection that was held back for some polls goes up.
 #[cold]
 pub(crate) fn note_refusal(rejected: Rejected) {
     LAST.set(Some(rejected));
