@@ -105,6 +105,7 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             counter!("buttress_timeout_deadline_exceeded_total", "policy" => s.name)
                 .absolute(s.deadline_exceeded);
         }
+        PolicySnapshot::Custom(ref snapshot) => snapshot.publish(),
     }
 }
 
