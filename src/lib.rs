@@ -47,6 +47,7 @@
 #[macro_use]
 mod macros;
 
+mod check;
 mod classify;
 mod clock;
 pub mod context;
@@ -86,6 +87,7 @@ pub mod throttle;
 #[cfg(feature = "timeout")]
 pub mod timeout;
 
+pub use check::check;
 pub use classify::{Classify, ErrorsAsFailures, Outcome};
 pub use clock::{Now, Time};
 pub use criticality::{Criticality, UnknownCriticality};
