@@ -84,8 +84,8 @@ impl<G: GuardBase, P> GuardRef for SharedGuard<G, P> {
 ///    [takes](Self::take) the call takes the duty along.
 /// 2. A call that is dropped before the service was called ends as [`End::NeverStarted`], and
 ///    afterwards as [`End::Cancelled`].
-/// 3. Code of the application runs inside [`during`](Self::during) only, so that a panic in it
-///    ends the call as [`End::Panicked`].
+/// 3. Code of the application runs inside `during` only, so that a panic in it ends the call as
+///    [`End::Panicked`].
 /// 4. The stages are passed in order, each at most once; the guard hears of the last one only.
 pub struct CallGuard<R: GuardRef> {
     /// `None` once the call has ended or was taken.
