@@ -4,22 +4,28 @@ use std::time::Duration;
 
 /// What the end of a call says about the service that was called.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Outcome {
-    /// It did what was asked.
+    /// The service did what was asked.
     Success,
-    /// It is unwell: a transport error, a timeout, an internal error.
+    /// The service is unwell: a transport error, a timeout, an internal error.
     Failure,
-    /// It is well but full. This is **never** a circuit breaker's failure: a breaker that counts
-    /// the rejections of an overloaded service keeps out the calls that it could still have served.
+    /// The service is well but full: a refusal, with or without a time to come back.
+    ///
+    /// This is **never** a circuit breaker's failure: a breaker that counts the rejections of an
+    /// overloaded service keeps out the calls that it could still have served.
     Overloaded {
-        /// When it asked to be called again.
+        /// How long the service asked callers to stay away.
         retry_after: Option<Duration>,
     },
-    /// It says nothing about the service: the caller's own mistake, or a cancelled call.
+    /// The end says nothing about the service: the caller's own mistake, or a cancelled call.
     Ignored,
 }
 
-/// Turns the end of a call into an [`Outcome`]. One classifier serves every layer of a stack.
+/// Turns the end of a call into an [`Outcome`].
+///
+/// One classifier serves every layer of a stack. Rejections by policies further in are told apart
+/// before any classifier is asked.
 ///
 /// Closures are classifiers:
 ///
@@ -34,7 +40,7 @@ pub enum Outcome {
 /// assert_eq!(classifier.classify(Ok(&404)), Outcome::Ignored);
 /// ```
 pub trait Classify<Res, E> {
-    /// What this result says.
+    /// Returns what this result says about the service.
     fn classify(&self, result: Result<&Res, &E>) -> Outcome;
 }
 
@@ -45,11 +51,11 @@ impl<Res, E, F: Fn(Result<&Res, &E>) -> Outcome> Classify<Res, E> for F {
     }
 }
 
-/// Every `Ok` is a success and every `Err` a failure, whatever is in it.
+/// The classifier to which every `Ok` is a success and every `Err` a failure, whatever is in it.
 ///
-/// Rejections by other policies of this crate are told apart before any classifier is asked where
-/// the error type lets them be seen ([`AsRejected`](crate::AsRejected)); this classifier knows
-/// nothing of the types and so cannot.
+/// It fits services whose errors are failures of theirs: a database driver, an RPC client. An HTTP
+/// response with status 500 is an `Ok`; for HTTP and gRPC there are `http::ServerErrorsAsFailures`
+/// and `grpc::CodesAsFailures`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAsFailures;
 

@@ -8,12 +8,26 @@ use std::{cell::Cell, sync::OnceLock, time::Duration};
 
 /// A moment, in nanoseconds since a base that is fixed when the process first asks.
 ///
-/// Eight bytes, so that it fits an atomic word. It lasts for 584 years.
+/// It follows tokio's clock, and stands still with it in tests. It is eight bytes, so that it fits
+/// an atomic word, and lasts for 584 years. The default is the base, about a day before the process
+/// started.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Time(pub u64);
+pub struct Time(pub(crate) u64);
 
 impl Time {
-    /// The time now.
+    /// Returns the moment this many nanoseconds after the base.
+    #[inline]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Returns how many nanoseconds after the base this moment is.
+    #[inline]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the time now.
     #[inline]
     pub fn now() -> Self {
         let since = tokio::time::Instant::now().saturating_duration_since(base());
@@ -21,22 +35,22 @@ impl Time {
         Self(since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos()))
     }
 
-    /// The moment `after` this one, or the last one that can be told.
+    /// Returns the moment `after` this one, or the last one that can be told.
     #[inline]
     #[must_use]
     pub fn after(self, after: Duration) -> Self {
         Self(self.0.saturating_add(nanos(after)))
     }
 
-    /// How long after `earlier` this is: zero if it is not.
+    /// Returns how long after `earlier` this moment is: zero if it is not later.
     #[inline]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The same moment for tokio's timers.
+    /// Returns this moment as tokio's timers take it; what is more than thirty years away is thirty
+    /// years away, which tokio itself takes for "never".
     pub fn to_instant(self) -> tokio::time::Instant {
-        // Tokio itself takes a timer of thirty years for "never".
         const NEVER: u64 = 30 * 365 * 86_400 * 1_000_000_000;
         base() + Duration::from_nanos(self.0.min(NEVER))
     }
@@ -73,7 +87,7 @@ fn base() -> tokio::time::Instant {
     })
 }
 
-/// The time of one decision: read when first asked for, then remembered.
+/// The time of one decision, read when first asked for and then remembered.
 ///
 /// A clock read costs more than most guards' whole work, so a tuple of guards shares one, and a
 /// guard that needs no time causes none.
@@ -81,19 +95,19 @@ fn base() -> tokio::time::Instant {
 pub struct Now(Cell<Option<Time>>);
 
 impl Now {
-    /// The present, not read yet.
+    /// Creates the present, not read yet.
     #[inline]
     pub const fn lazy() -> Self {
         Self(Cell::new(None))
     }
 
-    /// A given time: for tests, and for decisions about a moment already read.
+    /// Creates a given time: for tests, and for decisions about a moment that was read already.
     #[inline]
     pub const fn at(time: Time) -> Self {
         Self(Cell::new(Some(time)))
     }
 
-    /// The time.
+    /// Returns the time, and reads the clock if nobody has asked before.
     #[inline]
     pub fn get(&self) -> Time {
         match self.0.get() {
@@ -106,7 +120,7 @@ impl Now {
         }
     }
 
-    /// The time, if someone has asked for it already.
+    /// Returns the time if someone has asked for it already.
     #[inline]
     pub fn peek(&self) -> Option<Time> {
         self.0.get()

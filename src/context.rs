@@ -1,9 +1,8 @@
-//! What travels with a call inside the process: its deadline, its criticality and the number of its
-//! attempt.
+//! The context of a running call: its deadline, its criticality and the number of its attempt.
 //!
-//! They hold for everything that the call does in its own task, whatever the type of the request:
-//! a handler that calls three clients does not have to hand its deadline to each of them. They do
-//! not follow into tasks that the call spawns; hand them on with [`Context::scope`]:
+//! It holds for everything that the call does in its own task, whatever the type of the request: a
+//! handler that calls three clients does not have to hand its deadline to each of them. It does not
+//! follow into tasks that the call spawns; hand it on with [`Context::scope`]:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -15,9 +14,7 @@
 //! # }
 //! ```
 
-use crate::clock::Time;
-#[cfg(feature = "load-shed")]
-use crate::load_shed::Criticality;
+use crate::{clock::Time, criticality::Criticality};
 use pin_project_lite::pin_project;
 use std::{
     cell::Cell,
@@ -26,29 +23,29 @@ use std::{
     task::{self, Poll},
 };
 
-/// What is known about the call that is being polled on this thread.
+/// What is known about the call that is being polled on this thread: see [`current`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Context {
-    /// When its caller stops waiting.
+    /// When the caller stops waiting. Policies start nothing that cannot end by then.
     pub deadline: Option<Time>,
-    /// Which attempt this is; the first is 1.
+    /// Which attempt of a retry this is; the first is 1, and so is a call that is not retried.
     pub attempt: u32,
-    /// How much it matters, if its caller has said so.
-    #[cfg(feature = "load-shed")]
+    /// How much the call matters, if its caller has said so.
     pub criticality: Option<Criticality>,
 }
 
 const NOTHING: Context = Context {
     deadline: None,
     attempt: 1,
-    #[cfg(feature = "load-shed")]
     criticality: None,
 };
 
 thread_local!(static CURRENT: Cell<Context> = const { Cell::new(NOTHING) });
 
-/// The context of the running call.
+/// Returns the context of the call that is being polled on this thread.
+///
+/// Outside of any call it has no deadline, no criticality, and the attempt is the first.
 #[inline]
 pub fn current() -> Context {
     CURRENT.get()
@@ -69,6 +66,8 @@ impl Context {
     }
 
     /// Runs a future in this context, whatever context it is polled in.
+    ///
+    /// For tasks that a call spawns and that are part of it: they then have its deadline.
     pub const fn scope<F: Future>(self, future: F) -> ContextScope<F> {
         ContextScope {
             future,
@@ -76,7 +75,7 @@ impl Context {
         }
     }
 
-    /// The same, of a call that matters so much.
+    /// Sets how much the call matters.
     ///
     /// A load shed prefers what matters more, and clients tell it to the services that they call
     /// (with `http::CriticalityHeaderClientLayer`). So a job that can wait is out of the way of users
@@ -85,25 +84,23 @@ impl Context {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// use buttress::{context, load_shed::Criticality};
+    /// use buttress::{Criticality, context};
     ///
     /// let sheddable = context::current().with_criticality(Criticality::Sheddable);
     /// sheddable.scope(async { /* calls of the job */ }).await;
     /// # }
     /// ```
-    #[cfg(feature = "load-shed")]
     #[must_use]
-    pub const fn with_criticality(self, class: Criticality) -> Self {
-        let criticality = Some(class);
+    pub const fn with_criticality(self, criticality: Criticality) -> Self {
         Self {
-            criticality,
+            criticality: Some(criticality),
             ..self
         }
     }
 }
 
 pin_project! {
-    /// A future in a context of its own: see [`Context::scope`].
+    /// The future that runs another one in a given context: see [`Context::scope`].
     #[derive(Debug)]
     pub struct ContextScope<F> {
         #[pin]
@@ -130,7 +127,6 @@ mod tests {
     const INNER: Context = Context {
         deadline: Some(Time(9)),
         attempt: 3,
-        #[cfg(feature = "load-shed")]
         criticality: Some(Criticality::Sheddable),
     };
 

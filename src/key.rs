@@ -1,4 +1,4 @@
-//! Which state a request belongs to, in a policy that keeps one per key.
+//! Says which state a request belongs to, in a policy that keeps one per key.
 
 use std::{
     fmt,
@@ -6,13 +6,28 @@ use std::{
     sync::LazyLock,
 };
 
-/// Finds what identifies a request: a client address, a tenant, a path.
+/// What identifies a request to a keyed policy: a client address, a tenant, a path.
 ///
 /// A closure that returns anything hashable is a key; the `http` feature has ready-made ones.
 /// Policies keep a 64-bit keyed hash and not the key itself: a lookup copies and allocates nothing,
 /// and memory per key does not depend on the key. Two keys meet in one hash with a probability of
 /// 3 in 100 million at a million keys, and nobody outside can bring it about: the hash is seeded
 /// at random in every process.
+///
+/// ```
+/// use buttress::Key;
+///
+/// struct Request { tenant: String }
+///
+/// fn keyed(_: impl Key<Request>) { /* a builder's `.keyed(..)`, for one */ }
+///
+/// keyed(|req: &Request| req.tenant.clone());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a key for requests of type `{Req}`",
+    label = "does not identify a `{Req}`",
+    note = "a closure over this type of request is one: `|req: &{Req}| ...`; it returns something hashable that borrows nothing"
+)]
 pub trait Key<Req> {
     /// Feeds what identifies the request.
     fn hash<H: Hasher>(&self, req: &Req, hasher: &mut H);
@@ -25,7 +40,7 @@ impl<Req, K: Hash, F: Fn(&Req) -> K> Key<Req> for F {
     }
 }
 
-/// One state for all requests.
+/// The key of policies that keep one state for all requests.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Global;
 

@@ -45,22 +45,25 @@
 //! **Time.** Everything follows tokio's clock, so `tokio::time::pause` drives it in your tests too.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[macro_use]
+mod macros;
+
+mod check;
 mod classify;
 mod clock;
 pub mod context;
+mod criticality;
 mod error;
 pub mod guard;
-#[cfg(any(
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit"
-))]
-mod key;
 // Which layers use them depends on which are compiled in.
+#[cfg_attr(not(feature = "full"), allow(dead_code))]
+mod key;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod rng;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod shared;
+#[cfg_attr(not(feature = "full"), allow(dead_code))]
+mod striped;
 
 #[cfg(feature = "cache")]
 pub mod cache;
@@ -85,15 +88,12 @@ pub mod throttle;
 #[cfg(feature = "timeout")]
 pub mod timeout;
 
+pub use check::check;
 pub use classify::{Classify, ErrorsAsFailures, Outcome};
 pub use clock::{Now, Time};
+pub use criticality::{Criticality, UnknownCriticality};
 pub use error::{AsRejected, Error, FromRejected, InvalidConfig, Kind, Name, Rejected};
 pub use guard::{Guard, GuardBase, GuardLayer, ReserveLayer, WaitLayer};
-#[cfg(any(
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit"
-))]
 pub use key::{Global, Key};
 
 #[cfg(feature = "cache")]

@@ -4,8 +4,9 @@
 //! by default and exactly repeatable when seeded.
 #![allow(clippy::disallowed_methods)]
 
+use crate::shared::lock;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Where a policy's random numbers come from.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ impl Dice {
     pub(crate) fn unit(&self) -> f64 {
         match &self.0 {
             None => rand::rng().random(),
-            Some(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
+            Some(rng) => lock(rng).random(),
         }
     }
 
@@ -30,7 +31,7 @@ impl Dice {
     pub(crate) fn token(&self) -> u128 {
         match &self.0 {
             None => rand::rng().random(),
-            Some(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
+            Some(rng) => lock(rng).random(),
         }
     }
 }

@@ -8,17 +8,33 @@
 //! Someone has to keep the stripes alive while the thread that uses them holds nothing: a list that
 //! the process keeps. Values that nothing outside that list points to are let go when the list has
 //! doubled, so what lingers is never more than what lives.
+//!
+//! # Values on the hot path
+//!
+//! What a call carries from its admission to its end (permits, rejections) is one to three words
+//! of eight bytes, and functions that return it are inlined. A value that is returned through memory
+//! is written word by word and read back in larger pieces; a processor cannot forward such a read
+//! from its store buffer and stalls for longer than most policies' whole decision takes.
 
 use std::{
     cell::Cell,
     fmt,
     ops::Deref,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     thread::available_parallelism,
 };
+
+/// Locks a mutex, even if a thread panicked while it held it.
+///
+/// For data that a panic under the lock leaves usable, as all of this crate's is: a policy must go
+/// on deciding after one of its calls has panicked.
+#[inline]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Keeps a value on a cache line (and its prefetched neighbour) of its own.
 #[derive(Debug, Default)]
@@ -29,22 +45,22 @@ pub(crate) struct Padded<T>(pub(crate) T);
 #[inline]
 pub(crate) fn thread_index() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static SLOT: Cell<usize> = const { Cell::new(usize::MAX) });
-    match SLOT.get() {
+    thread_local!(static INDEX: Cell<usize> = const { Cell::new(usize::MAX) });
+    match INDEX.get() {
         usize::MAX => {
-            let slot = NEXT.fetch_add(1, Relaxed);
-            SLOT.set(slot);
-            slot
+            let index = NEXT.fetch_add(1, Relaxed);
+            INDEX.set(index);
+            index
         }
-        slot => slot,
+        index => index,
     }
 }
 
 /// How many stripes are worth having: a power of two, twice the cores, so that few of the
 /// busy threads meet.
 pub(crate) fn stripes() -> usize {
-    static LANES: OnceLock<usize> = OnceLock::new();
-    *LANES.get_or_init(|| {
+    static STRIPES: OnceLock<usize> = OnceLock::new();
+    *STRIPES.get_or_init(|| {
         let cores = available_parallelism().map_or(4, |n| n.get());
         (2 * cores).next_power_of_two().clamp(4, 64)
     })
@@ -110,34 +126,34 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
     }
 }
 
-/// All stripes of one value.
-trait Stripes: Send {
+/// All stripes of one value, whatever its type.
+trait StripedValue: Send {
     /// Whether only the list still points to them.
     fn unused(&self) -> bool;
 }
 
-impl<T: Send + Sync> Stripes for Box<[Arc<Stripe<T>>]> {
+impl<T: Send + Sync> StripedValue for Box<[Arc<Stripe<T>>]> {
     fn unused(&self) -> bool {
         // A clone that races with this look keeps its own stripe alive and only loses its peers.
         self.iter().all(|stripe| Arc::strong_count(stripe) == 1)
     }
 }
 
-fn keep(stripes: Box<dyn Stripes>) {
-    struct Kept {
-        all: Vec<Box<dyn Stripes>>,
+fn keep(stripes: Box<dyn StripedValue>) {
+    struct KeepAlive {
+        all: Vec<Box<dyn StripedValue>>,
         sweep_at: usize,
     }
-    static KEPT: Mutex<Kept> = Mutex::new(Kept {
+    static KEPT: Mutex<KeepAlive> = Mutex::new(KeepAlive {
         all: Vec::new(),
         sweep_at: 32,
     });
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = lock(&KEPT);
     kept.all.push(stripes);
     let unused = if kept.all.len() < kept.sweep_at {
         Vec::new()
     } else {
-        let (unused, used): (Vec<_>, Vec<_>) = kept.all.drain(..).partition(|l| l.unused());
+        let (unused, used): (Vec<_>, Vec<_>) = kept.all.drain(..).partition(|value| value.unused());
         kept.sweep_at = (2 * used.len()).max(32);
         kept.all = used;
         unused

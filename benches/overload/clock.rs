@@ -123,7 +123,7 @@ pub(crate) fn run<T>(length: Steps, begin: impl FnOnce() -> T) -> T {
     let runtime = aligned();
     runtime.block_on(async {
         // Far enough for any process to be younger.
-        let beginning = Time(200_000 * 1_000_000_000);
+        let beginning = Time::from_nanos(200_000 * 1_000_000_000);
         let ticks = beginning.since(Time::now()).as_micros().div_ceil(1_000);
         tokio::time::advance(Duration::from_millis(ticks as u64)).await;
         let world = begin();
@@ -175,7 +175,7 @@ fn aligned() -> tokio::runtime::Runtime {
             .build()
             .expect("a runtime");
         let entered = runtime.enter();
-        let off = Time::now().0 % 1_000_000;
+        let off = Time::now().as_nanos() % 1_000_000;
         drop(entered);
         if off < STEP_NANOS {
             return runtime;

@@ -9,8 +9,8 @@ use crate::{
     record::{self, Count},
 };
 use buttress::{
-    CircuitBreaker, LoadShed, Outcome, Retry, Throttle, Timeout,
-    load_shed::{Criticality, LoadShedBuilder, Prioritize, limit::Adaptive},
+    CircuitBreaker, Criticality, LoadShed, Outcome, Retry, Throttle, Timeout,
+    load_shed::{LoadShedBuilder, Prioritize, limit::Adaptive},
     retry::{Backoff, Budget},
     timeout::DeadlineLayer,
 };

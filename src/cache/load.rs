@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Time,
     context,
-    error::{FromRejected, Kind, Rejected, note, refuse},
+    error::{FromRejected, Kind, Rejected, note_refusal, refuse},
     shared::Shared,
 };
 use std::{any::TypeId, convert::Infallible, future::Future, time::Duration};
@@ -207,7 +207,7 @@ pub(super) fn fail<V, T, E>(
             error, rejected, ..
         } => {
             if let Some(rejected) = rejected {
-                note(rejected);
+                note_refusal(rejected);
             }
             Err(error)
         }

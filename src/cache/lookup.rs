@@ -12,7 +12,7 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures, Outcome},
     clock::Now,
-    error::{FromRejected, Mark, Rejected},
+    error::{FromRejected, RefusalMark, Rejected},
 };
 use std::{
     convert::Infallible,
@@ -214,7 +214,7 @@ pub(super) async fn watched<T, E>(
 ) -> (Result<T, E>, Option<Rejected>) {
     let mut call = pin!(call);
     poll_fn(|cx| {
-        let mark = Mark::set();
+        let mark = RefusalMark::set();
         let result = ready!(call.as_mut().poll(cx));
         let rejected = mark.refusal().filter(|_| result.is_err());
         mark.forget();

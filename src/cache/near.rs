@@ -123,7 +123,7 @@ impl<T> Near<T> {
             Some((held, marked)) if *held == hash && is(&marked.kept) => {
                 place.wanted = !hash;
                 place.hits += 1;
-                let quiet = now.0.saturating_sub(place.told.0);
+                let quiet = now.as_nanos().saturating_sub(place.told.as_nanos());
                 if place.hits >= QUIET_HITS || quiet >= QUIET_TIME {
                     (place.told, place.hits) = (now, 0);
                     return Looked::Ask;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Rejected, note},
+    error::{FromRejected, Rejected, note_refusal},
     shared::Shared,
 };
 use std::{
@@ -173,7 +173,7 @@ where
             let shape = load.shape.clone();
             let (result, rejected) = load.call().await;
             if let Some(rejected) = rejected {
-                note(rejected);
+                note_refusal(rejected);
             }
             result.map(|response| shape.bypassed(response, name, Use::Bypass, false))
         })
@@ -201,7 +201,7 @@ where
             };
             let pending = write.ended(done).await;
             if let Some(rejected) = rejected {
-                note(rejected);
+                note_refusal(rejected);
             }
             result.map(|response| shape.bypassed(response, name, Use::Invalidate, pending))
         })

@@ -1,6 +1,9 @@
+//! Configuration that is refused.
+
 use std::fmt;
 
-/// A policy cannot be built like that: which policy, which field, what it accepts.
+/// The error of a policy that cannot be built like that: which policy, which field, what was given
+/// and what it accepts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InvalidConfig {
     policy: &'static str,
@@ -10,7 +13,8 @@ pub struct InvalidConfig {
 }
 
 impl InvalidConfig {
-    /// A field of this kind of policy was given a value that is not what it accepts.
+    /// Creates the error of a field of this kind of policy that was given a value which it does
+    /// not accept.
     pub fn new(
         policy: &'static str,
         field: &'static str,
@@ -25,7 +29,7 @@ impl InvalidConfig {
         }
     }
 
-    /// Passes if `valid`, else says what was wrong.
+    /// Returns `Ok` if `valid`, else what was wrong.
     #[allow(dead_code)] // which features use it depends on which are on
     pub(crate) fn check(
         valid: bool,
@@ -41,12 +45,12 @@ impl InvalidConfig {
         }
     }
 
-    /// The name of the field.
+    /// Returns the name of the field.
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// What the field accepts.
+    /// Returns what the field accepts, such as `in (0, 1]`.
     pub fn accepts(&self) -> &'static str {
         self.accepts
     }

@@ -1,22 +1,26 @@
-//! The one rejection, the one wrapper for errors that cannot hold it, and bad configuration.
+//! What layers fail with: one rejection for all policies, one wrapper for errors that cannot hold
+//! it, and bad configuration.
 
 mod invalid;
+mod kind;
 mod name;
 mod provenance;
 mod rejected;
 
 pub use invalid::InvalidConfig;
+pub use kind::Kind;
 pub use name::Name;
 #[cfg(feature = "cache")]
-pub(crate) use provenance::note;
-pub(crate) use provenance::{Mark, refuse};
-pub use rejected::{Kind, Rejected};
+pub(crate) use provenance::note_refusal;
+pub(crate) use provenance::{RefusalMark, refuse};
+pub use rejected::Rejected;
 
-/// What a service's error must be able to become: anything with `From<Rejected>`.
+/// An error type that can hold a [`Rejected`]: any with `From<Rejected>`.
 ///
-/// Your own error enum (`#[from] Rejected`), `BoxError`, `anyhow::Error` and, with the `grpc`
-/// feature, `tonic::Status` satisfy it already. For an error type that is not yours put
-/// [`Error`] at the bottom of the stack, once: `.map_err(Error::Service)`.
+/// Every layer asks it of its service's error, because it fails with that type. Your own error enum
+/// (`#[from] Rejected`), `BoxError`, `anyhow::Error` and, with the `grpc` feature, `tonic::Status`
+/// satisfy it already. For an error type that is not yours put [`Error`] at the bottom of the stack,
+/// once: `.map_err(Error::Service)`.
 #[diagnostic::on_unimplemented(
     message = "a layer of this stack can reject a call, but `{Self}` cannot hold a `Rejected`",
     label = "this error type has no `From<Rejected>`",
@@ -25,7 +29,7 @@ pub use rejected::{Kind, Rejected};
     note = "an axum `Router` or a tonic server (`Infallible`): wrap the stack, `RespondLayer::new(Http, stack)`"
 )]
 pub trait FromRejected: Sized {
-    /// This error, for that rejection.
+    /// Makes an error of a rejection.
     fn from_rejected(rejected: Rejected) -> Self;
 }
 
@@ -37,12 +41,13 @@ impl<E: From<Rejected>> FromRejected for E {
     }
 }
 
-/// An error that may be a rejection, seen from outside.
+/// An error that may be a rejection, to whoever handles it.
 ///
 /// Layers do not need it (they know where an error came from); responders and application code
-/// do, because a rejection can sit inside an application's own error.
+/// do, because a rejection can sit inside an application's own error. Implement it for yours, to
+/// answer its rejections as what they are.
 pub trait AsRejected {
-    /// The rejection in this error, if it is one.
+    /// Returns the rejection in this error, if there is one.
     fn as_rejected(&self) -> Option<&Rejected>;
 }
 
@@ -60,7 +65,7 @@ pub enum Error<E> {
 }
 
 impl<E> Error<E> {
-    /// The service's own error, if it is one.
+    /// Returns the service's own error, or `None` for a rejection.
     pub fn into_service(self) -> Option<E> {
         match self {
             Self::Rejected(_) => None,

@@ -1,19 +1,22 @@
+//! Names of policies.
+
+use crate::shared::lock;
 use std::{
     collections::HashSet,
     fmt,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex},
 };
 
-/// A policy's name.
+/// The name of a policy, as it is in rejections, snapshots and metrics.
 ///
-/// Names made at run time are interned: each distinct text is kept once, for the life of the
-/// process, so that a rejection can carry its policy's name without counting references. Name
-/// policies after what they guard, not after requests.
+/// Name policies after what they guard (`orders-db`), not after requests: a name made at run time
+/// is kept for the life of the process, once for each distinct text, so that a rejection can carry
+/// it without counting references.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Name(&'static str);
 
 impl Name {
-    /// The text.
+    /// Returns the name as text.
     pub const fn as_str(self) -> &'static str {
         self.0
     }
@@ -28,7 +31,7 @@ impl From<&'static str> for Name {
 impl From<String> for Name {
     fn from(name: String) -> Self {
         static NAMES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock(&NAMES);
         Self(names.get(&*name).copied().unwrap_or_else(|| {
             let kept: &'static str = name.leak();
             names.insert(kept);

@@ -19,22 +19,22 @@ thread_local! {
 /// Makes the rejection the service's error, and leaves the note.
 #[cold]
 pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
-    note(rejected);
+    note_refusal(rejected);
     E::from_rejected(rejected)
 }
 
-/// Leaves the note alone: a rejection that was held back for some polls goes on up.
+/// Leaves the note without making an error: a rejection that was held back for some polls goes up.
 #[cold]
-pub(crate) fn note(rejected: Rejected) {
+pub(crate) fn note_refusal(rejected: Rejected) {
     LAST.set(Some(rejected));
     REFUSALS.set(REFUSALS.get().wrapping_add(1));
 }
 
 /// A point in this thread's history, set before a service is polled.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark(u64);
+pub(crate) struct RefusalMark(u64);
 
-impl Mark {
+impl RefusalMark {
     #[inline]
     pub(crate) fn set() -> Self {
         Self(REFUSALS.get())
@@ -68,17 +68,17 @@ mod tests {
     fn only_refusals_after_the_mark_are_seen() {
         let rejected = Rejected::new(Kind::RateLimited, "api");
         let _: Rejected = refuse(rejected);
-        let mark = Mark::set();
+        let mark = RefusalMark::set();
         assert_eq!(mark.refusal(), None);
         let _: Rejected = refuse(rejected);
         assert_eq!(mark.refusal(), Some(rejected));
-        assert_eq!(Mark::set().refusal(), None);
+        assert_eq!(RefusalMark::set().refusal(), None);
     }
 
     #[test]
     fn a_refusal_that_was_swallowed_is_not_seen_further_out() {
-        let outer = Mark::set();
-        let inner = Mark::set();
+        let outer = RefusalMark::set();
+        let inner = RefusalMark::set();
         let _: Rejected = refuse(Rejected::new(Kind::TimedOut, "search"));
         inner.forget();
         assert_eq!(outer.refusal(), None);

@@ -1,57 +1,36 @@
+//! The one rejection of all policies.
+
+use super::Kind;
 use crate::clock::nanos;
 use std::{fmt, time::Duration};
 
 /// A policy refused a call, or gave up on it: which policy, why, and when to come back.
 ///
-/// 24 bytes, no allocation, `Copy`. The time is kept in milliseconds, rounded up, so that whoever
-/// waits for it never comes back early.
+/// It is 24 bytes, `Copy`, and never allocates. The time is kept in milliseconds, rounded up, so
+/// that whoever waits for it never comes back early.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Rejected {
     policy: &'static str,
-    /// Kind in the upper 8 bits, milliseconds in the lower 56. Word-sized on purpose: a smaller,
-    /// misaligned value costs more to pass around than the decision that made it.
+    /// Whether the service was reached in the highest bit, the kind's number in the seven below,
+    /// milliseconds in the lower 56. A word on purpose: see "Values on the hot path" in shared.rs.
     word: u64,
 }
 
-/// Why a call was rejected.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-#[repr(u8)]
-pub enum Kind {
-    /// The circuit breaker is open, or its probes are all in flight.
-    CircuitOpen = 0,
-    /// The quota of the current window is used up.
-    RateLimited = 1,
-    /// The service, or the queue in front of it, is full.
-    Overloaded = 2,
-    /// The service has been rejecting calls lately, so this one was not sent.
-    Throttled = 3,
-    /// An attempt took longer than its timeout. The service may have acted on it.
-    TimedOut = 4,
-    /// The caller's deadline passed, or was too near for the call to be worth starting.
-    DeadlineExceeded = 5,
-    /// The service was not ready for a call at this moment.
-    NotReady = 6,
-    /// The load that this call was sharing failed, and what it failed with cannot be shared.
-    LoadFailed = 7,
-}
-
-const UNKNOWN: u64 = MILLIS;
-const MILLIS: u64 = (1 << 56) - 1;
 const REACHED: u64 = 1 << 63;
-const KINDS: [Kind; 8] = [
-    Kind::CircuitOpen,
-    Kind::RateLimited,
-    Kind::Overloaded,
-    Kind::Throttled,
-    Kind::TimedOut,
-    Kind::DeadlineExceeded,
-    Kind::NotReady,
-    Kind::LoadFailed,
-];
+const KIND_AT: u32 = 56;
+const MILLIS: u64 = (1 << KIND_AT) - 1;
+/// In place of milliseconds: nobody knows.
+const UNKNOWN: u64 = MILLIS;
+
+// The numbers of all kinds fit below the highest bit.
+const _: () = assert!(Kind::ALL.len() <= 1 << 7);
 
 impl Rejected {
-    /// A rejection of this kind by the policy of this name, with no idea when to come back.
+    /// Creates a rejection of this kind by the policy of this name, which does not say when to come
+    /// back.
+    ///
+    /// It says that the call did not reach the service, except for [`Kind::TimedOut`] and
+    /// [`Kind::LoadFailed`].
     #[inline]
     pub const fn new(kind: Kind, policy: &'static str) -> Self {
         let reached = if matches!(kind, Kind::TimedOut | Kind::LoadFailed) {
@@ -61,11 +40,11 @@ impl Rejected {
         };
         Self {
             policy,
-            word: reached | (kind as u64) << 56 | UNKNOWN,
+            word: reached | (kind as u64) << KIND_AT | UNKNOWN,
         }
     }
 
-    /// The same, with the time after which another call may be let in.
+    /// Sets the time after which another call may be let in.
     #[inline]
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
@@ -76,7 +55,7 @@ impl Rejected {
         }
     }
 
-    /// The same, for a call that may have reached the service before it was given up.
+    /// Says that the call may have reached the service before it was given up.
     #[inline]
     #[must_use]
     pub const fn having_reached_service(self) -> Self {
@@ -86,21 +65,27 @@ impl Rejected {
         }
     }
 
-    /// Why.
+    /// Returns why the call was rejected.
     #[inline]
     pub fn kind(&self) -> Kind {
-        // The index is always one of a `Kind` that was put in; `NotReady` is never a guess.
-        let index = (self.word & !REACHED) >> 56;
-        KINDS.get(index as usize).copied().unwrap_or(Kind::NotReady)
+        let number = ((self.word & !REACHED) >> KIND_AT) as usize;
+        match Kind::ALL.get(number) {
+            Some(kind) => *kind,
+            None => {
+                debug_assert!(false, "no kind has the number {number}");
+                Kind::NotReady
+            }
+        }
     }
 
-    /// The name of the policy.
+    /// Returns the name of the policy that rejected the call.
     #[inline]
     pub const fn policy(&self) -> &'static str {
         self.policy
     }
 
-    /// When a call may be let in again, if that is known.
+    /// Returns how long to wait before another call may be let in, if that is known.
+    #[doc(alias = "wait_time_from")]
     #[inline]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.word & MILLIS {
@@ -109,7 +94,7 @@ impl Rejected {
         }
     }
 
-    /// Whether the service may have seen the call, and may have acted on it.
+    /// Returns whether the service may have seen the call, and may have acted on it.
     #[inline]
     pub const fn reached_service(&self) -> bool {
         self.word & REACHED != 0
@@ -124,21 +109,6 @@ impl fmt::Debug for Rejected {
             .field("retry_after", &self.retry_after())
             .field("reached_service", &self.reached_service())
             .finish()
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::CircuitOpen => "circuit open",
-            Self::RateLimited => "rate limited",
-            Self::Overloaded => "overloaded",
-            Self::Throttled => "throttled",
-            Self::TimedOut => "timed out",
-            Self::DeadlineExceeded => "deadline exceeded",
-            Self::NotReady => "not ready",
-            Self::LoadFailed => "the shared load failed",
-        })
     }
 }
 
@@ -160,13 +130,14 @@ mod tests {
 
     #[test]
     fn every_kind_survives_packing_and_the_size_is_three_words() {
-        for kind in KINDS {
+        for kind in Kind::ALL.iter().copied() {
             for after in [Duration::ZERO, Duration::from_secs(7), Duration::MAX] {
                 let rejected = Rejected::new(kind, "p").with_retry_after(after);
                 assert_eq!(rejected.kind(), kind);
                 assert!(rejected.retry_after().is_some_and(|t| t <= after));
                 let reached = matches!(kind, Kind::TimedOut | Kind::LoadFailed);
                 assert_eq!(rejected.reached_service(), reached);
+                assert_eq!(rejected.having_reached_service().kind(), kind);
             }
             assert_eq!(Rejected::new(kind, "p").retry_after(), None);
         }

@@ -1,41 +1,51 @@
 //! What the three layers have in common: they share a guard and its strategy, and build services.
 
 use super::{
-    OnResponse, Unclassified,
-    held::{Core, SharedGuard},
+    GuardBase, Immediate, OnResponse, Reserve, Unclassified,
+    call_guard::{Core, SharedGuard},
 };
 use crate::shared::Shared;
 use std::fmt;
 
 macro_rules! layer {
-    ($(#[$doc:meta])* $layer:ident) => {
+    ($(#[$doc:meta])* $layer:ident for $($bound:tt)+) => {
         $(#[$doc])*
         ///
-        /// All services of one layer share the guard's state, and so do all layers of one handle.
+        /// All services that a layer builds share its guard's state, and so do all layers made from
+        /// one handle.
+        ///
+        /// A new layer still has to be told what responses mean: by `.http()`, `.grpc()` or
+        /// [`classify`](Self::classify). See [`Strategy`](super::Strategy).
         pub struct $layer<G, P = Unclassified> {
             pub(super) core: SharedGuard<G, P>,
         }
 
-        impl<G: Send + Sync + 'static> $layer<G> {
-            /// Makes a layer that is still to be told what responses mean: by `.http()`, `.grpc()`
-            /// or [`classify`](Self::classify). See [`Strategy`](super::Strategy).
+        impl<G: $($bound)+ + Send + Sync + 'static> $layer<G> {
+            /// Creates a layer that is still to be told what responses mean.
             pub fn new(guard: G) -> Self {
                 Self::settling(guard, Unclassified)
             }
         }
 
-        impl<G: Send + Sync + 'static, P: Send + Sync + 'static> $layer<G, P> {
-            /// Makes a layer that settles its calls by this strategy.
+        impl<G, P> $layer<G, P>
+        where
+            G: $($bound)+ + Send + Sync + 'static,
+            P: Send + Sync + 'static,
+        {
+            /// Creates a layer that settles its calls by a [`Settle`](super::Settle) strategy.
             pub fn settling(guard: G, settle: P) -> Self {
                 let core = SharedGuard(Shared::new(Core { guard, settle }));
                 Self { core }
             }
         }
 
-        impl<G: Clone + Send + Sync + 'static, P> $layer<G, P> {
-            /// Makes the guard learn from what this classifier says, and ends each call with its
-            /// response. [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err` for a
-            /// failure.
+        impl<G, P> $layer<G, P>
+        where
+            G: $($bound)+ + Clone + Send + Sync + 'static,
+        {
+            /// Makes the layer learn from what this [`Classify`](crate::Classify) says when the
+            /// response is there, which ends the call.
+            /// [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err` for a failure.
             pub fn classify<C>(self, classifier: C) -> $layer<G, OnResponse<C>>
             where
                 C: Send + Sync + 'static,
@@ -43,13 +53,13 @@ macro_rules! layer {
                 self.settle(OnResponse(classifier))
             }
 
-            /// Makes the guard's calls end by this strategy.
+            /// Makes the layer settle its calls by a [`Settle`](super::Settle) strategy.
             pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> $layer<G, P2> {
                 $layer::settling(self.core.0.guard.clone(), settle)
             }
 
-            /// Makes the guard learn from HTTP responses, by
-            /// [`ServerErrorsAsFailures`](crate::http::ServerErrorsAsFailures), and hold its permit
+            /// Makes this a layer for HTTP, which learns from
+            /// [`ServerErrorsAsFailures`](crate::http::ServerErrorsAsFailures) and holds the permit
             /// until the response's body ends.
             ///
             /// With a classifier of your own: `.settle(OnBodyEnd(classifier))`.
@@ -58,8 +68,8 @@ macro_rules! layer {
                 self.settle(crate::http::OnBodyEnd::default())
             }
 
-            /// Makes the guard learn from gRPC status codes, by
-            /// [`CodesAsFailures`](crate::grpc::CodesAsFailures), and hold its permit until the
+            /// Makes this a layer for gRPC, which learns from
+            /// [`CodesAsFailures`](crate::grpc::CodesAsFailures) and holds the permit until the
             /// trailers.
             ///
             /// With a classifier of your own: `.settle(OnTrailers(classifier))`.
@@ -87,16 +97,19 @@ macro_rules! layer {
 }
 
 layer! {
-    /// Any guard that decides at once, or a tuple of them, as a tower layer.
-    GuardLayer
+    /// A tower layer around any guard that decides at once, or a tuple of such guards.
+    GuardLayer for GuardBase<Wait: Immediate>
 }
 layer! {
-    /// Any guard that may wait, or a tuple with one in it, as a tower layer.
+    /// A tower layer around any guard that may wait, or a tuple of guards with one in it.
     ///
-    /// The service is cloned for a call that waits, and only then.
-    WaitLayer
+    /// The service must be `Clone`: it is cloned for a call that waits, and only then.
+    WaitLayer for GuardBase
 }
 layer! {
-    /// A policy that holds callers back in `poll_ready`, as a tower layer.
-    ReserveLayer
+    /// A tower layer around a policy that holds its callers back in `poll_ready`.
+    ///
+    /// For stacks whose callers heed readiness; where each request has a service of its own, as in
+    /// axum, nobody is held back by it.
+    ReserveLayer for Reserve
 }

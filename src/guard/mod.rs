@@ -1,14 +1,28 @@
-//! The plumbing of every guard, written once.
+//! Guards: policies that decide whether a call may start, and learn from how it ends.
 //!
-//! A guard decides whether a call may start and learns from how it ends. It is a pure decision and
-//! a permit that is plain data; this module carries it: reads the clock, admits, calls the inner
-//! service, classifies the end, settles, and gives the permit back when the call's future is
-//! dropped. A tuple of guards is a guard, admitted left to right; when a later one refuses, the
-//! permits of the earlier ones end as [`End::NeverStarted`].
+//! A guard is a pure decision ([`Guard::admit`]) and a permit that is plain data. This module
+//! carries it, once for all guards: it reads the clock, asks the guard, calls the inner service,
+//! classifies the end of the call and settles the permit, also if the call's future is dropped or
+//! the service panics. What is around a guard is chosen by the kind of caller:
+//!
+//! | around | use | the guard |
+//! |---|---|---|
+//! | a closure | [`run`](fn@run), or the policy's own `run` method | may wait |
+//! | a tower service | [`GuardLayer`] | decides at once |
+//! | a tower service that can be cloned | [`WaitLayer`] | may wait |
+//! | a tower service whose callers heed `poll_ready` | [`ReserveLayer`] | holds callers back ([`Reserve`]) |
+//!
+//! A tuple of up to four guards is a guard. It asks them from left to right; when one refuses, the
+//! permits of those before it end as [`End::NeverStarted`].
+//!
+//! # A guard of your own
+//!
+//! A guard that decides at once has three things to say: what it gives to a call that it lets in
+//! (the permit), whom it lets in, and what it learns from the end.
 //!
 //! ```
-//! use buttress::{Error, Rejected, guard::{self, Admission, End, Guard, Never, GuardBase, WaitProgress}};
-//! use buttress::{Kind, Now};
+//! use buttress::{Error, Guard, GuardBase, Kind, Now, Rejected};
+//! use buttress::guard::{self, Admission, End, Never};
 //!
 //! /// Lets calls in on even numbers only.
 //! struct Even;
@@ -17,22 +31,14 @@
 //!     type Permit = ();
 //!     type Wait = Never;
 //!     fn settle(&self, _: (), _: End, _: &Now) {}
-//!     fn abandon(&self, wait: Never, _: &Now) {
-//!         match wait {}
-//!     }
 //! }
 //!
 //! impl Guard<u64> for Even {
-//!     fn admit(&self, n: &u64, _: &Now) -> Admission<(), Never> {
+//!     fn admit(&self, n: &u64, _: &Now) -> Admission<()> {
 //!         match n % 2 {
 //!             0 => Admission::Admitted(()),
 //!             _ => Admission::Refused(Rejected::new(Kind::Overloaded, "even")),
 //!         }
-//!     }
-//!     fn poll_wait(
-//!         &self, wait: &mut Never, _: &u64, _: &mut std::task::Context<'_>, _: &Now,
-//!     ) -> WaitProgress<()> {
-//!         match *wait {}
 //!     }
 //! }
 //!
@@ -44,8 +50,11 @@
 //! assert!(matches!(refused, Err(Error::Rejected(_))));
 //! # }
 //! ```
+//!
+//! The example `own_guard` is one that learns, as a layer. A guard whose calls wait also says what
+//! becomes of a wait ([`Guard::poll_wait`], [`GuardBase::abandon`]).
 
-mod held;
+mod call_guard;
 mod layer;
 mod reserve;
 mod run;
@@ -54,7 +63,7 @@ mod settle;
 mod tuple;
 mod wait;
 
-pub use held::{CallGuard, GuardRef, SharedGuard};
+pub use call_guard::{CallGuard, GuardRef, SharedGuard};
 pub use layer::{GuardLayer, ReserveLayer, WaitLayer};
 pub use reserve::{Reserve, ReserveService};
 pub use run::run;
@@ -70,51 +79,65 @@ use crate::{
     clock::{Now, Time},
     error::Rejected,
 };
-use std::task::Context;
+use std::{mem, task::Context, time::Duration};
 
 /// How an admitted call ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum End {
-    /// With a result, of this meaning.
+    /// It ended with a result, which the layer's classifier has judged.
     Done(Outcome),
-    /// Dropped before its result, or given up because its caller's deadline had passed.
+    /// It was dropped before its result, or given up because its caller's deadline had passed.
     Cancelled,
-    /// By a panic of the inner service or of the classifier.
+    /// It ended in a panic of the inner service or of the classifier.
     Panicked,
-    /// It never reached the service: another guard refused it after this one had admitted it.
+    /// It never reached the service: another guard refused it after this one had admitted it, or
+    /// the service failed to become ready. What the permit took should be given back in full.
     NeverStarted,
 }
 
-/// Whether a call may start.
+/// A guard's answer to a call: whether it may start.
+///
+/// These three are all the answers there are, so that a guard around another guard can pass each
+/// of them on.
 #[derive(Debug)]
-pub enum Admission<P, W> {
-    /// It may, with this permit.
+pub enum Admission<P, W = Never> {
+    /// It may start, with this permit.
     Admitted(P),
-    /// It may not.
+    /// It may not start, and this is why.
     Refused(Rejected),
-    /// Not yet.
+    /// It may not start yet; [`Guard::poll_wait`] says what becomes of this wait.
     Wait(W),
 }
 
-/// What has become of a wait. The wait is a value: whoever carries the call owns its only timer.
+/// What has become of a wait.
+///
+/// These three are all that can become of one, so that a guard around another guard can pass each
+/// of them on.
 #[derive(Debug)]
 pub enum WaitProgress<P> {
-    /// It is over: the call may start.
+    /// The wait is over: the call may start, with this permit.
     Admitted(P),
-    /// It is over: the call may not start.
+    /// The wait is over: the call may not start, and this is why.
     Refused(Rejected),
-    /// Ask again when the task is woken, or at this time.
+    /// The wait goes on. The guard is asked again when the task is woken or, if there is a time,
+    /// at this time at the latest. Without a time, the guard must have kept the task's waker.
     Pending(Option<Time>),
 }
 
-/// The wait of a guard that decides at once: there is none.
+/// The [`Wait`](GuardBase::Wait) of a guard that decides at once: a type without values.
 #[derive(Debug)]
 pub enum Never {}
 
-/// The half of a guard that knows nothing of the request, so that futures need not either.
+/// The half of a guard that does not depend on the type of the request.
+///
+/// It is apart from [`Guard`] so that futures and response bodies, which settle permits, need not
+/// have the request in their types.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a guard",
-    note = "guards are `CircuitBreaker`, `RateLimiter`, references to them, and tuples of up to four"
+    label = "not a guard",
+    note = "guards are `CircuitBreaker`, `KeyedCircuitBreaker`, `RateLimiter` and `WaitingLimiter`, `LoadShed` and its `Queued`, and `Throttle`; references to them; and tuples of two to four",
+    note = "a builder becomes a guard with `.build()`; `Timeout`, `Retry` and `Cache` are not guards, and have layers of their own: `.layer()`"
 )]
 pub trait GuardBase {
     /// What an admitted call holds: plain data, given back by [`settle`](Self::settle).
@@ -122,45 +145,80 @@ pub trait GuardBase {
     /// What a waiting call holds; [`Never`] for a guard that decides at once.
     type Wait;
 
-    /// The call ended: take its permit back and learn.
+    /// Takes the permit of a call that has ended back, and learns from the end.
+    ///
+    /// Called exactly once for every permit. It runs on the call's way out, also when a future is
+    /// dropped or a panic unwinds, so it should neither block nor panic.
     fn settle(&self, permit: Self::Permit, end: End, now: &Now);
 
-    /// The call did not end at its first poll.
+    /// Notes that a call has not ended at its first poll. Does nothing by default.
     ///
-    /// This is where a guard that must know how long calls run reads the clock for the first time:
-    /// a call that ends at once was not slow, and does not pay for the question.
+    /// Called at most once for every permit. This is where a guard that must know how long calls
+    /// run reads the clock for the first time: a call that ends at once was not slow, and does not
+    /// pay for the question.
     #[inline]
     fn on_pending(&self, _permit: &mut Self::Permit, _now: &Now) {}
 
-    /// A waiting call was dropped.
-    fn abandon(&self, wait: Self::Wait, now: &Now);
+    /// Ends a wait whose call was dropped. By default the wait is dropped, and that is all.
+    ///
+    /// A guard that keeps a place in a queue for each wait takes it back here, and passes on what
+    /// may have been granted to it meanwhile.
+    #[inline]
+    fn abandon(&self, wait: Self::Wait, _now: &Now) {
+        drop(wait);
+    }
 
-    /// Would any request be refused now? Then the rejection need not wait for an inner service
-    /// that is not ready. A guard that says no, and may change its mind, wakes the task then.
+    /// Returns whether any request would be refused now. `false` by default.
+    ///
+    /// Asked when the inner service is not ready: a rejection need not wait for a service that it
+    /// will not call. A guard that returns `false` and may change its mind keeps the task's waker,
+    /// and wakes it then.
     #[inline]
     fn poll_closed(&self, _cx: &mut Context<'_>, _now: &Now) -> bool {
         false
     }
 }
 
-/// A policy that decides about requests of type `Req`.
+/// A policy that decides whether a call with a request of type `Req` may start.
+///
+/// See the [module](self) for the smallest one. Implement it for all `Req` if the request does not
+/// matter.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a guard for requests of type `{Req}`",
-    note = "guards are `CircuitBreaker`, `RateLimiter`, references to them, and tuples of up to four",
-    note = "a keyed guard needs a key for this type of request: `|req: &{Req}| ...`"
+    label = "does not decide about `{Req}`",
+    note = "guards are `CircuitBreaker`, `KeyedCircuitBreaker`, `RateLimiter` and `WaitingLimiter`, `LoadShed` and its `Queued`, and `Throttle`; references to them; and tuples of two to four",
+    note = "a guard with a key needs one for this type of request, `|req: &{Req}| ...`; so do a cost and a priority"
 )]
 pub trait Guard<Req>: GuardBase {
-    /// May this call start?
+    /// Decides whether this call may start.
+    ///
+    /// `now` is read when first asked for: a guard that needs no time costs no look at the clock.
     fn admit(&self, req: &Req, now: &Now) -> Admission<Self::Permit, Self::Wait>;
 
-    /// What has become of the wait? Asked whenever the task is woken or the parked time is reached.
+    /// Returns what has become of a wait.
+    ///
+    /// Asked at once when a wait begins, and then whenever the task is woken or the time of
+    /// [`WaitProgress::Pending`] has come.
+    ///
+    /// By default [`admit`](Self::admit) is asked again, at once and then every millisecond: right
+    /// for a guard that only looks whether there is room, and keeps no order among those who wait.
+    /// A guard whose wait is [`Never`] is never asked.
     fn poll_wait(
         &self,
         wait: &mut Self::Wait,
         req: &Req,
-        cx: &mut Context<'_>,
+        _cx: &mut Context<'_>,
         now: &Now,
-    ) -> WaitProgress<Self::Permit>;
+    ) -> WaitProgress<Self::Permit> {
+        match self.admit(req, now) {
+            Admission::Admitted(permit) => WaitProgress::Admitted(permit),
+            Admission::Refused(rejected) => WaitProgress::Refused(rejected),
+            Admission::Wait(next) => {
+                self.abandon(mem::replace(wait, next), now);
+                WaitProgress::Pending(Some(now.get().after(Duration::from_millis(1))))
+            }
+        }
+    }
 }
 
 impl<G: GuardBase> GuardBase for &G {

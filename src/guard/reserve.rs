@@ -1,11 +1,11 @@
-//! The layer and service for policies that hold callers back: backpressure.
+//! The service for policies that hold callers back: backpressure.
 //!
 //! Apart from the other two because the permit is there before the request is: it is reserved in
 //! `poll_ready`, and nothing of the request can have a say in it.
 
 use super::{
     CallGuard, End, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, Strategy,
-    held::SharedGuard, layer::ReserveLayer,
+    call_guard::SharedGuard, layer::ReserveLayer,
 };
 use crate::{
     clock::Now,
@@ -18,13 +18,21 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// A policy that lets a service have its permit before it has a request.
+/// A guard that gives a service its permit before there is a request.
+///
+/// It holds callers back in `poll_ready` instead of refusing their calls, so it cannot tell
+/// requests apart.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not hold callers back in `poll_ready`",
+    label = "not a `Reserve`",
+    note = "`LoadShed::backpressure` does; other guards decide about a call when it comes: `GuardLayer`, `WaitLayer`"
+)]
 pub trait Reserve: GuardBase {
-    /// A permit, or a place in the line for one, kept in `wait` until it is there.
+    /// Returns a permit, or keeps a place in the queue for one in `wait`.
     ///
-    /// Called again when the task is woken. If the service goes away first, the place is
-    /// [abandoned](GuardBase::abandon), or the permit [settled](GuardBase::settle) as
-    /// [`End::NeverStarted`].
+    /// Called again when the task is woken; `wait` is then what this method left in it, and `None`
+    /// at first. If the service goes away first, the place is [abandoned](GuardBase::abandon), or
+    /// the permit [settled](GuardBase::settle) as [`End::NeverStarted`].
     fn poll_reserve(
         &self,
         wait: &mut Option<Self::Wait>,
@@ -45,10 +53,19 @@ impl<S, G: GuardBase, P: Strategy> Layer<S> for ReserveLayer<G, P> {
     }
 }
 
-/// A service behind a policy that holds its callers back.
+/// A service behind a policy that holds its callers back, built by [`ReserveLayer`].
+///
+/// It is ready when the inner service is and it has a permit for the next call.
+///
+/// # Clone
+/// A clone is behind the same policy, and waits for a permit of its own.
 pub struct ReserveService<S, G: GuardBase, P = OnResponse> {
     inner: S,
     reserved: Reserved<SharedGuard<G, P>>,
+}
+
+impl<S, G: GuardBase, P> ReserveService<S, G, P> {
+    inner_accessors!();
 }
 
 impl<S: Clone, G: GuardBase, P> Clone for ReserveService<S, G, P> {
@@ -57,7 +74,7 @@ impl<S: Clone, G: GuardBase, P> Clone for ReserveService<S, G, P> {
         // Readiness, and with it the permit, is the clone's own to wait for.
         Self {
             inner: self.inner.clone(),
-            reserved: Reserved::new(self.reserved.owner.clone()),
+            reserved: Reserved::new(self.reserved.guard_ref.clone()),
         }
     }
 }
@@ -66,7 +83,7 @@ impl<S: fmt::Debug, G: GuardBase + fmt::Debug, P> fmt::Debug for ReserveService<
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReserveService")
             .field("inner", &self.inner)
-            .field("guard", self.reserved.owner.guard())
+            .field("guard", self.reserved.guard_ref.guard())
             .finish()
     }
 }
@@ -97,25 +114,25 @@ where
 
     #[inline]
     fn call(&mut self, req: Req) -> Self::Future {
-        let Some(mut held) = self.reserved.take() else {
+        let Some(mut call_guard) = self.reserved.take() else {
             // A caller that did not ask. The inner service cannot be trusted to be ready either.
             return GuardFuture::refused(Rejected::new(Kind::NotReady, "unready service"));
         };
-        GuardFuture::running(held.start(|| self.inner.call(req)), held)
+        GuardFuture::running(call_guard.start(|| self.inner.call(req)), call_guard)
     }
 }
 
-/// A permit reserved, or a place in the line for one. Dropped, either is given back.
-struct Reserved<O: GuardRef> {
-    owner: O,
-    wait: Option<<O::Guard as GuardBase>::Wait>,
-    permit: Option<<O::Guard as GuardBase>::Permit>,
+/// A permit reserved, or a place in the queue for one. Dropped, either is given back.
+struct Reserved<R: GuardRef> {
+    guard_ref: R,
+    wait: Option<<R::Guard as GuardBase>::Wait>,
+    permit: Option<<R::Guard as GuardBase>::Permit>,
 }
 
-impl<O: GuardRef> Reserved<O> {
-    fn new(owner: O) -> Self {
+impl<R: GuardRef> Reserved<R> {
+    fn new(guard_ref: R) -> Self {
         Self {
-            owner,
+            guard_ref,
             wait: None,
             permit: None,
         }
@@ -124,38 +141,42 @@ impl<O: GuardRef> Reserved<O> {
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
-        O::Guard: Reserve,
+        R::Guard: Reserve,
     {
         if self.permit.is_none() {
             let now = Now::lazy();
-            let permit = ready!(self.owner.guard().poll_reserve(&mut self.wait, cx, &now));
+            let permit = ready!(
+                self.guard_ref
+                    .guard()
+                    .poll_reserve(&mut self.wait, cx, &now)
+            );
             self.permit = Some(permit);
         }
         Poll::Ready(())
     }
 
     #[inline]
-    fn take(&mut self) -> Option<CallGuard<O>>
+    fn take(&mut self) -> Option<CallGuard<R>>
     where
-        O: Clone,
+        R: Clone,
     {
         let permit = self.permit.take()?;
-        Some(CallGuard::new(self.owner.clone(), permit))
+        Some(CallGuard::new(self.guard_ref.clone(), permit))
     }
 
     fn give_back(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.owner
+            self.guard_ref
                 .guard()
                 .settle(permit, End::NeverStarted, &Now::lazy());
         }
         if let Some(wait) = self.wait.take() {
-            self.owner.guard().abandon(wait, &Now::lazy());
+            self.guard_ref.guard().abandon(wait, &Now::lazy());
         }
     }
 }
 
-impl<O: GuardRef> Drop for Reserved<O> {
+impl<R: GuardRef> Drop for Reserved<R> {
     #[inline]
     fn drop(&mut self) {
         self.give_back();

@@ -1,10 +1,10 @@
 //! Any guard around a closure: no tower, no shared ownership, nothing counted.
 
-use super::{Admission, CallGuard, End, Guard, WaitProgress, wait::poll_until};
+use super::{Admission, CallGuard, End, Guard, WaitProgress, wait::WaitGuard, wait::poll_until};
 use crate::{
     classify::Outcome,
     clock::Now,
-    error::{FromRejected, Mark, refuse},
+    error::{FromRejected, RefusalMark, refuse},
 };
 use std::{
     future::poll_fn,
@@ -12,10 +12,11 @@ use std::{
     task::{Poll, ready},
 };
 
-/// Runs `op` if the guard admits `req`. An `Err` is a failure, unless a policy below made it.
+/// Runs `op` if the guard admits `req`, after a wait if need be.
 ///
-/// For a guard that does not look at the request pass `&()`, or use the `run` method that every
-/// policy has. Dropping the future cancels the call, or leaves the queue.
+/// An `Err` counts as a failure, unless a policy further in made it. For a guard that does not look
+/// at the request pass `&()`, or use the `run` method that every policy has. Dropping the future
+/// cancels the call, or leaves the queue.
 ///
 /// # Errors
 /// The guard's [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
@@ -28,23 +29,23 @@ where
     G: Guard<Req>,
     E: FromRejected,
 {
-    let mut held = match guard.admit(req, &Now::lazy()) {
+    let mut call_guard = match guard.admit(req, &Now::lazy()) {
         Admission::Admitted(permit) => CallGuard::new(guard, permit),
         Admission::Refused(rejected) => return Err(refuse(rejected)),
         Admission::Wait(wait) => wait_for(guard, req, wait).await?,
     };
-    let mut op = pin!(held.start(|| op()));
+    let mut op = pin!(call_guard.start(|| op()));
     poll_fn(|cx| {
-        let mark = Mark::set();
-        let result = held.during(|_| op.as_mut().poll(cx));
+        let mark = RefusalMark::set();
+        let result = call_guard.during(|_| op.as_mut().poll(cx));
         if result.is_pending() {
-            held.on_pending();
+            call_guard.on_pending();
         }
         let result = ready!(result);
         match (&result, mark.refusal()) {
-            (Ok(_), _) => held.end(End::Done(Outcome::Success)),
-            (Err(_), Some(rejected)) => held.end_rejected(&rejected),
-            (Err(_), None) => held.end(End::Done(Outcome::Failure)),
+            (Ok(_), _) => call_guard.end(End::Done(Outcome::Success)),
+            (Err(_), Some(rejected)) => call_guard.end_rejected(&rejected),
+            (Err(_), None) => call_guard.end(End::Done(Outcome::Failure)),
         }
         Poll::Ready(result)
     })
@@ -60,17 +61,17 @@ where
     G: Guard<Req>,
     E: FromRejected,
 {
-    let mut turn = super::wait::Turn::new(guard, wait);
+    let mut wait = WaitGuard::new(guard, wait);
     let mut timer = pin!(None);
     poll_fn(|cx| {
         loop {
-            match turn.poll(req, cx, &Now::lazy()) {
+            match wait.poll(req, cx, &Now::lazy()) {
                 WaitProgress::Admitted(permit) => {
-                    turn.finish();
+                    wait.finish();
                     return Poll::Ready(Ok(CallGuard::new(guard, permit)));
                 }
                 WaitProgress::Refused(rejected) => {
-                    turn.finish();
+                    wait.finish();
                     return Poll::Ready(Err(refuse(rejected)));
                 }
                 WaitProgress::Pending(None) => return Poll::Pending,

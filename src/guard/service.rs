@@ -1,12 +1,12 @@
-//! The one layer, service and future for guards that decide at once.
+//! The one service and future for guards that decide at once.
 
 use super::{
     Admission, CallGuard, End, Guard, GuardBase, GuardRef, Immediate, OnResponse, Settle, Strategy,
-    held::SharedGuard, layer::GuardLayer,
+    call_guard::SharedGuard, layer::GuardLayer,
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Kind, Mark, Rejected, refuse},
+    error::{FromRejected, Kind, RefusalMark, Rejected, refuse},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -25,18 +25,28 @@ impl<S, G: GuardBase, P: Strategy> Layer<S> for GuardLayer<G, P> {
     fn layer(&self, inner: S) -> Self::Service {
         GuardService {
             inner,
-            ready: true,
+            inner_ready: true,
             core: self.core.clone(),
         }
     }
 }
 
-/// A service behind a guard that decides at once.
+/// A service behind a guard that decides at once, built by [`GuardLayer`].
+///
+/// It is ready when the inner service is, or when the guard would refuse any call: a rejection does
+/// not wait for a service that it will not call.
+///
+/// # Clone
+/// A clone is behind the same guard, and becomes ready on its own.
 pub struct GuardService<S, G, P = OnResponse> {
     inner: S,
     /// False while the inner service is known not to be ready.
-    ready: bool,
+    inner_ready: bool,
     core: SharedGuard<G, P>,
+}
+
+impl<S, G, P> GuardService<S, G, P> {
+    inner_accessors!();
 }
 
 impl<S: Clone, G, P> Clone for GuardService<S, G, P> {
@@ -45,7 +55,7 @@ impl<S: Clone, G, P> Clone for GuardService<S, G, P> {
         // Readiness is the clone's own to find out.
         Self {
             inner: self.inner.clone(),
-            ready: true,
+            inner_ready: true,
             core: self.core.clone(),
         }
     }
@@ -75,9 +85,9 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.inner.poll_ready(cx) {
-            Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.ready, cx),
+            Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.inner_ready, cx),
             ready => {
-                self.ready = true;
+                self.inner_ready = true;
                 ready
             }
         }
@@ -88,8 +98,8 @@ where
         let now = Now::lazy();
         match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
-                let held = CallGuard::new(self.core.clone(), permit);
-                GuardFuture::admitted(held, self.ready, || self.inner.call(req))
+                let call_guard = CallGuard::new(self.core.clone(), permit);
+                GuardFuture::admitted(call_guard, self.inner_ready, || self.inner.call(req))
             }
             Admission::Refused(rejected) => GuardFuture::refused(rejected),
             Admission::Wait(wait) => wait.never(),
@@ -97,14 +107,14 @@ where
     }
 }
 
-/// The inner service is not ready: then neither are we, unless nothing is let in at the moment. A
-/// rejection must not wait for a service that it will not call.
+/// The readiness of a guarded service whose inner service is not ready: ready only if the guard
+/// would refuse any call.
 pub(super) fn ready_to_refuse<E>(
     guard: &impl GuardBase,
-    ready: &mut bool,
+    inner_ready: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), E>> {
-    *ready = false;
+    *inner_ready = false;
     match guard.poll_closed(cx, &Now::lazy()) {
         true => Poll::Ready(Ok(())),
         false => Poll::Pending,
@@ -112,7 +122,7 @@ pub(super) fn ready_to_refuse<E>(
 }
 
 pin_project! {
-    /// The response of a guarded service.
+    /// The response future of [`GuardService`] and [`ReserveService`](super::ReserveService).
     pub struct GuardFuture<F, G: GuardBase, P> {
         #[pin]
         state: State<F, G, P>,
@@ -123,30 +133,30 @@ pin_project! {
     #[project = StateProj]
     enum State<F, G: GuardBase, P> {
         // Fields drop in order: the call before its permit.
-        Running { #[pin] call: F, held: CallGuard<SharedGuard<G, P>> },
+        Running { #[pin] call: F, call_guard: CallGuard<SharedGuard<G, P>> },
         Refused { rejected: Rejected },
     }
 }
 
 impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
     #[inline]
-    pub(super) fn running(call: F, held: CallGuard<SharedGuard<G, P>>) -> Self {
+    pub(super) fn running(call: F, call_guard: CallGuard<SharedGuard<G, P>>) -> Self {
         Self {
-            state: State::Running { call, held },
+            state: State::Running { call, call_guard },
         }
     }
 
     /// Calls the service, if it is ready.
     #[inline(always)]
     pub(super) fn admitted(
-        mut held: CallGuard<SharedGuard<G, P>>,
-        ready: bool,
+        mut call_guard: CallGuard<SharedGuard<G, P>>,
+        inner_ready: bool,
         call: impl FnOnce() -> F,
     ) -> Self {
-        if !ready {
-            return Self::not_ready(held);
+        if !inner_ready {
+            return Self::not_ready(call_guard);
         }
-        Self::running(held.start(call), held)
+        Self::running(call_guard.start(call), call_guard)
     }
 
     #[inline]
@@ -159,8 +169,8 @@ impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
     /// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
     /// still is not ready, and must not be called.
     #[cold]
-    fn not_ready(mut held: CallGuard<SharedGuard<G, P>>) -> Self {
-        held.end(End::NeverStarted);
+    fn not_ready(mut call_guard: CallGuard<SharedGuard<G, P>>) -> Self {
+        call_guard.end(End::NeverStarted);
         Self::refused(Rejected::new(Kind::NotReady, "inner service"))
     }
 }
@@ -177,19 +187,19 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Running { call, held } => {
-                let mark = Mark::set();
-                let result = held.during(|_| call.poll(cx));
+            StateProj::Running { call, call_guard } => {
+                let mark = RefusalMark::set();
+                let result = call_guard.during(|_| call.poll(cx));
                 if result.is_pending() {
-                    held.on_pending();
+                    call_guard.on_pending();
                 }
                 let result = ready!(result);
                 if result.is_err()
                     && let Some(rejected) = mark.refusal()
                 {
-                    held.end_rejected(&rejected);
+                    call_guard.end_rejected(&rejected);
                 }
-                Poll::Ready(P::settle(held, result))
+                Poll::Ready(P::settle(call_guard, result))
             }
             StateProj::Refused { rejected } => Poll::Ready(Err(refuse(*rejected))),
         }

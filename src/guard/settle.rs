@@ -1,6 +1,6 @@
 //! When a call ends, and what its end means.
 
-use super::{CallGuard, End, GuardBase, held::SharedGuard};
+use super::{CallGuard, End, GuardBase, call_guard::SharedGuard};
 use crate::classify::{Classify, ErrorsAsFailures, Outcome};
 
 /// Marks what a layer can be told about the meaning of responses.
@@ -22,13 +22,15 @@ use crate::classify::{Classify, ErrorsAsFailures, Outcome};
 pub trait Strategy: Sized {}
 
 /// The strategy of a layer that has not been told what responses mean: see [`Strategy`].
+// rustc names a type that lacks a trait by the line that defines it, where it says nothing else.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unclassified;
+pub struct Unclassified; // say `.http()`, `.grpc()` or `.classify(ErrorsAsFailures)` to the layer
 
-/// What is done with the result of an admitted call.
+/// A strategy that decides when an admitted call has ended, and what that means.
 ///
-/// [`OnResponse`] ends the call when the response is there; the `http` and `grpc` features add
-/// strategies that hold the permit until the response's body has ended.
+/// [`OnResponse`] ends the call when the response is there. `http::OnBodyEnd` and
+/// `grpc::OnTrailers` hold its permit until the response's body has ended. Another strategy, not
+/// another service, is what a protocol of its own needs.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not tell what a `Result<{Res}, {E}>` means",
     label = "a layer of this stack does not know which of these are failures",
@@ -38,17 +40,21 @@ pub struct Unclassified;
     note = "or `.classify(classifier)` with a closure `|result: Result<&Response, &Error>| -> Outcome`"
 )]
 pub trait Settle<Res, E>: Strategy {
-    /// What the layer's service answers with.
+    /// The response of a service with this strategy: the inner service's, or that with a permit
+    /// inside.
     type Response<G: GuardBase>;
 
-    /// Ends the call, or takes `held` to where it will end.
+    /// Ends the call, or [takes](CallGuard::take) the permit to where it will end.
+    ///
+    /// A `call` that is left as it is counts as cancelled. It may have ended already, as a
+    /// rejection by a policy below; then its [`strategy`](CallGuard::strategy) is `None`.
     fn settle<G: GuardBase>(
-        held: &mut CallGuard<SharedGuard<G, Self>>,
+        call: &mut CallGuard<SharedGuard<G, Self>>,
         result: Result<Res, E>,
     ) -> Result<Self::Response<G>, E>;
 }
 
-/// The call ends when its response is there, and the classifier says what that means.
+/// The strategy of calls that end when their response is there, as this classifier judges it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnResponse<C = ErrorsAsFailures>(pub C);
 
@@ -66,10 +72,10 @@ impl<Res, E, C: Classify<Res, E>> Settle<Res, E> for OnResponse<C> {
 
     #[inline]
     fn settle<G: GuardBase>(
-        held: &mut CallGuard<SharedGuard<G, Self>>,
+        call: &mut CallGuard<SharedGuard<G, Self>>,
         result: Result<Res, E>,
     ) -> Result<Res, E> {
-        held.end_as(|settle| End::Done(settle.0.classify(result.as_ref())));
+        call.end_as(|settle| End::Done(settle.0.classify(result.as_ref())));
         result
     }
 }

@@ -5,21 +5,29 @@ use crate::clock::Now;
 use std::task::Context;
 
 /// The wait of two guards, of which one is waiting.
+///
+/// # Invariants
+/// 1. While the second guard's wait goes on, the first guard's permit is there: it has admitted the
+///    call. It leaves with the call, or is settled as [`End::NeverStarted`].
 #[derive(Debug)]
 pub enum PairWait<AWait, APermit, BWait> {
-    /// The first guard.
+    /// The first guard waits; the second has not been asked.
     First(AWait),
-    /// The second; the first has admitted. `None` once the wait is over.
+    /// The second guard waits, with the first one's permit; `None` once the wait is over.
     Second(Option<APermit>, BWait),
 }
 
-/// A wait of which no value can be made: the guard decides at once.
+/// A type of wait without values: its guard decides at once.
+///
+/// [`GuardLayer`](super::GuardLayer) asks for it, so that the compiler knows that no call waits.
 #[diagnostic::on_unimplemented(
-    message = "a guard of this layer may wait, so its calls need a service to wait with",
-    note = "use `WaitLayer`, which clones the service for a call that waits"
+    message = "a guard of this layer may wait (`{Self}`), and its calls need a service to wait with",
+    label = "may wait",
+    note = "use `WaitLayer`, which clones the service for a call that waits; a policy's own `.layer()` is the right one",
+    note = "a guard of your own that never waits has `type Wait = Never`"
 )]
 pub trait Immediate {
-    /// Proof by having the value.
+    /// Returns anything: whoever has such a wait cannot exist.
     fn never<T>(self) -> T;
 }
 
@@ -73,8 +81,8 @@ impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
 }
 
 impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
-    // Always: a permit that is returned through memory is written in eights of bytes and read in
-    // sixteens, for which a processor waits longer than for anything else in here.
+    // Always, so that no permit is returned through memory: see "Values on the hot path" in
+    // shared.rs.
     #[inline(always)]
     fn admit(&self, req: &Req, now: &Now) -> Admission<Self::Permit, Self::Wait> {
         let a = match self.0.admit(req, now) {
@@ -114,15 +122,20 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
                 Admission::Wait(second) => *wait = PairWait::Second(Some(a), second),
             }
         }
-        // Always the second by now, and its permit is there until the wait is over; a carrier that
-        // asks again after that is parked for good rather than let in without a permit.
+        // Always the second by now. A carrier that asks again after the wait was over stays pending
+        // for good rather than be let in without the first permit.
         let PairWait::Second(a @ Some(_), second) = wait else {
+            debug_assert!(false, "a wait was polled after it was over");
             return WaitProgress::Pending(None);
         };
         match self.1.poll_wait(second, req, cx, now) {
             WaitProgress::Admitted(b) => match a.take() {
                 Some(a) => WaitProgress::Admitted((a, b)),
-                None => WaitProgress::Pending(None),
+                None => {
+                    debug_assert!(false, "the first permit left before the wait was over");
+                    self.1.settle(b, End::NeverStarted, now);
+                    WaitProgress::Pending(None)
+                }
             },
             WaitProgress::Refused(rejected) => {
                 if let Some(a) = a.take() {

@@ -1,11 +1,11 @@
-//! The one layer, service and future for guards that may wait.
+//! The one service and future for guards that may wait.
 //!
 //! Apart from `service.rs` because a waiting call needs the request, and a service of its own to
 //! call when the wait is over: `S: Clone`, which a guard that decides at once does not ask for.
 
 use super::{
     Admission, CallGuard, End, Guard, GuardBase, GuardFuture, GuardRef, OnResponse, Settle,
-    Strategy, WaitProgress, held::SharedGuard, layer::WaitLayer, service::ready_to_refuse,
+    Strategy, WaitProgress, call_guard::SharedGuard, layer::WaitLayer, service::ready_to_refuse,
 };
 use crate::{
     clock::{Now, Time},
@@ -29,18 +29,29 @@ impl<S, G: GuardBase, P: Strategy> Layer<S> for WaitLayer<G, P> {
     fn layer(&self, inner: S) -> Self::Service {
         WaitService {
             inner,
-            ready: true,
+            inner_ready: true,
             core: self.core.clone(),
         }
     }
 }
 
-/// A service behind a guard that may wait.
+/// A service behind a guard that may wait, built by [`WaitLayer`].
+///
+/// It is ready when the inner service is, or when the guard would refuse any call. Calls wait in
+/// their futures, not in `poll_ready`.
+///
+/// # Clone
+/// A clone is behind the same guard, and becomes ready on its own. The inner service is also cloned
+/// for each call that waits.
 pub struct WaitService<S, G, P = OnResponse> {
     inner: S,
     /// False while the inner service is known not to be ready.
-    ready: bool,
+    inner_ready: bool,
     core: SharedGuard<G, P>,
+}
+
+impl<S, G, P> WaitService<S, G, P> {
+    inner_accessors!();
 }
 
 impl<S: Clone, G, P> Clone for WaitService<S, G, P> {
@@ -49,7 +60,7 @@ impl<S: Clone, G, P> Clone for WaitService<S, G, P> {
         // Readiness is the clone's own to find out.
         Self {
             inner: self.inner.clone(),
-            ready: true,
+            inner_ready: true,
             core: self.core.clone(),
         }
     }
@@ -80,9 +91,9 @@ where
         // A call that waits gets a service of its own, so a ready one is always asked for: whether
         // this call will wait is not known before its request is.
         match self.inner.poll_ready(cx) {
-            Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.ready, cx),
+            Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.inner_ready, cx),
             ready => {
-                self.ready = true;
+                self.inner_ready = true;
                 ready
             }
         }
@@ -93,21 +104,22 @@ where
         let now = Now::lazy();
         let state = match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
-                let held = CallGuard::new(self.core.clone(), permit);
+                let call_guard = CallGuard::new(self.core.clone(), permit);
+                let inner_ready = self.inner_ready;
                 State::Called {
-                    call: GuardFuture::admitted(held, self.ready, || self.inner.call(req)),
+                    call: GuardFuture::admitted(call_guard, inner_ready, || self.inner.call(req)),
                 }
             }
             Admission::Refused(rejected) => State::Called {
                 call: GuardFuture::refused(rejected),
             },
             Admission::Wait(wait) => {
-                let turn = Turn::new(self.core.clone(), wait);
+                let wait = WaitGuard::new(self.core.clone(), wait);
                 // The ready service stays with the caller that made it ready; this call asks again
-                // when its turn has come.
+                // when its wait is over.
                 let inner = self.inner.clone();
                 State::Waiting {
-                    turn,
+                    wait,
                     timer: None,
                     next: Some((inner, req)),
                 }
@@ -117,12 +129,17 @@ where
     }
 }
 
-/// A place in a guard's queue. Dropped, it is left.
-pub(super) struct Turn<O: GuardRef>(Option<(O, <O::Guard as GuardBase>::Wait)>);
+/// A wait that has to end.
+///
+/// # Invariants
+/// 1. A wait is either [finished](Self::finish), when the guard has said that it is over, or
+///    abandoned in the drop; never both.
+/// 2. The guard is not asked about a wait that is over.
+pub(super) struct WaitGuard<R: GuardRef>(Option<(R, <R::Guard as GuardBase>::Wait)>);
 
-impl<O: GuardRef> Turn<O> {
-    pub(super) fn new(owner: O, wait: <O::Guard as GuardBase>::Wait) -> Self {
-        Self(Some((owner, wait)))
+impl<R: GuardRef> WaitGuard<R> {
+    pub(super) fn new(guard_ref: R, wait: <R::Guard as GuardBase>::Wait) -> Self {
+        Self(Some((guard_ref, wait)))
     }
 
     pub(super) fn poll<Req>(
@@ -130,32 +147,35 @@ impl<O: GuardRef> Turn<O> {
         req: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> WaitProgress<<O::Guard as GuardBase>::Permit>
+    ) -> WaitProgress<<R::Guard as GuardBase>::Permit>
     where
-        O::Guard: Guard<Req>,
+        R::Guard: Guard<Req>,
     {
         match &mut self.0 {
-            Some((owner, wait)) => owner.guard().poll_wait(wait, req, cx, now),
-            None => WaitProgress::Pending(None),
+            Some((guard_ref, wait)) => guard_ref.guard().poll_wait(wait, req, cx, now),
+            None => {
+                debug_assert!(false, "a wait was polled after it was over");
+                WaitProgress::Pending(None)
+            }
         }
     }
 
-    /// The wait is over, and not abandoned.
-    pub(super) fn finish(&mut self) -> Option<O> {
-        self.0.take().map(|(owner, _)| owner)
+    /// Ends the wait without abandoning it: the guard has said that it is over.
+    pub(super) fn finish(&mut self) -> Option<R> {
+        self.0.take().map(|(guard_ref, _)| guard_ref)
     }
 }
 
-impl<O: GuardRef> Drop for Turn<O> {
+impl<R: GuardRef> Drop for WaitGuard<R> {
     fn drop(&mut self) {
-        if let Some((owner, wait)) = self.0.take() {
-            owner.guard().abandon(wait, &Now::lazy());
+        if let Some((guard_ref, wait)) = self.0.take() {
+            guard_ref.guard().abandon(wait, &Now::lazy());
         }
     }
 }
 
 pin_project! {
-    /// The response of a service behind a guard that may wait.
+    /// The response future of [`WaitService`].
     pub struct WaitFuture<S, Req, F, G: GuardBase, P> {
         #[pin]
         state: State<S, Req, F, G, P>,
@@ -165,13 +185,15 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, Req, F, G: GuardBase, P> {
+        // `next` is there until the state is left.
         Waiting {
-            turn: Turn<SharedGuard<G, P>>,
+            wait: WaitGuard<SharedGuard<G, P>>,
             #[pin]
             timer: Option<Sleep>,
             next: Option<(S, Req)>,
         },
-        Readying { inner: S, req: Option<Req>, held: CallGuard<SharedGuard<G, P>> },
+        // So is `req`.
+        Readying { inner: S, req: Option<Req>, call_guard: CallGuard<SharedGuard<G, P>> },
         Called { #[pin] call: GuardFuture<F, G, P> },
     }
 }
@@ -194,28 +216,28 @@ where
 
                 // Waiting => Readying | refused
                 StateProj::Waiting {
-                    turn,
+                    wait,
                     mut timer,
                     next,
                 } => {
                     let Some((_, req)) = next.as_ref() else {
-                        return Poll::Pending;
+                        return after_its_end();
                     };
-                    match turn.poll(req, cx, &Now::lazy()) {
+                    match wait.poll(req, cx, &Now::lazy()) {
                         WaitProgress::Admitted(permit) => {
-                            let (Some((inner, req)), Some(owner)) = (next.take(), turn.finish())
+                            let (Some((inner, req)), Some(guard_ref)) =
+                                (next.take(), wait.finish())
                             else {
-                                return Poll::Pending;
+                                return after_its_end();
                             };
-                            let held = CallGuard::new(owner, permit);
                             state.set(State::Readying {
                                 inner,
                                 req: Some(req),
-                                held,
+                                call_guard: CallGuard::new(guard_ref, permit),
                             });
                         }
                         WaitProgress::Refused(rejected) => {
-                            turn.finish();
+                            wait.finish();
                             return Poll::Ready(Err(refuse(rejected)));
                         }
                         WaitProgress::Pending(None) => return Poll::Pending,
@@ -226,16 +248,21 @@ where
                 }
 
                 // Readying => Called
-                StateProj::Readying { inner, req, held } => {
-                    if let Err(error) = ready!(held.during(|_| inner.poll_ready(cx))) {
-                        held.end(End::NeverStarted);
+                StateProj::Readying {
+                    inner,
+                    req,
+                    call_guard,
+                } => {
+                    if let Err(error) = ready!(call_guard.during(|_| inner.poll_ready(cx))) {
+                        call_guard.end(End::NeverStarted);
+                        *req = None;
                         return Poll::Ready(Err(error));
                     }
                     let Some(req) = req.take() else {
-                        return Poll::Pending;
+                        return after_its_end();
                     };
-                    let call = held.start(|| inner.call(req));
-                    let call = GuardFuture::running(call, held.take());
+                    let call = call_guard.start(|| inner.call(req));
+                    let call = GuardFuture::running(call, call_guard.take());
                     state.set(State::Called { call });
                 }
             }
@@ -243,7 +270,14 @@ where
     }
 }
 
-/// Polls the carrier's one timer, made when it is first needed.
+/// The poll of a future that has ended, which its contract lets it leave pending.
+#[cold]
+fn after_its_end<T>() -> Poll<T> {
+    debug_assert!(false, "a call that waited was polled after its end");
+    Poll::Pending
+}
+
+/// Polls the one timer of whoever carries the call, made when it is first needed.
 pub(crate) fn poll_until(
     mut timer: Pin<&mut Option<Sleep>>,
     until: Time,

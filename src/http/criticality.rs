@@ -7,8 +7,9 @@
 
 use crate::{
     context::{self, ContextScope},
+    criticality::Criticality,
     key::{Global, Key},
-    load_shed::{Criticality, Prioritize, Priority},
+    load_shed::{Prioritize, Priority},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use std::{

@@ -63,17 +63,7 @@ mod criticality;
 mod deadline;
 #[cfg(feature = "rate-limit")]
 mod fields;
-#[cfg(any(
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit"
-))]
 mod keys;
-#[cfg(any(
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit"
-))]
 mod proxies;
 #[cfg(feature = "retry")]
 mod replay;
@@ -107,17 +97,7 @@ pub use deadline::{
 };
 #[cfg(feature = "rate-limit")]
 pub use fields::{RateLimitHeadersFuture, RateLimitHeadersLayer, RateLimitHeadersService};
-#[cfg(any(
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit"
-))]
 pub use keys::{ClientAddr, HeaderKey, OriginalPathKey, PathKey, PeerAddr};
-#[cfg(any(
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit"
-))]
 pub use proxies::TrustedProxies;
 #[cfg(feature = "retry")]
 pub use replay::{Kept, ReplayBody};

@@ -3,7 +3,7 @@
 use super::ServerErrorsAsFailures;
 use crate::{
     classify::{Classify, Outcome},
-    error::Mark,
+    error::RefusalMark,
     guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
 };
 use bytes::Buf;
@@ -151,7 +151,7 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
         let Some(call) = this.call else {
             return this.body.poll_frame(cx);
         };
-        let mark = Mark::set();
+        let mark = RefusalMark::set();
         let polled = call.held.during(|_| {
             let frame = ready!(this.body.as_mut().poll_frame(cx));
             let end = frame.is_none() || this.body.is_end_stream();

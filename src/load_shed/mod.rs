@@ -32,7 +32,7 @@
 //! | [`backpressure().layer()`](LoadShed::backpressure) | is not made: `poll_ready` waits | inside one process, when whoever calls can be slowed down: a worker that takes from a queue, a client under a balancer. **Never at the edge of a server**: there, callers that wait are a queue without an end |
 //!
 //! ```
-//! use buttress::{Error, ErrorsAsFailures, LoadShed, load_shed::Criticality};
+//! use buttress::{Criticality, Error, ErrorsAsFailures, LoadShed};
 //! use std::io;
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
@@ -97,7 +97,7 @@ mod tests;
 pub use backpressure::Backpressure;
 pub use config::LoadShedBuilder;
 pub use permit::{Permit, Place};
-pub use priority::{Criticality, Equal, Prioritize, Priority, UnknownCriticality};
+pub use priority::{Equal, Prioritize, Priority};
 pub use queued::Queued;
 
 use crate::{Name, Time};

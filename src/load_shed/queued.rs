@@ -1,13 +1,11 @@
 //! The second manner: calls wait in a bounded queue.
 
 use super::{
-    Equal, Inner, LoadShed, Permit, Place, Prioritize,
-    gate::Joined,
-    priority::{Criticality, Threshold},
+    Equal, Inner, LoadShed, Permit, Place, Prioritize, gate::Joined, priority::Threshold,
     queue::Turn,
 };
 use crate::{
-    Now, Time,
+    Criticality, Now, Time,
     error::FromRejected,
     guard::{self, Admission, End, Guard, GuardBase, WaitLayer, WaitProgress},
     shared::thread_index,

@@ -5,11 +5,7 @@ use super::{
     state::{Inner, State},
     wait::Lines,
 };
-use crate::{
-    Global, InvalidConfig, Name,
-    clock::nanos,
-    shared::{Padded, stripes},
-};
+use crate::{Global, InvalidConfig, Name, clock::nanos, striped::StripedCounter};
 use std::time::Duration;
 
 /// How admissions are counted.
@@ -162,7 +158,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
             cost: self.cost,
             state,
             lines,
-            rejected: (0..stripes()).map(|_| Padded::default()).collect(),
+            rejected: StripedCounter::default(),
         }))
     }
 }

@@ -1,16 +1,8 @@
 //! What all handles of a limiter share.
 
 use super::{Cost, forecast::Supply, global, keyed, limiter::Taken, wait::Lines};
-use crate::{
-    Key, Kind, Name, Rejected,
-    clock::Time,
-    key::KeyHash,
-    shared::{Padded, thread_index},
-};
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use crate::{Key, Kind, Name, Rejected, clock::Time, key::KeyHash, striped::StripedCounter};
+use std::time::Duration;
 
 pub(super) struct Inner<K, C> {
     pub(super) name: Name,
@@ -19,8 +11,8 @@ pub(super) struct Inner<K, C> {
     pub(super) cost: C,
     pub(super) state: State,
     pub(super) lines: Lines,
-    /// Refused calls, counted by each thread for itself.
-    pub(super) rejected: Box<[Padded<AtomicU64>]>,
+    /// Refused calls.
+    pub(super) rejected: StripedCounter,
 }
 
 // There is one per limiter, and it is read on every call: no further pointer to save its padding.
@@ -97,14 +89,12 @@ impl<K, C> Inner<K, C> {
     }
 
     pub(super) fn rejected(&self) -> u64 {
-        self.rejected.iter().map(|n| n.0.load(Relaxed)).sum()
+        self.rejected.sum()
     }
 
     #[inline]
     pub(super) fn refused(&self, until: Option<u64>, now: Time) -> Rejected {
-        self.rejected[thread_index() & (self.rejected.len() - 1)]
-            .0
-            .fetch_add(1, Relaxed);
+        self.rejected.add(1);
         let rejected = Rejected::new(Kind::RateLimited, self.name.as_str());
         match until {
             Some(until) => rejected.with_retry_after(Time(until).since(now)),

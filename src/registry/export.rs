@@ -105,6 +105,7 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             counter!("buttress_timeout_deadline_exceeded_total", "policy" => s.name)
                 .absolute(s.deadline_exceeded);
         }
+        PolicySnapshot::Custom(ref snapshot) => snapshot.publish(),
     }
 }
 
@@ -124,12 +125,7 @@ fn calls(policy: &'static str, successes: u64, failures: u64, slow: u64) {
     counter!("buttress_circuit_breaker_slow_calls_total", "policy" => policy).absolute(slow);
 }
 
-#[cfg(any(
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit",
-    feature = "throttle"
-))]
+#[allow(dead_code)] // which layers reject calls depends on which are compiled in
 fn rejected(kind: &'static str, policy: &'static str, rejected: u64) {
     counter!("buttress_rejected_total", "kind" => kind, "policy" => policy).absolute(rejected);
 }

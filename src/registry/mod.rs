@@ -1,4 +1,4 @@
-//! Every policy of a service in one list: to look at, to serialise, to export.
+//! Lists every policy of a service: to look at, to serialise, to export as metrics.
 //!
 //! A registry decides nothing. Policies count for themselves, each thread on a cache line of its
 //! own; a registry adds the counts up when somebody asks. So being observed costs a call nothing,
@@ -35,37 +35,43 @@
 //! from the handler that renders them, or let [`publish_every`](Registry::publish_every) do it. A
 //! registry keeps its policies alive.
 
+mod custom;
 mod export;
 mod observe;
 // Which snapshots have a time in them depends on which layers there are.
 #[allow(dead_code, unused_imports)]
 mod seconds;
 
+pub use custom::CustomSnapshot;
 pub use observe::{Observe, PolicySnapshot};
 #[allow(unused_imports)]
 pub(crate) use seconds::seconds;
 
+use crate::shared::lock;
 use std::{
     convert::Infallible,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-/// A list of policies. Clones share it.
+/// A list of policies.
+///
+/// # Clone
+/// A clone is the same list.
 #[derive(Clone, Default)]
 pub struct Registry(Arc<Mutex<Vec<Arc<dyn Observe>>>>);
 
 impl Registry {
-    /// An empty list.
+    /// Creates an empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lists a policy. One of the same kind and name takes the place of an earlier one.
+    /// Adds a policy to the list. It takes the place of an earlier one of the same kind and name.
     pub fn add(&self, policy: &(impl Observe + Clone)) {
         let policy: Arc<dyn Observe> = Arc::new(policy.clone());
-        let mut all = self.lock();
+        let mut all = lock(&self.0);
         let same = |other: &&mut Arc<dyn Observe>| {
             (other.kind(), other.name()) == (policy.kind(), policy.name())
         };
@@ -75,23 +81,25 @@ impl Registry {
         }
     }
 
-    /// Every policy as it is now, in the order in which they were added.
+    /// Returns every policy as it is now, in the order in which they were added.
     pub fn snapshot(&self) -> Vec<PolicySnapshot> {
         // Snapshots take the policies' own locks: not under this one.
-        let all = self.lock().clone();
+        let all = lock(&self.0).clone();
         all.iter().map(|policy| policy.snapshot()).collect()
     }
 
     /// Hands the counts of now to the recorder of the `metrics` crate.
     ///
-    /// The names begin with `buttress_`; every metric has the label `policy`. Counters are set to
-    /// their absolute value, so it does not matter how often this is called, or when the recorder
-    /// was installed.
+    /// Names begin with `buttress_`, those of counters end in `_total`, and every metric has the
+    /// label `policy`. Counters are set to their absolute value, so it does not matter how often
+    /// this is called, or when the recorder was installed.
     pub fn publish(&self) {
         self.snapshot().iter().for_each(export::publish);
     }
 
-    /// Publishes now and then every `period`, for as long as the future is polled: spawn it.
+    /// Publishes now and then every `period`, which is a millisecond at least.
+    ///
+    /// It goes on for as long as the future is polled: spawn it, or let it run beside the server.
     pub async fn publish_every(self, period: Duration) -> Infallible {
         // A period of zero would make this a busy loop.
         let period = period.max(Duration::from_millis(1));
@@ -100,15 +108,11 @@ impl Registry {
             tokio::time::sleep(period).await;
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<dyn Observe>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.lock();
+        let names = lock(&self.0);
         f.debug_list()
             .entries(names.iter().map(|p| (p.kind(), p.name())))
             .finish()

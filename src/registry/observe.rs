@@ -1,5 +1,6 @@
 //! What a policy has to tell.
 
+use super::CustomSnapshot;
 #[cfg(feature = "cache")]
 use crate::cache::{self, Cache, Store};
 #[cfg(feature = "circuit-breaker")]
@@ -16,16 +17,25 @@ use crate::throttle::{self, Throttle};
 use crate::timeout::{self, Timeout};
 
 /// A policy that can be listed in a [`Registry`](super::Registry).
+///
+/// All policies of this crate are. For one of your own, return a [`CustomSnapshot`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be listed in a registry",
+    note = "the handles of policies can, and not their layers or builders: `registry.add(&breaker)`",
+    note = "for a policy of your own, implement `Observe` with a `CustomSnapshot`"
+)]
 pub trait Observe: Send + Sync + 'static {
-    /// Its name.
+    /// Returns the name of the policy, such as `orders-db`.
     fn name(&self) -> &'static str;
-    /// What it is, in snake case: `circuit_breaker`.
+    /// Returns what kind of policy it is, in snake case: `circuit_breaker`.
     fn kind(&self) -> &'static str;
-    /// All that can be seen of it.
+    /// Returns all that can be seen of the policy now. May take the policy's own locks.
     fn snapshot(&self) -> PolicySnapshot;
 }
 
 /// A policy at one moment.
+///
+/// Serialised, it is a flat map with the entries `kind` and `name` first.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -54,6 +64,9 @@ pub enum PolicySnapshot {
     /// A timeout.
     #[cfg(feature = "timeout")]
     Timeout(timeout::Snapshot),
+    /// A policy of your own.
+    #[serde(untagged)]
+    Custom(CustomSnapshot),
 }
 
 #[allow(unused_macros)] // with no layer's feature on there is nothing to observe

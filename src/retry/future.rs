@@ -8,7 +8,7 @@ use super::{
 use crate::{
     classify::Classify,
     clock::{Now, Time},
-    error::{FromRejected, Kind, Mark, Rejected, refuse},
+    error::{FromRejected, Kind, RefusalMark, Rejected, refuse},
     guard::poll_until,
     shared::Shared,
 };
@@ -89,7 +89,7 @@ where
             match this.state.as_mut().project() {
                 // Called => over | Waiting | Readying
                 StateProj::Called { call } => {
-                    let mark = Mark::set();
+                    let mark = RefusalMark::set();
                     let result = ready!(this.course.enter(|| call.poll(cx)));
                     let verdict = this.plan.verdict(mark, result.as_ref());
                     let Verdict::Failed(retry_after) = verdict else {
@@ -157,7 +157,7 @@ where
 
 impl<R, C> Plan<R, C> {
     #[inline]
-    fn verdict<Res, E>(&self, mark: Mark, result: Result<&Res, &E>) -> Verdict
+    fn verdict<Res, E>(&self, mark: RefusalMark, result: Result<&Res, &E>) -> Verdict
     where
         C: Classify<Res, E>,
     {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     clock::{Now, Time},
-    error::Mark,
+    error::RefusalMark,
 };
 use std::{
     future::{Future, poll_fn},
@@ -65,7 +65,7 @@ impl Retry {
                 let op = &mut op;
                 let mut call = pin!(course.enter(move || op()));
                 poll_fn(|cx| {
-                    let mark = Mark::set();
+                    let mark = RefusalMark::set();
                     let result = course.enter(|| call.as_mut().poll(cx));
                     result.map(|result| {
                         let refusal = mark.refusal().filter(|_| result.is_err());

@@ -134,7 +134,7 @@ impl Model {
             ended: Vec::new(),
             in_a_row: 0,
             relapses: 0,
-            hint: Time(0),
+            hint: Time::from_nanos(0),
             leases: Vec::new(),
             probe_results: Vec::new(),
             looked: None,
@@ -179,7 +179,7 @@ impl Model {
             Err(calls) => self.ended.iter().rev().take(calls).collect(),
             Ok(window) => {
                 let tenth = window.as_nanos() as u64 / 10;
-                let recent = |e: &&Ended| now.0 / tenth - e.at.0 / tenth < 10;
+                let recent = |e: &&Ended| now.as_nanos() / tenth - e.at.as_nanos() / tenth < 10;
                 self.ended.iter().filter(recent).collect()
             }
         };
@@ -190,7 +190,8 @@ impl Model {
     fn in_flight_slow(&self, now: Time) -> u64 {
         let slow = |call: &&Running| {
             let began = call.began.filter(|_| call.phase == Phase::Closed);
-            call.epoch == self.epoch && began.is_some_and(|b| now.0 / EIGHTH - b.0 / EIGHTH >= 9)
+            call.epoch == self.epoch
+                && began.is_some_and(|b| now.as_nanos() / EIGHTH - b.as_nanos() / EIGHTH >= 9)
         };
         match self.config.slow_rate {
             Some(_) => self.running.iter().filter(slow).count() as u64,
@@ -202,7 +203,7 @@ impl Model {
         if self.phase != Phase::Closed {
             return;
         }
-        self.looked = Some((now.0 / EIGHTH, self.epoch));
+        self.looked = Some((now.as_nanos() / EIGHTH, self.epoch));
         let (calls, failures, slow) = self.counts(now);
         let late = self.in_flight_slow(now);
         let minimum = u64::from(self.config.minimum);
@@ -270,7 +271,7 @@ impl Model {
             began: (polled || timed).then_some(now),
         });
         // While calls are running the rates are looked at once in an eighth of the slow duration.
-        let this = Some((now.0 / EIGHTH, self.epoch));
+        let this = Some((now.as_nanos() / EIGHTH, self.epoch));
         if polled && self.config.slow_rate.is_some() && self.looked != this {
             self.look(now);
         }
@@ -405,12 +406,12 @@ async fn run(config: Config, steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::End { .. } => {}
             Step::Reset => {
-                model.hint = Time(0);
+                model.hint = Time::from_nanos(0);
                 model.close(Phase::Closed);
                 breaker.reset();
             }
             Step::ForceClosed => {
-                model.hint = Time(0);
+                model.hint = Time::from_nanos(0);
                 model.close(Phase::ForcedClosed);
                 breaker.force_closed();
             }

@@ -20,6 +20,7 @@ macro_rules! contract {
 
 contract! {
     guard::plain_guard;
+    guard::guard_of_an_application;
     guard::guard_that_waits;
     guard::guard_to_the_end_of_the_body;
     guard::guard_answering;

@@ -16,6 +16,19 @@ fn lines(name: &'static str) -> Vec<String> {
 }
 
 #[test]
+fn own_guard_refuses_what_it_cannot_pay_and_charges_for_no_failure() {
+    let said = lines("own_guard");
+    let expected = [
+        "what? Ok(\"42\"), 40 cents left",
+        "why? Err(Service(\"it does not know\")), 40 cents left",
+        "how? Err(Rejected(Rejected { kind: RateLimited, policy: \"purse\", retry_after: None, \
+         reached_service: false })), 40 cents left",
+        "who? Ok(\"42\"), 0 cents left",
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn axum_layers_retries_and_limits() {
     let said = lines("axum_layers");
     assert!(said[0].starts_with("serving http://127.0.0.1:"), "{said:?}");

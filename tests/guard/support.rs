@@ -142,29 +142,17 @@ impl GuardBase for Spy {
     fn on_pending(&self, _: &mut Permit, _: &Now) {
         self.0.note(Suspend);
     }
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
     fn poll_closed(&self, cx: &mut Context<'_>, _: &Now) -> bool {
         self.0.refuses_all(cx)
     }
 }
 
 impl<Req> Guard<Req> for Spy {
-    fn admit(&self, _: &Req, _: &Now) -> Admission<Permit, Never> {
+    fn admit(&self, _: &Req, _: &Now) -> Admission<Permit> {
         match self.0.decide() {
             Ok(()) => Admission::Admitted(Permit(self.0.0)),
             Err(rejected) => Admission::Refused(rejected),
         }
-    }
-    fn poll_wait(
-        &self,
-        w: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<Permit> {
-        match *w {}
     }
 }
 

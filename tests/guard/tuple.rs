@@ -102,7 +102,7 @@ type Names = &'static [&'static str];
 
 fn waiting<G>(log: &Log, tuple: impl Fn(Gate, [Spy; 3]) -> G) -> (Told, WaitLayer<G, OnResponse>)
 where
-    G: Send + Sync + 'static,
+    G: GuardBase + Send + Sync + 'static,
 {
     let (gate, [a, b, c, _]) = (Gate::new("gate", log), spies(log));
     gate.0.close();

@@ -14,8 +14,8 @@ use std::time::Duration;
 fn busy(limit: usize, millis: f64) -> Window {
     let latency = millis / 1e3;
     let lasted = 100.0 * latency / limit as f64;
-    let mut window = Window::starting(Time(0), limit);
-    window.ended = Time((lasted * 1e9) as u64);
+    let mut window = Window::starting(Time::from_nanos(0), limit);
+    window.ended = Time::from_nanos((lasted * 1e9) as u64);
     window.completions = 100;
     window.in_flight_integral = 100.0 * latency;
     window.latency_sum = 100.0 * latency;
@@ -51,7 +51,7 @@ fn all() -> Vec<Box<dyn Limit>> {
 fn traffic_that_does_not_use_the_limit_does_not_raise_it() {
     for mut limit in all() {
         let before = limit.initial();
-        let mut now = Time(0);
+        let mut now = Time::from_nanos(0);
         for _ in 0..1_000 {
             now = now.after(Duration::from_secs(1));
             let after = limit.on_window(&idle(before, 10.0), now);
@@ -70,7 +70,7 @@ fn a_service_that_becomes_faster_gets_its_limit_back() {
             for i in 0..2_000 {
                 // Ten workers: beyond ten, latency is in proportion.
                 let millis = millis * (n as f64 / 10.0).max(1.0);
-                n = limit.on_window(&busy(n, millis), Time(i * 1_000_000_000));
+                n = limit.on_window(&busy(n, millis), Time::from_nanos(i * 1_000_000_000));
             }
         }
         assert!((10..=1_000).contains(&n), "{n}: {limit:?}");
@@ -87,19 +87,19 @@ fn no_window_however_odd_breaks_a_limit() {
                 [0.0, 10.0, f64::NAN, f64::INFINITY, -1.0][i as usize % 5],
             );
             if i % 7 == 0 {
-                window = Window::starting(Time(u64::MAX), n);
+                window = Window::starting(Time::from_nanos(u64::MAX), n);
             }
             window.lost = [0, 1, 1_000, u64::MAX][i as usize % 4];
             n = limit.on_window(
                 &window,
-                Time(if i % 11 == 0 { 0 } else { u64::MAX / 2 + i }),
+                Time::from_nanos(if i % 11 == 0 { 0 } else { u64::MAX / 2 + i }),
             );
             assert!((1..=10_000).contains(&n), "{n} {limit:?}");
             let _ = (limit.close(), limit.base_latency());
         }
         for i in 0..2_000 {
             let millis = 10.0 * (n as f64 / 10.0).max(1.0);
-            n = limit.on_window(&busy(n, millis), Time(i * 1_000_000_000));
+            n = limit.on_window(&busy(n, millis), Time::from_nanos(i * 1_000_000_000));
         }
         assert!((10..=1_000).contains(&n), "afterwards {n} {limit:?}");
     }
@@ -111,7 +111,7 @@ fn calls_that_are_lost_halve_the_adaptive_limit_even_when_it_is_not_used() {
     let mut window = idle(20, 10.0);
     window.peak_in_flight = 20;
     window.lost = 50;
-    assert_eq!(limit.on_window(&window, Time(0)), 10);
+    assert_eq!(limit.on_window(&window, Time::from_nanos(0)), 10);
 }
 
 #[test]
@@ -119,10 +119,10 @@ fn the_refusals_of_one_round_trip_are_one_event() {
     let mut limit = Aimd::new();
     let mut window = busy(20, 10.0);
     window.overloaded = 8;
-    assert_eq!(limit.on_window(&window, Time(0)), 18);
-    assert_eq!(limit.on_window(&busy(18, 10.0), Time(0)), 19);
+    assert_eq!(limit.on_window(&window, Time::from_nanos(0)), 18);
+    assert_eq!(limit.on_window(&busy(18, 10.0), Time::from_nanos(0)), 19);
     let mut slow = Aimd::new().timeout(Duration::from_millis(100));
-    assert_eq!(slow.on_window(&busy(20, 200.0), Time(0)), 18);
+    assert_eq!(slow.on_window(&busy(20, 200.0), Time::from_nanos(0)), 18);
 }
 
 // case 41
@@ -130,7 +130,7 @@ fn the_refusals_of_one_round_trip_are_one_event() {
 fn a_search_measures_only_after_the_calls_from_before_have_ended() {
     let mut limit = Adaptive::new();
     // The first time that a high start is used, it is looked at.
-    let n1 = limit.on_window(&busy(20, 20.0), Time(0));
+    let n1 = limit.on_window(&busy(20, 20.0), Time::from_nanos(0));
     assert_eq!(n1, 9);
     let close = limit.close();
     assert_eq!(close.drained, Some(9));
@@ -142,18 +142,18 @@ fn a_search_measures_only_after_the_calls_from_before_have_ended() {
     assert!(!close.is_over(&so_far(10, 999)));
     assert!(close.is_over(&so_far(9, 0)) && close.is_over(&so_far(20, 1_000)));
     // What those calls took is not looked at; flat latency means that there was no queue.
-    assert_eq!(limit.on_window(&busy(9, 1_000.0), Time(0)), 9);
+    assert_eq!(limit.on_window(&busy(9, 1_000.0), Time::from_nanos(0)), 9);
     assert_eq!(limit.close().drained, None);
-    assert_eq!(limit.on_window(&busy(9, 20.0), Time(0)), 20);
+    assert_eq!(limit.on_window(&busy(9, 20.0), Time::from_nanos(0)), 20);
     assert_eq!(limit.base_latency(), Some(Duration::from_millis(20)));
 }
 
 /// An adaptive limit of 20 that knows a base latency of 11 ms.
 fn steady() -> Adaptive {
     let mut limit = Adaptive::new();
-    assert_eq!(limit.on_window(&busy(20, 20.0), Time(0)), 9);
-    assert_eq!(limit.on_window(&busy(9, 20.0), Time(0)), 9);
-    assert_eq!(limit.on_window(&busy(9, 11.0), Time(0)), 20);
+    assert_eq!(limit.on_window(&busy(20, 20.0), Time::from_nanos(0)), 9);
+    assert_eq!(limit.on_window(&busy(9, 20.0), Time::from_nanos(0)), 9);
+    assert_eq!(limit.on_window(&busy(9, 11.0), Time::from_nanos(0)), 20);
     limit
 }
 
@@ -161,15 +161,15 @@ fn steady() -> Adaptive {
 fn a_terrible_latency_halves_the_limit_though_there_were_permits_to_spare() {
     let (mut limit, mut window) = (steady(), idle(20, 100.0));
     window.peak_in_flight = 16;
-    assert_eq!(limit.on_window(&window, Time(1)), 8);
+    assert_eq!(limit.on_window(&window, Time::from_nanos(1)), 8);
     let (mut limit, mut window) = (steady(), idle(20, 80.0));
     window.peak_in_flight = 16;
-    assert_eq!(limit.on_window(&window, Time(1)), 20);
+    assert_eq!(limit.on_window(&window, Time::from_nanos(1)), 20);
 }
 
 #[test]
 fn two_windows_out_of_proportion_start_a_search_and_time_does() {
-    let second = |n: u64| Time(n * 1_000_000_000);
+    let second = |n: u64| Time::from_nanos(n * 1_000_000_000);
     let mut limit = steady();
     let n = limit.on_window(&busy(20, 100.0), second(1));
     assert_eq!(limit.close().drained, None);

@@ -423,5 +423,5 @@ impl<L: Limit> Sim<L> {
 }
 
 fn time(seconds: f64) -> Time {
-    Time((seconds * 1e9) as u64)
+    Time::from_nanos((seconds * 1e9) as u64)
 }

@@ -228,7 +228,7 @@ async fn a_panic_gives_the_permit_back_wherever_it_comes_from() {
     assert!(catch_unwind(AssertUnwindSafe(|| call.poll())).is_err());
     assert_at_rest(&shed);
 
-    let picky = |_: &u32| -> buttress::load_shed::Criticality { panic!("priority") };
+    let picky = |_: &u32| -> buttress::Criticality { panic!("priority") };
     let shed = LoadShed::builder("api")
         .fixed(1)
         .priority(picky)

@@ -1,8 +1,5 @@
 use crate::support::*;
-use buttress::{
-    ErrorsAsFailures, LoadShed, Time,
-    load_shed::{Criticality, Priority},
-};
+use buttress::{Criticality, ErrorsAsFailures, LoadShed, Time, load_shed::Priority};
 use std::{
     sync::{
         Arc,

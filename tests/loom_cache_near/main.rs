@@ -23,7 +23,7 @@ mod sync {
 
 /// All there is has this hash.
 const HASH: u64 = 3;
-const NOW: Time = Time(0);
+const NOW: Time = Time::from_nanos(0);
 
 /// A store of one answer, and what is at hand of it.
 struct Store {

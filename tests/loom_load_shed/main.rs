@@ -92,7 +92,7 @@ mod sync {
     atomic!(AtomicUsize, usize);
 }
 
-const NOW: Time = Time(0);
+const NOW: Time = Time::from_nanos(0);
 
 fn gate(limit: usize) -> loom::sync::Arc<Gate> {
     let discipline = Discipline {

@@ -7,7 +7,8 @@
 
 use axum::{Router, routing::get};
 use buttress::{
-    AsRejected, CircuitBreaker, Classify, Error, Kind, LoadShed, Outcome, Retry, Throttle, Time,
+    AsRejected, CircuitBreaker, Classify, Criticality, Error, Kind, LoadShed, Outcome, Retry,
+    Throttle, Time,
     circuit_breaker::State,
     context,
     grpc::{self, CodesAsFailures, Grpc},
@@ -15,7 +16,6 @@ use buttress::{
         ByCriticality, CriticalityHeaderClientLayer, CriticalityHeaderLayer,
         DeadlineHeaderClientLayer, DeadlineHeaderLayer, Http, RespondLayer, ServerErrorsAsFailures,
     },
-    load_shed::Criticality,
     retry::Backoff,
     timeout::Deadline,
 };

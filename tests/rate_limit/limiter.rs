@@ -23,7 +23,7 @@ fn at<Req>(
     req: &Req,
     now: u64,
 ) -> Result<Taken, Rejected> {
-    match limiter.admit(req, &Now::at(Time(now))) {
+    match limiter.admit(req, &Now::at(Time::from_nanos(now))) {
         Admission::Admitted(taken) => Ok(taken),
         Admission::Refused(rejected) => Err(rejected),
         Admission::Wait(never) => match never {},
@@ -116,7 +116,7 @@ async fn an_empty_limiter_does_not_wait_for_a_service_that_is_not_ready() {
             tower_test::mock::spawn_with(|mock: tower_test::mock::Mock<(), ()>| layer.layer(mock));
         handle.allow(0);
         assert_pending!(service.poll_ready());
-        while at(&limiter, &(), Time::now().0).is_ok() {}
+        while at(&limiter, &(), Time::now().as_nanos()).is_ok() {}
         assert_ready_ok!(service.poll_ready());
         let mut call = tokio_test::task::spawn(service.call(()));
         let error = assert_ready_err!(call.poll());
@@ -124,7 +124,7 @@ async fn an_empty_limiter_does_not_wait_for_a_service_that_is_not_ready() {
         // Keyed limits do not know whose call it will be.
         let keyed = RateLimiter::builder("keyed", 1, SECOND).keyed(|_: &()| 1);
         let keyed = keyed.build().unwrap();
-        while at(&keyed, &(), Time::now().0).is_ok() {}
+        while at(&keyed, &(), Time::now().as_nanos()).is_ok() {}
         let mut cx = Context::from_waker(Waker::noop());
         assert!(!keyed.poll_closed(&mut cx, &Now::lazy()));
     }
@@ -138,7 +138,7 @@ fn only_calls_that_never_started_give_back_what_they_took() {
         let keyed = keyed.build().unwrap();
         let guards: [&dyn Guard<(), Permit = Taken, Wait = Never>; 2] = [&limiter, &keyed];
         for guard in guards {
-            let now = Now::at(Time(NS));
+            let now = Now::at(Time::from_nanos(NS));
             let take = || match guard.admit(&(), &now) {
                 Admission::Admitted(taken) => Some(taken),
                 _ => None,
@@ -257,10 +257,10 @@ async fn the_status_tells_what_is_left_and_when_there_is_more() {
             (quota, SECOND, quota)
         );
         assert_eq!(status.reset, Duration::ZERO);
-        let now = Time::now().0;
+        let now = Time::now().as_nanos();
         at(&limiter, &3, now).unwrap();
         tokio::time::advance(SECOND / 4).await;
-        at(&limiter, &4, Time::now().0).unwrap();
+        at(&limiter, &4, Time::now().as_nanos()).unwrap();
         let status = limiter.status(&1);
         assert_eq!(status.remaining, quota - 7);
         let late = if quota > 1_024 {
@@ -278,7 +278,7 @@ async fn the_status_tells_what_is_left_and_when_there_is_more() {
         .algorithm(Algorithm::Gcra { burst: 2 })
         .build()
         .unwrap();
-    at(&paced, &(), Time::now().0).unwrap();
+    at(&paced, &(), Time::now().as_nanos()).unwrap();
     let status = paced.status(&());
     assert_eq!((status.remaining, status.reset), (1, SECOND / 10));
 }
@@ -290,7 +290,7 @@ fn the_status_of_a_key_knows_what_was_taken_in_each_part_of_the_window() {
         let limiter = limiter.keyed(|_: &u32| 0).cost(|cost: &u32| *cost);
         let limiter = limiter.build().unwrap();
         let remaining = || limiter.status(&0).remaining;
-        let now = Time::now().0;
+        let now = Time::now().as_nanos();
         let first = at(&limiter, &3, now - 1_000 * NS).unwrap();
         assert_eq!(remaining(), quota - 3);
         let cost = quota / 2;
@@ -301,7 +301,7 @@ fn the_status_of_a_key_knows_what_was_taken_in_each_part_of_the_window() {
         }
         limiter.settle(first, End::NeverStarted, &Now::lazy());
         assert_eq!(remaining(), quota - cost - 20);
-        at(&limiter, &(quota - cost - 20), Time::now().0).unwrap();
+        at(&limiter, &(quota - cost - 20), Time::now().as_nanos()).unwrap();
         assert_eq!(remaining(), 0);
     }
 }
@@ -371,8 +371,10 @@ fn the_promise_holds_between_threads_on_the_real_clock() {
                         let mut times = Vec::new();
                         while !enough() {
                             for _ in 0..100 {
-                                let now = Time::now().0;
-                                times.extend(at(&limiter, &(), now).map(|_| (now, Time::now().0)));
+                                let now = Time::now().as_nanos();
+                                times.extend(
+                                    at(&limiter, &(), now).map(|_| (now, Time::now().as_nanos())),
+                                );
                             }
                         }
                         times

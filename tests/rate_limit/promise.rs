@@ -113,13 +113,13 @@ where
             Gap::Back(gap) => {
                 let key = step.key % keys;
                 if log.within(key, clock, WINDOW) == u64::from(quota) {
-                    let before = Now::at(Time(clock - gap));
+                    let before = Now::at(Time::from_nanos(clock - gap));
                     let admission = limiter.admit(&(key, 1), &before);
                     assert!(matches!(admission, Admission::Refused(_)), "{gap} back");
                 }
             }
         }
-        let now = Now::at(Time(clock));
+        let now = Now::at(Time::from_nanos(clock));
         if let Some(i) = step.give_back
             && !held.is_empty()
         {
@@ -227,7 +227,7 @@ proptest! {
         for gap in gaps {
             now += gap;
             let within = |window| log.within(0, now, window);
-            match limiter.admit(&(0, 1), &Now::at(Time(now))) {
+            match limiter.admit(&(0, 1), &Now::at(Time::from_nanos(now))) {
                 Admission::Admitted(_) => {
                     assert!(within(HOUR) < quota.into());
                     log.0.push((now, (0, 1)));
@@ -279,7 +279,7 @@ fn bursts_on_both_sides_of_an_edge_never_exceed_the_quota() {
 
 fn admitted<G: Guard<Req, Wait = Never>>(limiter: &G, now: u64) -> bool {
     matches!(
-        limiter.admit(&(0, 1), &Now::at(Time(now))),
+        limiter.admit(&(0, 1), &Now::at(Time::from_nanos(now))),
         Admission::Admitted(_)
     )
 }
@@ -367,7 +367,10 @@ fn whoever_waits_as_told_is_admitted_and_the_exact_logs_tell_no_more_than_that()
         }
     }
     fn ask<G: Guard<Req, Wait = Never>>(limiter: &G, cost: u32, ms: u64) -> Result<(), Duration> {
-        match limiter.admit(&(0, cost), &Now::at(Time((1 << 40) / MS * MS + ms * MS))) {
+        match limiter.admit(
+            &(0, cost),
+            &Now::at(Time::from_nanos((1 << 40) / MS * MS + ms * MS)),
+        ) {
             Admission::Admitted(_) => Ok(()),
             Admission::Refused(rejected) => Err(rejected.retry_after().unwrap()),
             Admission::Wait(never) => match never {},

@@ -321,7 +321,7 @@ async fn waiters_on_many_threads_all_get_in_and_none_too_early() {
                     return None;
                 }
                 call(&limiter).await.unwrap();
-                Some(Time::now().0)
+                Some(Time::now().as_nanos())
             })
         });
         let calls: Vec<_> = calls.collect();

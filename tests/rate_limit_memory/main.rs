@@ -23,7 +23,7 @@ fn a_million_keys_stay_within_what_the_docs_say_and_known_keys_allocate_nothing(
         let builder = RateLimiter::builder("memory", quota, Duration::from_secs(60));
         let builder = builder.algorithm(algorithm).keyed(|key: &u128| *key);
         let limiter = builder.build().unwrap();
-        let now = Now::at(Time(1 << 40));
+        let now = Now::at(Time::from_nanos(1 << 40));
         let admitted = |key: u64| {
             let key = u128::from(key) << 64 | 7;
             matches!(limiter.admit(&key, &now), Admission::Admitted(_))
@@ -56,7 +56,7 @@ fn a_raised_quota_takes_memory_for_what_is_admitted_and_not_for_what_might_be() 
     let limiter = RateLimiter::new("memory", 10, Duration::from_secs(60)).unwrap();
     let bytes = measure(|| limiter.set_quota(u32::MAX).unwrap()).bytes_max;
     assert!(bytes < 1 << 20, "{bytes}");
-    let now = Now::at(Time(1 << 40));
+    let now = Now::at(Time::from_nanos(1 << 40));
     for _ in 0..100_000 {
         assert!(matches!(limiter.admit(&(), &now), Admission::Admitted(_)));
     }

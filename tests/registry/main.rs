@@ -4,7 +4,7 @@
 
 use buttress::{
     CircuitBreaker, Error, LoadShed, RateLimiter, Retry, Throttle, Timeout,
-    registry::{PolicySnapshot, Registry},
+    registry::{CustomSnapshot, Observe, PolicySnapshot, Registry},
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::{io, time::Duration};
@@ -123,4 +123,49 @@ async fn publishing_periodically_never_spins_and_ends_with_its_future() {
             .await
             .is_err()
     );
+}
+
+/// A policy that this crate does not know.
+#[derive(Clone)]
+struct Purse;
+
+impl Observe for Purse {
+    fn name(&self) -> &'static str {
+        "answers"
+    }
+    fn kind(&self) -> &'static str {
+        "purse"
+    }
+    fn snapshot(&self) -> PolicySnapshot {
+        CustomSnapshot::new(self.kind(), self.name())
+            .counter("spent_total", 42)
+            .gauge("left", 57.5)
+            .counter("rejected_total", 3)
+            .into()
+    }
+}
+
+#[test]
+fn a_policy_of_the_applications_own_is_listed_and_published_like_the_others() {
+    let registry = Registry::new();
+    registry.add(&Retry::new("answers"));
+    registry.add(&Purse);
+    registry.add(&Purse);
+    let json = serde_json::to_value(registry.snapshot()).unwrap();
+    let purse = serde_json::json!({
+        "kind": "purse", "name": "answers", "spent_total": 42, "left": 57.5, "rejected_total": 3
+    });
+    assert_eq!(json[1], purse);
+    assert_eq!(json.as_array().unwrap().len(), 2);
+
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || registry.publish());
+    let page = recorder.handle().render();
+    for line in [
+        "buttress_purse_spent_total{policy=\"answers\"} 42",
+        "buttress_purse_left{policy=\"answers\"} 57.5",
+        "buttress_rejected_total{kind=\"purse\",policy=\"answers\"} 3",
+    ] {
+        assert!(page.contains(line), "{line}:\n{page}");
+    }
 }

@@ -19,7 +19,7 @@ fn builder() -> Builder {
 }
 
 fn at(millis: u64) -> Now {
-    Now::at(Time(START + millis * 1_000_000))
+    Now::at(Time::from_nanos(START + millis * 1_000_000))
 }
 
 /// Makes a call at this time that ends at once; false if it was held back.
@@ -143,9 +143,9 @@ fn a_clock_that_jumps_does_not_hold_calls_back_for_ever() {
     // Hours back, and hours ahead.
     assert_eq!(calls(&throttle, 0, 1_000, SUCCESS), 1_000);
     assert_eq!(calls(&throttle, 90_000_000, 90_001_000, SUCCESS), 1_000);
-    let _ = throttle.admit(&(), &Now::at(Time(u64::MAX)));
-    throttle.settle((), OVERLOADED, &Now::at(Time(u64::MAX)));
-    let _ = throttle.admit(&(), &Now::at(Time(0)));
+    let _ = throttle.admit(&(), &Now::at(Time::from_nanos(u64::MAX)));
+    throttle.settle((), OVERLOADED, &Now::at(Time::from_nanos(u64::MAX)));
+    let _ = throttle.admit(&(), &Now::at(Time::from_nanos(0)));
 }
 
 #[test]

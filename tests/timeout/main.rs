@@ -222,7 +222,7 @@ async fn the_deadline_is_there_in_calls_and_polls_and_only_there() {
 async fn a_deadline_only_ever_gets_nearer() {
     let near = Deadline::within(50 * MS);
     let far = Deadline::within(500 * MS);
-    let never = Deadline::at(Time(u64::MAX));
+    let never = Deadline::at(Time::from_nanos(u64::MAX));
     let inside = far.scope(never.scope(async { Deadline::current() }));
     assert_eq!(near.scope(inside).await, Some(near));
     let inside = near.scope(async { Deadline::current() });

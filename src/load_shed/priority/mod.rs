@@ -13,71 +13,8 @@ mod usage;
 
 pub(crate) use threshold::Threshold;
 
-use crate::key::KeyHash;
-use std::{fmt, hash::Hash, str::FromStr};
-
-/// How much a request matters, as in Google's SRE book, chapter 21.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[repr(u8)]
-pub enum Criticality {
-    /// Refusing it does serious damage that users see.
-    CriticalPlus = 0,
-    /// Refusing it is seen by users. What says nothing else is this.
-    #[default]
-    Critical = 1,
-    /// It can be made later, in minutes or hours: batches that retry.
-    SheddablePlus = 2,
-    /// It can be left out now and then, or for long.
-    Sheddable = 3,
-}
-
-impl Criticality {
-    /// All of them, the most important first.
-    pub const ALL: [Self; 4] = [
-        Self::CriticalPlus,
-        Self::Critical,
-        Self::SheddablePlus,
-        Self::Sheddable,
-    ];
-
-    /// Its name, as it travels in headers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CriticalPlus => "critical-plus",
-            Self::Critical => "critical",
-            Self::SheddablePlus => "sheddable-plus",
-            Self::Sheddable => "sheddable",
-        }
-    }
-}
-
-impl fmt::Display for Criticality {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The text is not the name of a [`Criticality`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a class of priority")]
-#[non_exhaustive]
-pub struct UnknownCriticality;
-
-impl FromStr for Criticality {
-    type Err = UnknownCriticality;
-
-    /// Upper or lower case, words joined by `-` or `_`.
-    fn from_str(text: &str) -> Result<Self, UnknownCriticality> {
-        let same = |class: &Self| {
-            let name = class.as_str().bytes();
-            name.len() == text.len()
-                && name
-                    .zip(text.bytes())
-                    .all(|(a, b)| a == b.to_ascii_lowercase() || (a, b) == (b'-', b'_'))
-        };
-        Self::ALL.into_iter().find(same).ok_or(UnknownCriticality)
-    }
-}
+use crate::{criticality::Criticality, key::KeyHash};
+use std::hash::Hash;
 
 /// How much a request matters, and whose it is.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -118,7 +55,7 @@ impl From<Criticality> for Priority {
 /// Finds out how much a request matters. Closures that return a [`Criticality`] or a [`Priority`] do.
 ///
 /// ```
-/// use buttress::load_shed::{Criticality, Prioritize, Priority};
+/// use buttress::{Criticality, load_shed::{Prioritize, Priority}};
 ///
 /// struct Request { tenant: String, batch: bool }
 ///

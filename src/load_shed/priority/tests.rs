@@ -3,23 +3,6 @@ use crate::{clock::Time, rng::Dice};
 use std::collections::{BTreeMap, VecDeque};
 
 #[test]
-fn every_class_is_found_by_its_name_and_nothing_else_is_a_class() {
-    for class in Criticality::ALL {
-        assert_eq!(class.as_str().parse(), Ok(class));
-        let shouted = class.as_str().to_uppercase().replace('-', "_");
-        assert_eq!(shouted.parse(), Ok(class));
-    }
-    for other in ["", "critical+", "critical-", "sheddable plus"] {
-        assert_eq!(
-            other.parse::<Criticality>(),
-            Err(UnknownCriticality),
-            "{other}"
-        );
-    }
-    assert!(Criticality::CriticalPlus < Criticality::Sheddable);
-}
-
-#[test]
 fn equal_users_are_the_same_user() {
     let priority = |user: &str| Priority::new(Criticality::Critical).of_user(user);
     assert_eq!(priority("a"), priority("a"));

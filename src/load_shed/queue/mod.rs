@@ -99,7 +99,7 @@ impl Line {
     pub(super) fn new(discipline: Discipline) -> Self {
         let lane = |_| Lane {
             list: List::new(),
-            since: Time(0),
+            since: Time::from_nanos(0),
         };
         Self {
             discipline,
@@ -150,7 +150,7 @@ impl Line {
             true => self.discipline.hurry,
             false => self.discipline.patience,
         };
-        let bound = Time(now.0.saturating_add(bound));
+        let bound = Time::from_nanos(now.as_nanos().saturating_add(bound));
         let late = deadline.is_some_and(|deadline| deadline <= bound);
         let expires = deadline.map_or(bound, |deadline| deadline.min(bound));
         self.queued += 1;
@@ -172,7 +172,7 @@ impl Line {
         Ticket(self.push(
             Waiter {
                 lane: RESERVE,
-                expires: Time(u64::MAX),
+                expires: Time::from_nanos(u64::MAX),
                 late: false,
                 place: Place::Waiting(None),
             },
@@ -195,7 +195,8 @@ impl Line {
     /// Whether this class has had someone waiting for longer than the interval.
     fn standing(&self, class: usize, now: Time) -> bool {
         let overdue = |lane: &Lane| {
-            !lane.list.is_empty() && now.0.saturating_sub(lane.since.0) > self.discipline.interval
+            !lane.list.is_empty()
+                && now.as_nanos().saturating_sub(lane.since.as_nanos()) > self.discipline.interval
         };
         self.lanes.get(class).is_some_and(overdue)
     }

@@ -9,7 +9,7 @@ const AS_BUILT: Discipline = Discipline {
 };
 
 fn ms(ms: u64) -> Time {
-    Time(ms * MS)
+    Time::from_nanos(ms * MS)
 }
 
 fn join(line: &mut Line, class: usize, at: u64) -> Ticket {
@@ -160,8 +160,11 @@ fn leaving_says_whether_a_permit_must_come_back_and_the_rest_keep_their_order() 
 #[test]
 fn clocks_that_jump_put_nobody_in_twice_and_overflow_nothing() {
     let mut line = Line::new(AS_BUILT);
-    let ticket = line.join(1, None, Time(u64::MAX)).unwrap().0;
-    assert_eq!(turn(&mut line, &ticket, 0), Turn::Waiting(Time(u64::MAX)));
+    let ticket = line.join(1, None, Time::from_nanos(u64::MAX)).unwrap().0;
+    assert_eq!(
+        turn(&mut line, &ticket, 0),
+        Turn::Waiting(Time::from_nanos(u64::MAX))
+    );
     let back = join(&mut line, 1, 0);
     assert_eq!(turn(&mut line, &back, 3_600_000), Turn::Out(Why::Waited));
     assert_eq!(line.queued(), 1);

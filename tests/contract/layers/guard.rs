@@ -5,7 +5,7 @@ use crate::{
     subject::{Entry, Leaves, Subject},
 };
 use buttress::{
-    Guard, GuardBase, GuardLayer, Now, Time, WaitLayer,
+    Guard, GuardBase, GuardLayer, Kind, Now, Outcome, Rejected, Time, WaitLayer,
     guard::{Admission, End, Never, WaitProgress},
     http::{Http, OnBodyEnd, RespondLayer},
 };
@@ -40,24 +40,59 @@ impl GuardBase for Tally {
             self.0.fetch_add(1, SeqCst);
         }
     }
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
 }
 
 impl<Req> Guard<Req> for Tally {
-    fn admit(&self, _: &Req, _: &Now) -> Admission<(), Never> {
+    fn admit(&self, _: &Req, _: &Now) -> Admission<()> {
         self.0.fetch_add(RUNNING, SeqCst);
         Admission::Admitted(())
     }
-    fn poll_wait(
-        &self,
-        wait: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<()> {
-        match *wait {}
+}
+
+/// A guard as an application writes one (the example `own_guard`): it says what it has to and leaves
+/// the rest to the defaults. Calls cost one each, and those that failed are paid back.
+#[derive(Clone, Debug)]
+struct Purse {
+    left: Arc<AtomicU64>,
+    /// Before that, calls wait.
+    opens: Time,
+}
+
+const PAID_IN: u64 = 1_000_000;
+
+impl Purse {
+    fn opening(opens: Time) -> Self {
+        let left = Arc::new(AtomicU64::new(PAID_IN));
+        Self { left, opens }
+    }
+    fn spent(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let left = self.left.clone();
+        move || PAID_IN - left.load(SeqCst)
+    }
+}
+
+impl GuardBase for Purse {
+    type Permit = u64;
+    type Wait = ();
+    fn settle(&self, cost: u64, end: End, _: &Now) {
+        if !matches!(end, End::Done(Outcome::Success)) {
+            self.left.fetch_add(cost, SeqCst);
+        }
+    }
+}
+
+impl<Req> Guard<Req> for Purse {
+    fn admit(&self, _: &Req, now: &Now) -> Admission<u64, ()> {
+        if now.get() < self.opens {
+            return Admission::Wait(());
+        }
+        match self
+            .left
+            .fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1))
+        {
+            Ok(_) => Admission::Admitted(1),
+            Err(_) => Admission::Refused(Rejected::new(Kind::RateLimited, "purse")),
+        }
     }
 }
 
@@ -69,7 +104,6 @@ impl GuardBase for Pause {
     type Permit = ();
     type Wait = Time;
     fn settle(&self, (): (), _: End, _: &Now) {}
-    fn abandon(&self, _: Time, _: &Now) {}
 }
 
 impl<Req> Guard<Req> for Pause {
@@ -104,6 +138,20 @@ pub(crate) fn plain_guard() -> Entry<impl Subject> {
     let tally = Tally::default();
     let layer = || GuardLayer::new(tally.clone()).classify(Touchy);
     Entry::new((layer(), layer()), ("/ok", 1), LEAVES, tally.read()).touchy()
+}
+
+pub(crate) fn guard_of_an_application() -> Entry<impl Subject> {
+    let layer = |purse: &Purse| WaitLayer::new(purse.clone()).classify(Touchy);
+    let open = Purse::opening(Time::default());
+    let full = Purse::opening(Time::now().after(Duration::from_secs(1)));
+    let leaves = Leaves {
+        success: 1,
+        ..Leaves::default()
+    };
+    let layers = (layer(&open), layer(&open));
+    Entry::new(layers, ("/ok", 1), leaves, open.spent())
+        .touchy()
+        .full(layer(&full), full.spent())
 }
 
 pub(crate) fn guard_that_waits() -> Entry<impl Subject> {

@@ -1,4 +1,4 @@
-//! The only RAII of the design.
+//! Who gives a running call's permit back, however the call ends.
 
 use super::{End, GuardBase};
 use crate::{
@@ -9,11 +9,12 @@ use crate::{
 };
 use std::{fmt, mem};
 
-/// What gives a running call access to its guard.
+/// Access to a guard, as a running call has it: a reference for [`run`](super::run), a
+/// [`SharedGuard`] for layers.
 pub trait GuardRef {
-    /// The guard.
+    /// The type of the guard.
     type Guard: GuardBase;
-    /// The guard.
+    /// Returns the guard.
     fn guard(&self) -> &Self::Guard;
 }
 
@@ -32,19 +33,24 @@ pub(super) struct Core<G, P> {
 }
 
 /// Shared ownership of a guard and its [`Settle`](super::Settle) strategy.
+///
+/// # Clone
+/// A clone is the same guard. Cloning counts on the thread's own reference count, so it is as cheap
+/// on many threads as on one.
 pub struct SharedGuard<G, P>(pub(super) Shared<Core<G, P>>);
 
 impl<G: GuardBase, P> CallGuard<SharedGuard<G, P>> {
-    /// The layer's strategy, while the call has not ended.
+    /// Returns the layer's strategy, or `None` if the call has ended.
     #[inline]
     pub fn strategy(&self) -> Option<&P> {
-        self.call.as_ref().map(|(owner, _)| &owner.0.settle)
+        self.call.as_ref().map(|(guard_ref, _)| &guard_ref.0.settle)
     }
 
-    /// Asks the strategy how the call ended, and ends it so. If it panics, so did the call.
+    /// Asks the strategy how the call ended, and ends it so. If the strategy panics, the call ends
+    /// as [`End::Panicked`]. Does nothing if the call has ended already.
     #[inline]
     pub fn end_as(&mut self, judge: impl FnOnce(&P) -> End) {
-        if let Some(end) = self.during(|held| held.strategy().map(judge)) {
+        if let Some(end) = self.during(|call| call.strategy().map(judge)) {
             self.end(end);
         }
     }
@@ -71,34 +77,44 @@ impl<G: GuardBase, P> GuardRef for SharedGuard<G, P> {
     }
 }
 
-/// An admitted call. However it ends, its permit is settled exactly once; dropped, it was cancelled,
-/// or never started if the service had not been called yet.
-pub struct CallGuard<O: GuardRef> {
-    call: Option<(O, <O::Guard as GuardBase>::Permit)>,
-    stage: Stage,
+/// An admitted call, which owns its permit.
+///
+/// # Invariants
+/// 1. A permit is settled exactly once: by [`end`](Self::end), or in the drop; whoever
+///    [takes](Self::take) the call takes the duty along.
+/// 2. A call that is dropped before the service was called ends as [`End::NeverStarted`], and
+///    afterwards as [`End::Cancelled`].
+/// 3. Code of the application runs inside `during` only, so that a panic in it ends the call as
+///    [`End::Panicked`].
+/// 4. The stages are passed in order, each at most once; the guard hears of the last one only.
+pub struct CallGuard<R: GuardRef> {
+    /// `None` once the call has ended or was taken.
+    call: Option<(R, <R::Guard as GuardBase>::Permit)>,
+    stage: CallStage,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
+enum CallStage {
     /// The service has not been called yet.
     Admitted,
+    /// It has been called.
     Called,
-    /// The guard has been told that the call takes its time.
-    Suspended,
+    /// The guard has been told that the call does not end at once.
+    Pending,
 }
 
-impl<O: GuardRef> CallGuard<O> {
+impl<R: GuardRef> CallGuard<R> {
     #[inline]
-    pub(crate) fn new(owner: O, permit: <O::Guard as GuardBase>::Permit) -> Self {
+    pub(crate) fn new(guard_ref: R, permit: <R::Guard as GuardBase>::Permit) -> Self {
         Self {
-            call: Some((owner, permit)),
-            stage: Stage::Admitted,
+            call: Some((guard_ref, permit)),
+            stage: CallStage::Admitted,
         }
     }
 
     /// Moves the permit out, to be settled elsewhere: at the end of a body, say.
     #[inline]
-    #[must_use]
+    #[must_use = "a call that is dropped has been cancelled"]
     pub fn take(&mut self) -> Self {
         Self {
             call: self.call.take(),
@@ -106,15 +122,15 @@ impl<O: GuardRef> CallGuard<O> {
         }
     }
 
-    /// The call ended.
+    /// Ends the call: settles its permit. Does nothing if the call has ended already.
     #[inline]
     pub fn end(&mut self, end: End) {
-        if let Some((owner, permit)) = self.call.take() {
-            owner.guard().settle(permit, end, &Now::lazy());
+        if let Some((guard_ref, permit)) = self.call.take() {
+            guard_ref.guard().settle(permit, end, &Now::lazy());
         }
     }
 
-    /// The call ended in a rejection by a policy below.
+    /// Ends the call as one that a policy below has rejected.
     #[cold]
     pub(crate) fn end_rejected(&mut self, rejected: &Rejected) {
         self.end(match rejected.kind() {
@@ -128,29 +144,30 @@ impl<O: GuardRef> CallGuard<O> {
         });
     }
 
-    /// A poll of the call, or of its response's body, did not end it. The guard is told once.
+    /// Tells the guard, once, that a poll of the call, or of its response's body, did not end it.
     #[inline]
     pub(crate) fn on_pending(&mut self) {
-        if self.stage != Stage::Suspended
-            && let Some((owner, permit)) = &mut self.call
+        if self.stage != CallStage::Pending
+            && let Some((guard_ref, permit)) = &mut self.call
         {
-            self.stage = Stage::Suspended;
-            owner.guard().on_pending(permit, &Now::lazy());
+            self.stage = CallStage::Pending;
+            guard_ref.guard().on_pending(permit, &Now::lazy());
         }
     }
 
     /// Calls the service. From now on, a call that is dropped has been cancelled.
     #[inline]
     pub(crate) fn start<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        self.stage = Stage::Called;
+        debug_assert_eq!(self.stage, CallStage::Admitted, "a call starts once");
+        self.stage = CallStage::Called;
         self.during(|_| call())
     }
 
     /// Runs code of the application; if it unwinds, the call ended in a panic.
     #[inline]
     pub(crate) fn during<T>(&mut self, f: impl FnOnce(&Self) -> T) -> T {
-        struct Unwinding<'a, O: GuardRef>(&'a mut CallGuard<O>);
-        impl<O: GuardRef> Drop for Unwinding<'_, O> {
+        struct Unwinding<'a, R: GuardRef>(&'a mut CallGuard<R>);
+        impl<R: GuardRef> Drop for Unwinding<'_, R> {
             #[cold]
             fn drop(&mut self) {
                 self.0.end(End::Panicked);
@@ -158,27 +175,27 @@ impl<O: GuardRef> CallGuard<O> {
         }
         // `thread::panicking()` in a later drop would also be true for a call that was dropped
         // because something else panicked.
-        let bomb = Unwinding(self);
-        let out = f(bomb.0);
-        mem::forget(bomb);
+        let unwinding = Unwinding(self);
+        let out = f(unwinding.0);
+        mem::forget(unwinding);
         out
     }
 }
 
-impl<O: GuardRef> Drop for CallGuard<O> {
+impl<R: GuardRef> Drop for CallGuard<R> {
     #[inline]
     fn drop(&mut self) {
         self.end(match self.stage {
-            Stage::Admitted => End::NeverStarted,
-            Stage::Called | Stage::Suspended => End::Cancelled,
+            CallStage::Admitted => End::NeverStarted,
+            CallStage::Called | CallStage::Pending => End::Cancelled,
         });
     }
 }
 
-impl<O: GuardRef> fmt::Debug for CallGuard<O> {
+impl<R: GuardRef> fmt::Debug for CallGuard<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CallGuard")
-            .field(&self.call.is_some())
-            .finish()
+        f.debug_struct("CallGuard")
+            .field("ended", &self.call.is_none())
+            .finish_non_exhaustive()
     }
 }
