@@ -5,7 +5,7 @@
 //! line, joins it, sets `attention`, and **then** looks for a permit once more. Whoever gives one
 //! back puts it into a stripe and **then** reads `attention`. So at least one of the two sees the
 //! other, and a permit is never left lying while someone waits (model-checked in
-//! `tests/loom_load_shed.rs`). The same holds for a thief, who for a moment holds permits that
+//! `tests/loom_load_shed`). The same holds for a thief, who for a moment holds permits that
 //! nobody can see.
 
 use super::{
