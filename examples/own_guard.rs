@@ -6,11 +6,11 @@
 //!     cargo run --example own_guard
 
 use buttress::guard::{Admission, End, Never};
-use buttress::{Error, Guard, GuardBase, GuardLayer, Kind, Now, Outcome, Rejected};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering::Relaxed},
+use buttress::{
+    Error, ErrorsAsFailures, Guard, GuardBase, GuardLayer, Kind, Now, Outcome, Rejected,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 struct Question {
@@ -46,7 +46,7 @@ impl Guard<Question> for Purse {
 async fn main() -> Result<(), Error<&'static str>> {
     let purse = Purse(Arc::new(AtomicU32::new(100)));
     let mut oracle = ServiceBuilder::new()
-        .layer(GuardLayer::new(purse.clone()))
+        .layer(GuardLayer::new(purse.clone()).classify(ErrorsAsFailures))
         .service(service_fn(async |question: Question| match question.text {
             "why?" => Err(Error::Service("it does not know")),
             _ => Ok("42"),

@@ -3,11 +3,8 @@
 //! `cargo run --example postgres_call` boots a Postgres for itself, or uses the one
 //! at `DATABASE_URL`.
 
-#[path = "common/mod.rs"]
-mod common;
-
 use buttress::{CircuitBreaker, Error, Timeout};
-use common::Postgres;
+use example_support::servers::Postgres;
 use std::{env, time::Duration};
 use tokio_postgres::{Client, NoTls};
 

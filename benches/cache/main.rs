@@ -10,20 +10,13 @@
 #![allow(clippy::disallowed_methods)]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-#[path = "../overhead/measure.rs"]
-mod measure;
-#[path = "../overhead/options.rs"]
-mod options;
-#[path = "../overhead/report.rs"]
-#[allow(dead_code)]
-mod report;
-#[path = "../overhead/row.rs"]
-#[allow(dead_code)]
-mod row;
 mod rows;
 
-use options::{Options, runtime};
-use report::{Limit::Clocks, Target};
+use buttress_benches::{
+    measure,
+    options::{Options, runtime},
+    report::{self, Limit::Clocks, Target},
+};
 use std::{path::PathBuf, process::ExitCode};
 
 const TARGETS: [Target; 1] = [("buttress.cache.hit", [Clocks(4.0), Clocks(8.0)])];
@@ -60,7 +53,7 @@ fn main() -> ExitCode {
         let met = if times <= 1.3 { "met" } else { "MISSED" };
         println!("different keys, two threads: {times:.2} times one thread, <= 1.3 {met}");
     }
-    let tsv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench/cache.tsv");
+    let tsv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench/cache.tsv");
     if let Err(error) = report::write(&all, &tsv) {
         eprintln!("cannot write {}: {error}", tsv.display());
         return ExitCode::FAILURE;

@@ -1,11 +1,11 @@
 //! Hits.
 
-use crate::row::{self, Answer, Bare, Keys, Row};
 use buttress::{
     Error,
     cache::{Cache, Freshness, MemoryStore},
     http::StoredResponse,
 };
+use buttress_benches::row::{self, Answer, Bare, Keys, Row};
 use bytes::Bytes;
 use http_body_util::Full;
 use std::{
@@ -160,7 +160,7 @@ where
     Row::new(name, move || {
         let mut service = service.lock().unwrap().clone();
         let first = threads.fetch_add(1, Relaxed) % 2 * EACH;
-        let mut keys = Keys::new();
+        let mut keys = Keys::default();
         move || row::call(&mut service, first + keys.draw() % EACH, right)
     })
 }
@@ -214,7 +214,7 @@ fn raw(
     Row::new(name, move || {
         let get = get.clone();
         let first = threads.fetch_add(1, Relaxed) % 2 * EACH;
-        let mut keys = Keys::new();
+        let mut keys = Keys::default();
         move || {
             let key = if own_keys {
                 first + keys.draw() % EACH

@@ -16,15 +16,14 @@
 #![allow(clippy::disallowed_methods)]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-mod measure;
-mod options;
 mod ours;
 mod peers;
-mod report;
-mod row;
 
-use options::{Options, runtime};
-use row::{Answer, Bare, Row};
+use buttress_benches::{
+    options::{Options, runtime},
+    report,
+    row::{Answer, Bare, Row},
+};
 use std::{hint::black_box, path::PathBuf, process::ExitCode};
 
 fn main() -> ExitCode {
@@ -41,7 +40,7 @@ fn main() -> ExitCode {
     };
     let _entered = runtime.enter();
     let all = options.measure(rows);
-    let tsv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench/overhead.tsv");
+    let tsv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench/overhead.tsv");
     let targets = report::targets(&all, &report::TARGETS);
     print!("{}\n{targets}", report::table(&all));
     print!("{}", report::allocations(&all, |_| 0.0));

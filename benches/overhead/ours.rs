@@ -1,10 +1,10 @@
 //! This crate's layers.
 
-use crate::row::{Bare, Error, KEYS, Row};
 use buttress::{
-    CircuitBreaker, GuardLayer, InvalidConfig, Kind, LoadShed, RateLimiter, Retry, Throttle,
-    Timeout,
+    CircuitBreaker, ErrorsAsFailures, GuardLayer, InvalidConfig, Kind, LoadShed, RateLimiter,
+    Retry, Throttle, Timeout,
 };
+use buttress_benches::row::{Bare, Error, KEYS, Row};
 use std::time::Duration;
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -24,22 +24,28 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
         .keyed(|key: &u64| *key)
         .max_keys(2 * KEYS as usize)
         .build()?;
-    let mut filled = keyed.layer().layer(Bare);
+    let mut filled = keyed.layer().classify(ErrorsAsFailures).layer(Bare);
     for key in 0..KEYS {
         drop(filled.call(key));
     }
     let denied = RateLimiter::new("denied", 1, Duration::from_secs(3600))?;
-    drop(denied.layer().layer(Bare).call(0));
+    drop(
+        denied
+            .layer()
+            .classify(ErrorsAsFailures)
+            .layer(Bare)
+            .call(0),
+    );
     let retry = Retry::new("retry");
     let timeout = Timeout::new("timeout", 5 * SECOND);
-    let both = GuardLayer::new((limiter.clone(), breaker.clone()));
+    let both = GuardLayer::new((limiter.clone(), breaker.clone())).classify(ErrorsAsFailures);
     let stack = ServiceBuilder::new()
         .layer(both.clone())
-        .layer(retry.layer())
+        .layer(retry.layer().classify(ErrorsAsFailures))
         .layer(timeout.layer())
         .service(Bare);
-    let breaking = breaker.layer().layer(Bare);
-    let opened = open.layer().layer(Bare);
+    let breaking = breaker.layer().classify(ErrorsAsFailures).layer(Bare);
+    let opened = open.layer().classify(ErrorsAsFailures).layer(Bare);
     let mut rows = overload()?;
     rows.extend([
         Row::service("buttress.circuit_breaker", breaking, Result::is_ok),
@@ -54,7 +60,7 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
         Row::service("buttress.rate_limit.keyed100k", filled, Result::is_ok),
         Row::service(
             "buttress.rate_limit.denied",
-            denied.layer().layer(Bare),
+            denied.layer().classify(ErrorsAsFailures).layer(Bare),
             |result| refused(result, Kind::RateLimited),
         ),
         Row::service("buttress.limiter_breaker", both.layer(Bare), Result::is_ok),
@@ -63,7 +69,11 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
             timeout.layer().layer(Bare),
             Result::is_ok,
         ),
-        Row::service("buttress.retry", retry.layer().layer(Bare), Result::is_ok),
+        Row::service(
+            "buttress.retry",
+            retry.layer().classify(ErrorsAsFailures).layer(Bare),
+            Result::is_ok,
+        ),
         Row::service("buttress.stack", stack.clone(), Result::is_ok),
         Row::cloned("buttress.stack.cloned", stack, Result::is_ok),
     ]);
@@ -79,17 +89,21 @@ fn overload() -> Result<Vec<Row>, InvalidConfig> {
     Ok(vec![
         Row::service(
             "buttress.load_shed",
-            fixed.layer().layer(Bare),
+            fixed.layer().classify(ErrorsAsFailures).layer(Bare),
             Result::is_ok,
         ),
         Row::service(
             "buttress.load_shed.queued",
-            fixed.queued().layer().layer(Bare),
+            fixed
+                .queued()
+                .layer()
+                .classify(ErrorsAsFailures)
+                .layer(Bare),
             Result::is_ok,
         ),
         Row::service(
             "buttress.load_shed.adaptive",
-            adaptive.layer().layer(Bare),
+            adaptive.layer().classify(ErrorsAsFailures).layer(Bare),
             Result::is_ok,
         ),
         Row::service("buttress.load_shed.denied", occupied(&full), |result| {
@@ -97,7 +111,7 @@ fn overload() -> Result<Vec<Row>, InvalidConfig> {
         }),
         Row::service(
             "buttress.throttle",
-            throttle.layer().layer(Bare),
+            throttle.layer().classify(ErrorsAsFailures).layer(Bare),
             Result::is_ok,
         ),
     ])
@@ -105,8 +119,8 @@ fn overload() -> Result<Vec<Row>, InvalidConfig> {
 
 /// A service behind this load shed, whose only permit never comes back.
 fn occupied(full: &LoadShed) -> impl Service<u64, Response = u64, Error = Error> + Clone + use<> {
-    std::mem::forget(full.layer().layer(Bare).call(0));
-    full.layer().layer(Bare)
+    std::mem::forget(full.layer().classify(ErrorsAsFailures).layer(Bare).call(0));
+    full.layer().classify(ErrorsAsFailures).layer(Bare)
 }
 
 fn refused(result: &Result<u64, Error>, kind: Kind) -> bool {

@@ -1,7 +1,7 @@
 //! The crates that do something alike, each in its fastest reasonable form.
 
-use crate::row::{Bare, Error, KEYS, Keys, Row, call, once};
 use axum::body::Body;
+use buttress_benches::row::{Bare, Error, KEYS, Keys, Row, call, once};
 use failsafe::futures::CircuitBreaker as _;
 use governor::{Quota, RateLimiter};
 use std::{
@@ -65,7 +65,7 @@ fn guards() -> Vec<Row> {
             move || black_box(direct.check()).is_ok().into()
         }),
         Row::new("governor.keyed100k", move || {
-            let (keyed, mut keys) = (keyed.clone(), Keys::new());
+            let (keyed, mut keys) = (keyed.clone(), Keys::default());
             move || black_box(keyed.check_key(&keys.draw())).is_ok().into()
         }),
     ]

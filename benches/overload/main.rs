@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     let (gates, met) = gates::gates(&rows);
     print!("{}\n{gates}", report::table(&rows));
 
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = vec![(folder.join("target/bench/overload.tsv"), report::tsv(&rows))];
     if options.svg || options.is_everything() {
         files.push((folder.join("docs/overload.svg"), picture(short)));

@@ -2,6 +2,7 @@
 
 use super::CodesAsFailures;
 use crate::{
+    guard::OnResponse,
     http::{HttpReplay, ReplayBody},
     retry::RetryLayer,
 };
@@ -37,7 +38,7 @@ impl<R, C> RetryLayer<R, C> {
     /// );
     /// # }
     /// ```
-    pub fn grpc(self) -> RetryLayer<HttpReplay<MakeBody>, CodesAsFailures> {
+    pub fn grpc(self) -> RetryLayer<HttpReplay<MakeBody>, OnResponse<CodesAsFailures>> {
         let body: MakeBody = Body::new;
         let retry = self.http().all_methods().map_body(body);
         retry.classify(CodesAsFailures)

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     classify::{Classify, Outcome},
-    guard::{CallGuard, End, GuardBase, Settle, SharedGuard},
+    guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
     http::{BodyEnd, GuardedBody, hold},
 };
 use http::{HeaderMap, Response};
@@ -24,6 +24,8 @@ use tonic::Status;
 /// like a call that hung for an hour.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnTrailers<C = CodesAsFailures>(pub C);
+
+impl<C> Strategy for OnTrailers<C> {}
 
 /// What the head of a gRPC response says about how the call went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

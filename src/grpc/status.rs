@@ -28,8 +28,18 @@ pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grpc;
 
-impl<B: Default> Respond<Response<B>> for Grpc {
-    fn respond(&self, rejected: Rejected) -> Response<B> {
+impl<B> Respond<B> for Grpc {
+    type Body = tonic::body::Body;
+
+    fn respond(&self, rejected: Rejected) -> Response<tonic::body::Body> {
+        Self::respond(*self, rejected)
+    }
+}
+
+impl Grpc {
+    /// Returns the answer to a rejection, with an empty body: what a responder of your own starts
+    /// from.
+    pub fn respond<B: Default>(self, rejected: Rejected) -> Response<B> {
         let mut response = Status::from(rejected).into_http();
         response.extensions_mut().insert(rejected);
         response

@@ -68,7 +68,7 @@ pub use layer::{GuardLayer, ReserveLayer, WaitLayer};
 pub use reserve::{Reserve, ReserveService};
 pub use run::run;
 pub use service::{GuardFuture, GuardService};
-pub use settle::{OnResponse, Settle};
+pub use settle::{OnResponse, Settle, Strategy, Unclassified};
 pub use tuple::{Immediate, PairWait};
 #[cfg(feature = "retry")]
 pub(crate) use wait::poll_until;

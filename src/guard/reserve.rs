@@ -4,8 +4,8 @@
 //! `poll_ready`, and nothing of the request can have a say in it.
 
 use super::{
-    CallGuard, End, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, call_guard::SharedGuard,
-    layer::ReserveLayer,
+    CallGuard, End, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, Strategy,
+    call_guard::SharedGuard, layer::ReserveLayer,
 };
 use crate::{
     clock::Now,
@@ -41,7 +41,7 @@ pub trait Reserve: GuardBase {
     ) -> Poll<Self::Permit>;
 }
 
-impl<S, G: GuardBase, P> Layer<S> for ReserveLayer<G, P> {
+impl<S, G: GuardBase, P: Strategy> Layer<S> for ReserveLayer<G, P> {
     type Service = ReserveService<S, G, P>;
 
     #[inline]

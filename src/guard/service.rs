@@ -1,7 +1,7 @@
 //! The one service and future for guards that decide at once.
 
 use super::{
-    Admission, CallGuard, End, Guard, GuardBase, GuardRef, Immediate, OnResponse, Settle,
+    Admission, CallGuard, End, Guard, GuardBase, GuardRef, Immediate, OnResponse, Settle, Strategy,
     call_guard::SharedGuard, layer::GuardLayer,
 };
 use crate::{
@@ -18,7 +18,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-impl<S, G: GuardBase, P> Layer<S> for GuardLayer<G, P> {
+impl<S, G: GuardBase, P: Strategy> Layer<S> for GuardLayer<G, P> {
     type Service = GuardService<S, G, P>;
 
     #[inline]

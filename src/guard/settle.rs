@@ -1,14 +1,44 @@
 //! When a call ends, and what its end means.
 
 use super::{CallGuard, End, GuardBase, call_guard::SharedGuard};
-use crate::classify::{Classify, ErrorsAsFailures};
+use crate::classify::{Classify, ErrorsAsFailures, Outcome};
+
+/// Marks what a layer can be told about the meaning of responses.
+///
+/// A layer that learns from the ends of calls does not guess what a response means: an
+/// `http::Response` with the status 500 is an `Ok` like any other. So it is no tower `Layer` before
+/// it has been told, by `.http()`, `.grpc()`, `.classify(classifier)` or `.settle(strategy)`; until
+/// then its strategy is [`Unclassified`], for which this is not implemented.
+///
+/// A strategy of your own implements it beside [`Settle`].
+#[diagnostic::on_unimplemented(
+    message = "this layer has not been told what responses mean (`{Self}`)",
+    label = "says nothing about which responses are failures",
+    note = "add `.http()` to the layer for services that answer with `http::Response` (axum, hyper, reqwest)",
+    note = "add `.grpc()` for tonic's servers and clients",
+    note = "add `.classify(ErrorsAsFailures)` where every `Err` is a failure and every `Ok` a success",
+    note = "or `.classify(classifier)` with a closure `|result: Result<&Response, &Error>| -> Outcome`"
+)]
+pub trait Strategy: Sized {}
+
+/// The strategy of a layer that has not been told what responses mean: see [`Strategy`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unclassified;
 
 /// A strategy that decides when an admitted call has ended, and what that means.
 ///
 /// [`OnResponse`] ends the call when the response is there. `http::OnBodyEnd` and
 /// `grpc::OnTrailers` hold its permit until the response's body has ended. Another strategy, not
 /// another service, is what a protocol of its own needs.
-pub trait Settle<Res, E>: Sized {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not tell what a `Result<{Res}, {E}>` means",
+    label = "a layer of this stack does not know which of these are failures",
+    note = "add `.http()` to the layer for services that answer with `http::Response` (axum, hyper, reqwest)",
+    note = "add `.grpc()` for tonic's servers and clients",
+    note = "add `.classify(ErrorsAsFailures)` where every `Err` is a failure and every `Ok` a success",
+    note = "or `.classify(classifier)` with a closure `|result: Result<&Response, &Error>| -> Outcome`"
+)]
+pub trait Settle<Res, E>: Strategy {
     /// The response of a service with this strategy: the inner service's, or that with a permit
     /// inside.
     type Response<G: GuardBase>;
@@ -26,6 +56,15 @@ pub trait Settle<Res, E>: Sized {
 /// The strategy of calls that end when their response is there, as this classifier judges it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnResponse<C = ErrorsAsFailures>(pub C);
+
+impl<C> Strategy for OnResponse<C> {}
+
+impl<Res, E, C: Classify<Res, E>> Classify<Res, E> for OnResponse<C> {
+    #[inline]
+    fn classify(&self, result: Result<&Res, &E>) -> Outcome {
+        self.0.classify(result)
+    }
+}
 
 impl<Res, E, C: Classify<Res, E>> Settle<Res, E> for OnResponse<C> {
     type Response<G: GuardBase> = Res;

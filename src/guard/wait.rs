@@ -5,7 +5,7 @@
 
 use super::{
     Admission, CallGuard, End, Guard, GuardBase, GuardFuture, GuardRef, OnResponse, Settle,
-    WaitProgress, call_guard::SharedGuard, layer::WaitLayer, service::ready_to_refuse,
+    Strategy, WaitProgress, call_guard::SharedGuard, layer::WaitLayer, service::ready_to_refuse,
 };
 use crate::{
     clock::{Now, Time},
@@ -22,7 +22,7 @@ use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
-impl<S, G: GuardBase, P> Layer<S> for WaitLayer<G, P> {
+impl<S, G: GuardBase, P: Strategy> Layer<S> for WaitLayer<G, P> {
     type Service = WaitService<S, G, P>;
 
     #[inline]

@@ -4,7 +4,13 @@ use super::{Respond, classify::OVERLOADED};
 use crate::error::{Kind, Rejected};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use std::fmt::Write;
+use http_body::{Body, Frame, SizeHint};
+use std::{
+    convert::Infallible,
+    fmt::Write,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 /// Answers a rejection with a status, `Retry-After` and a small problem document (RFC 9457).
 ///
@@ -26,8 +32,43 @@ use std::fmt::Write;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Http;
 
-impl<B: From<Bytes>> Respond<Response<B>> for Http {
-    fn respond(&self, rejected: Rejected) -> Response<B> {
+impl<B> Respond<B> for Http {
+    type Body = ProblemBody;
+
+    fn respond(&self, rejected: Rejected) -> Response<ProblemBody> {
+        let response: Response<Bytes> = Self::respond(*self, rejected);
+        response.map(|problem| ProblemBody(Some(problem)))
+    }
+}
+
+/// The body of [`Http`]'s answers: a problem document, in one frame.
+#[derive(Debug)]
+pub struct ProblemBody(Option<Bytes>);
+
+impl Body for ProblemBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|problem| Ok(Frame::data(problem))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |problem| problem.len() as u64))
+    }
+}
+
+impl Http {
+    /// Returns the answer to a rejection, with any body that can be made from bytes: what a
+    /// responder of your own starts from.
+    pub fn respond<B: From<Bytes>>(self, rejected: Rejected) -> Response<B> {
         let status = status(rejected.kind());
         let mut response = Response::new(B::from(problem(status, &rejected)));
         *response.status_mut() = status;

@@ -74,7 +74,7 @@ mod settle;
 #[cfg(feature = "timeout")]
 mod time_left;
 
-pub use answer::Http;
+pub use answer::{Http, ProblemBody};
 #[cfg(feature = "cache")]
 pub use cache::{CacheBody, HttpShape, StoredResponse};
 pub use classify::ServerErrorsAsFailures;
@@ -94,7 +94,9 @@ pub use keys::{ClientAddr, HeaderKey, PathKey, PeerAddr};
 pub use proxies::TrustedProxies;
 #[cfg(feature = "retry")]
 pub use replay::{Kept, ReplayBody};
-pub use respond::{Fallible, FallibleFuture, Respond, RespondFuture, RespondLayer, RespondService};
+pub use respond::{
+    Fallible, FallibleFuture, Respond, RespondBody, RespondFuture, RespondLayer, RespondService,
+};
 #[cfg(feature = "retry")]
 pub use retry::{AsReplayBody, HttpReplay, Idempotent, KeptRequest, MapBody};
 pub use settle::{BodyEnd, GuardedBody, OnBodyEnd};

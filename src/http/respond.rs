@@ -1,8 +1,12 @@
 //! The one edge at which rejections become answers.
 
 use crate::error::{Error, Rejected};
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
+    error,
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -10,22 +14,33 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// What a rejected call is answered with.
+type BoxError = Box<dyn error::Error + Send + Sync>;
+
+/// Answers rejected calls with responses.
 ///
-/// [`Http`](super::Http) and, with the `grpc` feature, `grpc::Grpc` are responders, and so is any
-/// closure `Fn(Rejected) -> Response`.
+/// [`Http`](super::Http) and, with the `grpc` feature, `grpc::Grpc` are responders, and so is every
+/// closure `Fn(Rejected) -> http::Response<_>`, whatever body its responses have.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not answer rejections with `{Res}`",
-    note = "`Http` needs a response body with `From<Bytes>`, `Grpc` one with `Default`",
-    note = "any closure is a responder: `|rejected: Rejected| -> {Res} {{ ... }}`"
+    message = "`{Self}` cannot answer in place of a service whose responses have the body `{B}`",
+    note = "responders are `Http`, `Grpc` and closures `|rejected: Rejected| -> http::Response<Body> {{ ... }}`",
+    note = "bodies are `http_body::Body<Data = Bytes>` with an error that is `Into<Box<dyn Error + Send + Sync>>`"
 )]
-pub trait Respond<Res> {
-    /// The answer to a call that this policy refused, or gave up on.
-    fn respond(&self, rejected: Rejected) -> Res;
+pub trait Respond<B> {
+    /// The body of the responder's own answers.
+    type Body: Body<Data = Bytes, Error: Into<BoxError>>;
+
+    /// Returns the answer to a call that this policy refused, or gave up on.
+    fn respond(&self, rejected: Rejected) -> Response<Self::Body>;
 }
 
-impl<Res, F: Fn(Rejected) -> Res> Respond<Res> for F {
-    fn respond(&self, rejected: Rejected) -> Res {
+impl<B, O, F> Respond<B> for F
+where
+    F: Fn(Rejected) -> Response<O>,
+    O: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    type Body = O;
+
+    fn respond(&self, rejected: Rejected) -> Response<O> {
         self(rejected)
     }
 }
@@ -36,6 +51,10 @@ impl<Res, F: Fn(Rejected) -> Res> Respond<Res> for F {
 /// with; outside it is the service's own `E` again. So an `Infallible` service, such as an axum
 /// `Router` or a tonic server, stays infallible, and errors of a fallible one pass unchanged.
 /// A success costs nothing: no box, no allocation, one comparison.
+///
+/// The response's body is a [`RespondBody`]: the service's own or the responder's, so neither has
+/// to be made from the other. A layer between this one and the service may change the body's type,
+/// as tower-http's `TraceLayer` and `CompressionLayer` do.
 ///
 /// The stack is any tower `Layer`. A tuple of layers is one too; like `ServiceBuilder`, it lets
 /// requests through from left to right, the first being the outermost:
@@ -61,7 +80,7 @@ impl<Res, F: Fn(Rejected) -> Res> Respond<Res> for F {
 ///
 /// ```
 /// use axum::response::{IntoResponse, Response};
-/// use buttress::{Kind, Rejected, http::{Http, Respond, RespondLayer}};
+/// use buttress::{Kind, Rejected, http::{Http, RespondLayer}};
 ///
 /// let responder = |rejected: Rejected| -> Response {
 ///     match rejected.kind() {
@@ -80,7 +99,7 @@ pub struct RespondLayer<R, L> {
 }
 
 impl<R, L> RespondLayer<R, L> {
-    /// Answers what this stack rejects.
+    /// Makes a layer that answers what this stack rejects.
     pub const fn new(responder: R, stack: L) -> Self {
         Self { responder, stack }
     }
@@ -167,12 +186,12 @@ impl<S: Clone, R: Clone> Clone for RespondService<S, R> {
     }
 }
 
-impl<S, Req, R, E> Service<Req> for RespondService<S, R>
+impl<S, Req, R, B, E> Service<Req> for RespondService<S, R>
 where
-    S: Service<Req, Error = Error<E>>,
-    R: Respond<S::Response> + Clone,
+    S: Service<Req, Response = Response<B>, Error = Error<E>>,
+    R: Respond<B> + Clone,
 {
-    type Response = S::Response;
+    type Response = Response<RespondBody<B, R::Body>>;
     type Error = E;
     type Future = RespondFuture<S::Future, R>;
 
@@ -224,24 +243,90 @@ pin_project! {
     }
 }
 
-impl<F, R, T, E> Future for RespondFuture<F, R>
+impl<F, R, B, E> Future for RespondFuture<F, R>
 where
-    F: Future<Output = Result<T, Error<E>>>,
-    R: Respond<T>,
+    F: Future<Output = Result<Response<B>, Error<E>>>,
+    R: Respond<B>,
 {
-    type Output = Result<T, E>;
+    type Output = Result<Response<RespondBody<B, R::Body>>, E>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let rejected = match this.state.project() {
             StateProj::Called { call } => match ready!(call.poll(cx)) {
-                Ok(response) => return Poll::Ready(Ok(response)),
+                Ok(response) => return Poll::Ready(Ok(response.map(RespondBody::service))),
                 Err(Error::Service(error)) => return Poll::Ready(Err(error)),
                 Err(Error::Rejected(rejected)) => rejected,
             },
             StateProj::Refused { rejected } => *rejected,
         };
-        Poll::Ready(Ok(this.responder.respond(rejected)))
+        let answer = this.responder.respond(rejected);
+        Poll::Ready(Ok(answer.map(RespondBody::responder)))
+    }
+}
+
+pin_project! {
+    /// The body of a response behind a [`RespondLayer`]: the service's, or the responder's.
+    #[derive(Debug)]
+    pub struct RespondBody<B, O> {
+        #[pin]
+        body: Either<B, O>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = EitherProj]
+    enum Either<B, O> {
+        Service { #[pin] body: B },
+        Responder { #[pin] body: O },
+    }
+}
+
+impl<B, O> RespondBody<B, O> {
+    #[inline]
+    const fn service(body: B) -> Self {
+        let body = Either::Service { body };
+        Self { body }
+    }
+
+    const fn responder(body: O) -> Self {
+        let body = Either::Responder { body };
+        Self { body }
+    }
+}
+
+impl<B, O> Body for RespondBody<B, O>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+    O: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    #[inline]
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.project().body.project() {
+            EitherProj::Service { body } => body.poll_frame(cx).map_err(Into::into),
+            EitherProj::Responder { body } => body.poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Either::Service { body } => body.is_end_stream(),
+            Either::Responder { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Either::Service { body } => body.size_hint(),
+            Either::Responder { body } => body.size_hint(),
+        }
     }
 }

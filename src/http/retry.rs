@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     error::{Kind, Rejected},
+    guard::OnResponse,
     retry::{Attempt, Hint, Pushback, Replay, RetryLayer},
 };
 use http::{
@@ -59,8 +60,8 @@ impl<R, C> RetryLayer<R, C> {
     ///     .route("/orders", get(|| async { "[]" }))
     ///     .layer(RespondLayer::new(Http, retry.layer().http()));
     /// ```
-    pub fn http(self) -> RetryLayer<HttpReplay, ServerErrorsAsFailures> {
-        self.with(|_, _| (HttpReplay::default(), ServerErrorsAsFailures))
+    pub fn http(self) -> RetryLayer<HttpReplay, OnResponse<ServerErrorsAsFailures>> {
+        self.with(|_, _| (HttpReplay::default(), OnResponse(ServerErrorsAsFailures)))
     }
 }
 

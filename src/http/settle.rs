@@ -4,9 +4,9 @@ use super::ServerErrorsAsFailures;
 use crate::{
     classify::{Classify, Outcome},
     error::RefusalMark,
-    guard::{CallGuard, End, GuardBase, Settle, SharedGuard},
+    guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
 };
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -24,6 +24,8 @@ use std::{
 /// reached, and a `HEAD` request's body is never read); neither says anything about the service.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnBodyEnd<C = ServerErrorsAsFailures>(pub C);
+
+impl<C> Strategy for OnBodyEnd<C> {}
 
 /// How a call whose response's head has been judged ends with the body: [`OnBodyEnd`], or with the
 /// `grpc` feature `grpc::OnTrailers`.
@@ -128,19 +130,11 @@ impl<G: GuardBase, P: BodyEnd> Drop for Call<G, P> {
 
 pin_project! {
     /// A response body that holds its call's permit until it ends or is dropped.
-    ///
-    /// `From<Bytes>` and `Default`, which responders use, make a body that holds nothing.
     pub struct GuardedBody<B, G: GuardBase, P: BodyEnd> {
         // Fields drop in order: what the body occupies before the permit for it.
         #[pin]
         body: B,
         call: Option<Call<G, P>>,
-    }
-}
-
-impl<B, G: GuardBase, P: BodyEnd> GuardedBody<B, G, P> {
-    const fn free(body: B) -> Self {
-        Self { body, call: None }
     }
 }
 
@@ -192,18 +186,6 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
     #[inline]
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl<B: From<Bytes>, G: GuardBase, P: BodyEnd> From<Bytes> for GuardedBody<B, G, P> {
-    fn from(bytes: Bytes) -> Self {
-        Self::free(bytes.into())
-    }
-}
-
-impl<B: Default, G: GuardBase, P: BodyEnd> Default for GuardedBody<B, G, P> {
-    fn default() -> Self {
-        Self::free(B::default())
     }
 }
 

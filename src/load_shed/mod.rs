@@ -32,7 +32,7 @@
 //! | [`backpressure().layer()`](LoadShed::backpressure) | is not made: `poll_ready` waits | inside one process, when whoever calls can be slowed down: a worker that takes from a queue, a client under a balancer. **Never at the edge of a server**: there, callers that wait are a queue without an end |
 //!
 //! ```
-//! use buttress::{Criticality, Error, LoadShed};
+//! use buttress::{Criticality, Error, ErrorsAsFailures, LoadShed};
 //! use std::io;
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
@@ -45,7 +45,8 @@
 //!     .priority(|req: &Request| if req.batch { Criticality::Sheddable } else { Criticality::Critical })
 //!     .build()?;
 //! let handler = service_fn(async |_: Request| Ok::<_, Error<io::Error>>("done"));
-//! assert_eq!(shed.queued().layer().layer(handler).oneshot(Request { batch: false }).await?, "done");
+//! let service = shed.queued().layer().classify(ErrorsAsFailures).layer(handler);
+//! assert_eq!(service.oneshot(Request { batch: false }).await?, "done");
 //! # Ok(())
 //! # }
 //! ```

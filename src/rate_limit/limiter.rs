@@ -6,7 +6,7 @@ use crate::{
     Global, InvalidConfig, Key, Name,
     clock::{Now, Time, nanos},
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, OnResponse, WaitProgress},
 };
 use std::{fmt, sync::Arc, task::Context, time::Duration};
 
@@ -155,8 +155,9 @@ impl<K, C> RateLimiter<K, C> {
 
 impl<K: Send + Sync + 'static, C: Send + Sync + 'static> RateLimiter<K, C> {
     /// A layer with this limit. All layers of one limiter, and of its clones, share it.
-    pub fn layer(&self) -> GuardLayer<Self> {
-        GuardLayer::new(self.clone())
+    pub fn layer(&self) -> GuardLayer<Self, OnResponse> {
+        // It learns nothing from how calls end, so nobody need say what responses mean.
+        GuardLayer::settling(self.clone(), OnResponse::default())
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::{CloneRequest, Pushback, Replay, Retry, RetryFuture};
 use crate::{
-    classify::{Classify, ErrorsAsFailures},
+    classify::Classify,
     error::FromRejected,
+    guard::{OnResponse, Strategy, Unclassified},
     shared::Shared,
 };
 use std::{
@@ -24,7 +25,7 @@ pub(super) struct Plan<R, C> {
 ///
 /// The service must be `Clone`: a call that may be repeated takes a clone along for its further
 /// attempts, and every one of them waits for that to be ready.
-pub struct RetryLayer<R = CloneRequest, C = ErrorsAsFailures> {
+pub struct RetryLayer<R = CloneRequest, C = Unclassified> {
     plan: Shared<Plan<R, C>>,
 }
 
@@ -33,7 +34,7 @@ impl RetryLayer {
         Self::of(Plan {
             retry,
             replay: CloneRequest,
-            classifier: ErrorsAsFailures,
+            classifier: Unclassified,
         })
     }
 }
@@ -45,15 +46,19 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
         }
     }
 
-    /// The same retry, taking for a failure what this classifier does.
-    pub fn classify<C2: Send + Sync + 'static>(self, classifier: C2) -> RetryLayer<R, C2>
+    /// Makes the retry take for a failure what this classifier does.
+    /// [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err`.
+    pub fn classify<C2: Send + Sync + 'static>(
+        self,
+        classifier: C2,
+    ) -> RetryLayer<R, OnResponse<C2>>
     where
         R: Clone,
     {
         RetryLayer::of(Plan {
             retry: self.plan.retry.clone(),
             replay: self.plan.replay.clone(),
-            classifier,
+            classifier: OnResponse(classifier),
         })
     }
 
@@ -92,7 +97,7 @@ impl<R, C> RetryLayer<R, C> {
     }
 }
 
-impl<S, R, C> Layer<S> for RetryLayer<R, C> {
+impl<S, R, C: Strategy> Layer<S> for RetryLayer<R, C> {
     type Service = RetryService<S, R, C>;
 
     #[inline]
@@ -120,7 +125,7 @@ impl<R, C> fmt::Debug for RetryLayer<R, C> {
 }
 
 /// A service whose failed calls are repeated.
-pub struct RetryService<S, R = CloneRequest, C = ErrorsAsFailures> {
+pub struct RetryService<S, R = CloneRequest, C = OnResponse> {
     inner: S,
     plan: Shared<Plan<R, C>>,
 }

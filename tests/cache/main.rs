@@ -1,5 +1,5 @@
 //! What the cache does, with a store in memory and with stores that do not do what they should.
-#![cfg(feature = "cache")]
+#![cfg(all(feature = "full", unix))]
 #![allow(missing_docs)]
 // Tests measure with tokio's clock, stopped.
 #![allow(clippy::disallowed_methods)]
@@ -12,5 +12,10 @@ mod guest;
 mod invalidation;
 mod layer;
 mod memory;
+mod redis_store;
 mod settings;
+mod shared;
 mod support;
+mod tags_model;
+
+use example_support::servers;

@@ -1,9 +1,9 @@
 //! What is done to Redis, and to those who ask it.
 
 use crate::{
-    common::Redis,
     dice::Dice,
     history::Version,
+    servers::Redis,
     world::{World, command},
 };
 use buttress::cache::Store;

@@ -6,8 +6,6 @@
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
 mod check;
-#[path = "../../examples/common/mod.rs"]
-mod common;
 mod dice;
 mod faults;
 mod history;
@@ -16,3 +14,5 @@ mod runs;
 mod wire;
 mod world;
 mod writers;
+
+use example_support::servers;

@@ -2,10 +2,10 @@
 
 use crate::{
     check::{Broken, Promise, Violation, check},
-    common::Redis,
     faults::mistreat,
     history::{History, How, Version},
     readers::{read, reader},
+    servers::Redis,
     wire::Wire,
     world::{Ending, KEYS, World, Writing, connected},
     writers::{relay, repeat, writer},

@@ -1,8 +1,8 @@
 //! What those who read and write share.
 
 use crate::{
-    common::{Postgres, Redis},
     history::{Key, Version},
+    servers::{Postgres, Redis},
     wire::Wire,
 };
 use buttress::cache::{Cache, KeyRef, Mode, Pending, Store};

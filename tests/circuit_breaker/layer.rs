@@ -1,7 +1,7 @@
 //! Around a service.
 
 use super::*;
-use buttress::{Error, circuit_breaker::State, guard::GuardLayer};
+use buttress::{Error, ErrorsAsFailures, circuit_breaker::State, guard::GuardLayer};
 use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -24,7 +24,9 @@ type Fails = Error<&'static str>;
 async fn sixty_services_of_many_layers_share_one_state() {
     let breaker = plain().without_consecutive_failures().build().unwrap();
     let failing = service_fn(async |(): ()| Err::<(), _>(Error::Service("boom")));
-    let services: Vec<_> = (0..60).map(|_| breaker.layer().layer(failing)).collect();
+    let services: Vec<_> = (0..60)
+        .map(|_| breaker.layer().classify(ErrorsAsFailures).layer(failing))
+        .collect();
     let calls = services.into_iter().map(|mut service| {
         tokio::spawn(async move {
             let mut sent = 0;
@@ -52,7 +54,7 @@ async fn a_panic_in_call_or_in_poll_is_a_failure() {
             assert!(!in_call, "in call");
             async { panic!("in poll") }
         });
-        let mut service = breaker.layer().layer(panicking);
+        let mut service = breaker.layer().classify(ErrorsAsFailures).layer(panicking);
         for n in 0..6 {
             let mut answer = None;
             let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -70,7 +72,7 @@ async fn a_panic_in_call_or_in_poll_is_a_failure() {
 async fn a_future_dropped_before_its_first_poll_or_while_running_leaves_nothing() {
     let breaker = plain().slow_call_rate(1.0).build().unwrap();
     let hangs = service_fn(|(): ()| std::future::pending::<Result<(), Fails>>());
-    let mut service = breaker.layer().layer(hangs);
+    let mut service = breaker.layer().classify(ErrorsAsFailures).layer(hangs);
     for polled in [false, true] {
         for _ in 0..50 {
             let mut call = task::spawn(service.call(()));
@@ -93,7 +95,7 @@ async fn a_probe_dropped_at_any_point_is_followed_by_another() {
         tokio::task::yield_now().await;
         Ok::<_, Fails>(())
     });
-    let mut service = breaker.layer().layer(steps);
+    let mut service = breaker.layer().classify(ErrorsAsFailures).layer(steps);
     for polls in 0..2 {
         let mut call = task::spawn(service.call(()));
         (0..polls).for_each(|_| assert_pending!(call.poll()));
@@ -111,7 +113,7 @@ async fn a_guard_that_refuses_after_it_gives_the_probe_back() {
     second.force_open();
     call(&breaker, UNWELL);
     advance(5 * SECOND).await;
-    let layer = GuardLayer::new((breaker.clone(), second.clone()));
+    let layer = GuardLayer::new((breaker.clone(), second.clone())).classify(ErrorsAsFailures);
     let mut service = layer.layer(service_fn(async |(): ()| Ok::<_, Fails>(())));
     for _ in 0..3 {
         assert!(service.call(()).await.is_err());
@@ -127,8 +129,8 @@ async fn a_rejection_by_a_breaker_below_is_no_failure_of_this_one() {
     let (outer, inner) = (plain().build().unwrap(), plain().build().unwrap());
     inner.force_open();
     let stack = ServiceBuilder::new()
-        .layer(outer.layer())
-        .layer(inner.layer());
+        .layer(outer.layer().classify(ErrorsAsFailures))
+        .layer(inner.layer().classify(ErrorsAsFailures));
     let mut service = stack.service(service_fn(async |(): ()| Ok::<_, Fails>(())));
     for _ in 0..100 {
         assert!(service.call(()).await.is_err());
@@ -141,7 +143,7 @@ async fn a_rejection_does_not_wait_for_a_service_that_is_not_ready() {
     let breaker = plain().build().unwrap();
     let (service, mut handle) = mock::pair::<(), ()>();
     let service = service.map_err(|error| Error::Service(error.to_string()));
-    let mut service = mock::Spawn::new(breaker.layer().layer(service));
+    let mut service = mock::Spawn::new(breaker.layer().classify(ErrorsAsFailures).layer(service));
     handle.allow(0);
     assert_pending!(service.poll_ready::<()>());
     assert!(!service.is_woken());
@@ -169,7 +171,10 @@ async fn a_rejection_does_not_wait_for_a_service_that_is_not_ready() {
 async fn readiness_that_is_lost_between_the_poll_and_the_call_costs_no_probe() {
     let breaker = plain().consecutive_failures(1).build().unwrap();
     let ready = Arc::new(AtomicBool::new(false));
-    let mut service = breaker.layer().layer(Gate(ready.clone()));
+    let mut service = breaker
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Gate(ready.clone()));
     call(&breaker, UNWELL);
     poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
     advance(5 * SECOND).await;

@@ -1,7 +1,7 @@
 //! A panic of the application's code is an end of its own.
 
 use crate::support::*;
-use buttress::{GuardLayer, Outcome, guard::End};
+use buttress::{ErrorsAsFailures, GuardLayer, Outcome, guard::End};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio_test::{assert_pending, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -16,7 +16,9 @@ fn panics<T>(f: impl FnOnce() -> T) {
 fn in_the_call_of_the_service() {
     let log = Log::default();
     let inner = service_fn(|_: usize| -> std::future::Ready<Result<usize, E>> { panic!("call") });
-    let mut service = GuardLayer::new(Spy::new("a", &log)).layer(inner);
+    let mut service = GuardLayer::new(Spy::new("a", &log))
+        .classify(ErrorsAsFailures)
+        .layer(inner);
     panics(|| service.call(1));
     assert_eq!(log.take(), PANICKED);
 }
@@ -25,7 +27,9 @@ fn in_the_call_of_the_service() {
 async fn in_the_poll_of_the_service() {
     let log = Log::default();
     let inner = service_fn(async |_: usize| -> Result<usize, E> { panic!("poll") });
-    let service = GuardLayer::new(Spy::new("a", &log)).layer(inner);
+    let service = GuardLayer::new(Spy::new("a", &log))
+        .classify(ErrorsAsFailures)
+        .layer(inner);
     assert!(tokio::spawn(service.oneshot(1)).await.is_err());
     assert_eq!(log.take(), PANICKED);
 }
@@ -44,7 +48,9 @@ fn in_the_classifier() {
 #[test]
 fn elsewhere_it_is_only_a_cancelled_call() {
     let log = Log::default();
-    let mut service = GuardLayer::new(Spy::new("a", &log)).layer(Steps(Log::default()));
+    let mut service = GuardLayer::new(Spy::new("a", &log))
+        .classify(ErrorsAsFailures)
+        .layer(Steps(Log::default()));
     panics(|| {
         let mut call = spawn(service.call(2));
         assert_pending!(call.poll());

@@ -1,7 +1,7 @@
 //! A rejection from a policy below is known for what it is; no classifier is asked.
 
 use crate::support::*;
-use buttress::{GuardLayer, Kind, Outcome, Rejected, guard::End};
+use buttress::{ErrorsAsFailures, GuardLayer, Kind, Outcome, Rejected, guard::End};
 use std::{sync::Arc, time::Duration};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -49,7 +49,9 @@ async fn what_a_rejection_from_below_says_depends_on_its_kind() {
 async fn a_rejection_that_the_service_itself_answers_with_is_the_classifiers_business() {
     let log = Log::default();
     let inner = service_fn(async |_: usize| Err::<usize, _>(E::Rejected(overloaded())));
-    let service = GuardLayer::new(Spy::new("a", &log)).layer(inner);
+    let service = GuardLayer::new(Spy::new("a", &log))
+        .classify(ErrorsAsFailures)
+        .layer(inner);
     assert_eq!(service.oneshot(1).await, Err(E::Rejected(overloaded())));
     let failure = End::Done(Outcome::Failure);
     assert_eq!(log.take(), [("a", Admit), ("a", Settle(failure))]);
@@ -59,7 +61,7 @@ async fn a_rejection_that_the_service_itself_answers_with_is_the_classifiers_bus
 async fn a_rejection_that_was_swallowed_in_an_earlier_poll_is_forgotten() {
     let (log, below) = (Log::default(), Spy::new("below", &Log::default()));
     below.0.refuse(overloaded());
-    let below = Arc::new(GuardLayer::new(below));
+    let below = Arc::new(GuardLayer::new(below).classify(ErrorsAsFailures));
     let inner = service_fn(move |_: usize| {
         let below = below.clone();
         async move {
@@ -69,7 +71,9 @@ async fn a_rejection_that_was_swallowed_in_an_earlier_poll_is_forgotten() {
             Err::<usize, _>(E::Boom)
         }
     });
-    let service = GuardLayer::new(Spy::new("a", &log)).layer(inner);
+    let service = GuardLayer::new(Spy::new("a", &log))
+        .classify(ErrorsAsFailures)
+        .layer(inner);
     assert_eq!(service.oneshot(1).await, Err(E::Boom));
     let failure = End::Done(Outcome::Failure);
     assert_eq!(
@@ -82,8 +86,8 @@ async fn a_rejection_that_was_swallowed_in_an_earlier_poll_is_forgotten() {
 async fn a_rejection_by_a_policy_above_says_nothing_about_the_calls_below() {
     let (log, above) = (Log::default(), Spy::new("above", &Log::default()));
     let service = ServiceBuilder::new()
-        .layer(GuardLayer::new(above.clone()))
-        .layer(GuardLayer::new(Spy::new("a", &log)))
+        .layer(GuardLayer::new(above.clone()).classify(ErrorsAsFailures))
+        .layer(GuardLayer::new(Spy::new("a", &log)).classify(ErrorsAsFailures))
         .service(Steps(Log::default()));
     above.0.refuse(overloaded());
     assert!(service.clone().oneshot(1).await.is_err());

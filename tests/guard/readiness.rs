@@ -1,7 +1,7 @@
 //! Who is asked to be ready, and what a rejection does not wait for.
 
 use crate::support::*;
-use buttress::{GuardLayer, Kind, WaitLayer, guard::End};
+use buttress::{ErrorsAsFailures, GuardLayer, Kind, WaitLayer, guard::End};
 use std::{
     future::{Ready, ready},
     sync::{Arc, Mutex},
@@ -55,7 +55,7 @@ fn cx() -> Context<'static> {
 #[tokio::test]
 async fn every_call_is_preceded_by_readiness_of_its_own_service() {
     let log = Log::default();
-    let layer = GuardLayer::new(Spy::new("a", &log));
+    let layer = GuardLayer::new(Spy::new("a", &log)).classify(ErrorsAsFailures);
     let mut service = layer.layer(Moody::new(Poll::Ready(Ok(()))));
     for _ in 0..3 {
         assert_eq!(service.ready().await.unwrap().call(1).await, Ok(1));
@@ -69,7 +69,7 @@ async fn every_call_is_preceded_by_readiness_of_its_own_service() {
 #[test]
 fn an_error_of_readiness_passes_and_the_guard_is_not_asked() {
     let log = Log::default();
-    let layer = GuardLayer::new(Spy::new("a", &log));
+    let layer = GuardLayer::new(Spy::new("a", &log)).classify(ErrorsAsFailures);
     let mut service = layer.layer(Moody::new(Poll::Ready(Err(E::Boom))));
     assert_eq!(assert_ready_err!(service.poll_ready(&mut cx())), E::Boom);
     assert!(log.take().is_empty());
@@ -79,7 +79,9 @@ fn an_error_of_readiness_passes_and_the_guard_is_not_asked() {
 async fn a_rejection_does_not_wait_for_a_service_that_is_not_ready() {
     let log = Log::default();
     let spy = Spy::new("a", &log);
-    let mut service = GuardLayer::new(spy.clone()).layer(Moody::new(Poll::Pending));
+    let mut service = GuardLayer::new(spy.clone())
+        .classify(ErrorsAsFailures)
+        .layer(Moody::new(Poll::Pending));
     let mut ready = task::spawn(());
     assert_pending!(ready.enter(|cx, _| service.poll_ready(cx)));
     assert!(!ready.is_woken());
@@ -95,7 +97,9 @@ async fn a_rejection_does_not_wait_for_a_service_that_is_not_ready() {
 async fn nor_does_a_rejection_next_to_a_guard_that_may_wait() {
     let log = Log::default();
     let (spy, gate) = (Spy::new("a", &log), Gate::new("b", &log));
-    let mut service = WaitLayer::new((spy.clone(), gate)).layer(Moody::new(Poll::Pending));
+    let mut service = WaitLayer::new((spy.clone(), gate))
+        .classify(ErrorsAsFailures)
+        .layer(Moody::new(Poll::Pending));
     let mut ready = task::spawn(());
     assert_pending!(ready.enter(|cx, _| service.poll_ready(cx)));
     spy.0.refuse(overloaded());
@@ -117,7 +121,9 @@ async fn a_guard_that_changes_its_mind_does_not_have_an_unready_service_called()
     let log = Log::default();
     let spy = Spy::new("a", &log);
     spy.0.refuse_all(true);
-    let mut service = GuardLayer::new(spy.clone()).layer(Moody::new(Poll::Pending));
+    let mut service = GuardLayer::new(spy.clone())
+        .classify(ErrorsAsFailures)
+        .layer(Moody::new(Poll::Pending));
     assert_ready_ok!(service.poll_ready(&mut cx()));
     spy.0.refuse_all(false);
     let Err(E::Rejected(rejected)) = service.call(1).await else {
@@ -133,7 +139,9 @@ async fn a_service_that_was_not_ready_is_called_once_it_is() {
     let log = Log::default();
     let inner = Moody::new(Poll::Pending);
     let mood = inner.mood.clone();
-    let mut service = GuardLayer::new(Spy::new("a", &log)).layer(inner);
+    let mut service = GuardLayer::new(Spy::new("a", &log))
+        .classify(ErrorsAsFailures)
+        .layer(inner);
     assert_pending!(service.poll_ready(&mut cx()));
     *mood.lock().unwrap() = Poll::Ready(Ok(()));
     // Neither the unready state nor the ready one is the clone's.

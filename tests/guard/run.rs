@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use buttress::{
-    GuardLayer, Outcome,
+    ErrorsAsFailures, GuardLayer, Outcome,
     guard::{End, run},
 };
 use tokio::task::yield_now;
@@ -67,7 +67,9 @@ async fn a_panic_of_the_operation_is_one() {
 async fn a_rejection_from_a_policy_inside_is_not_a_failure() {
     let (log, below) = (Log::default(), Spy::new("below", &Log::default()));
     below.0.refuse(overloaded());
-    let inner = GuardLayer::new(below).layer(Steps(Log::default()));
+    let inner = GuardLayer::new(below)
+        .classify(ErrorsAsFailures)
+        .layer(Steps(Log::default()));
     let spy = Spy::new("a", &log);
     let result = run(&spy, &(), async || inner.oneshot(1).await);
     assert_eq!(result.await, Err(E::Rejected(overloaded())));

@@ -1,7 +1,7 @@
 //! One guard that decides at once.
 
 use crate::support::*;
-use buttress::{GuardLayer, Outcome, guard::End};
+use buttress::{ErrorsAsFailures, GuardLayer, Outcome, guard::End};
 use tokio_test::{assert_ready, task::spawn};
 use tower::{Layer, Service, ServiceExt};
 
@@ -11,7 +11,9 @@ const FAILURE: End = End::Done(Outcome::Failure);
 #[tokio::test]
 async fn a_call_is_admitted_once_and_settled_once_with_its_outcome() {
     let log = Log::default();
-    let mut service = GuardLayer::new(Spy::new("a", &log)).layer(Steps(log.clone()));
+    let mut service = GuardLayer::new(Spy::new("a", &log))
+        .classify(ErrorsAsFailures)
+        .layer(Steps(log.clone()));
     assert_eq!(service.ready().await.unwrap().call(1).await, Ok(1));
     // The call is over when its result is there, not when its future is dropped.
     assert_eq!(
@@ -30,7 +32,9 @@ async fn a_refused_call_reaches_nobody_and_settles_nothing() {
     let log = Log::default();
     let spy = Spy::new("a", &log);
     spy.0.refuse(overloaded());
-    let service = GuardLayer::new(spy).layer(Steps(log.clone()));
+    let service = GuardLayer::new(spy)
+        .classify(ErrorsAsFailures)
+        .layer(Steps(log.clone()));
     assert_eq!(service.oneshot(1).await, Err(E::Rejected(overloaded())));
     assert_eq!(log.take(), [("a", Refuse)]);
 }
@@ -39,7 +43,9 @@ async fn a_refused_call_reaches_nobody_and_settles_nothing() {
 fn a_call_dropped_at_any_moment_ends_once() {
     for polls in 0..4 {
         let log = Log::default();
-        let mut service = GuardLayer::new(Spy::new("a", &log)).layer(Steps(log.clone()));
+        let mut service = GuardLayer::new(Spy::new("a", &log))
+            .classify(ErrorsAsFailures)
+            .layer(Steps(log.clone()));
         let mut call = spawn(service.call(3));
         for poll in 0..polls {
             match poll {
@@ -63,7 +69,9 @@ fn a_call_dropped_at_any_moment_ends_once() {
 #[tokio::test]
 async fn the_guard_hears_once_of_a_call_that_takes_longer_and_never_of_one_that_does_not() {
     let log = Log::default();
-    let service = GuardLayer::new(Spy::new("a", &log)).layer(Steps(log.clone()));
+    let service = GuardLayer::new(Spy::new("a", &log))
+        .classify(ErrorsAsFailures)
+        .layer(Steps(log.clone()));
     for (polls, times) in [(1, 0), (2, 1), (9, 1)] {
         assert_eq!(service.clone().oneshot(polls).await, Ok(polls));
         let told = log.take().iter().filter(|e| e.1 == Suspend).count();
@@ -96,7 +104,9 @@ async fn the_classifier_decides_what_an_end_means_and_the_result_stays_as_it_is(
 fn services_and_futures_can_be_sent_to_other_threads() {
     fn send<T: Send>(_: &T) {}
     let log = Log::default();
-    let mut service = GuardLayer::new(Spy::new("a", &log)).layer(Steps(log));
+    let mut service = GuardLayer::new(Spy::new("a", &log))
+        .classify(ErrorsAsFailures)
+        .layer(Steps(log));
     send(&service);
     send(&service.call(1));
 }

@@ -1,7 +1,10 @@
 //! Several guards in one.
 
 use crate::support::*;
-use buttress::{Guard, GuardBase, GuardLayer, Now, Outcome, WaitLayer, guard::End};
+use buttress::guard::OnResponse;
+use buttress::{
+    ErrorsAsFailures, Guard, GuardBase, GuardLayer, Now, Outcome, WaitLayer, guard::End,
+};
 use tokio_test::{assert_pending, assert_ready_eq, task::spawn};
 use tower::{Layer, Service, ServiceExt};
 
@@ -21,9 +24,15 @@ async fn guards_admit_from_left_to_right_and_are_settled_from_right_to_left() {
     let log = Log::default();
     let [a, b, c, d] = spies(&log);
     let steps = || Steps(Log::default());
-    let of_two = GuardLayer::new((a.clone(), b.clone())).layer(steps());
-    let of_three = GuardLayer::new((a.clone(), b.clone(), c.clone())).layer(steps());
-    let of_four = GuardLayer::new((a, b, c, d)).layer(steps());
+    let of_two = GuardLayer::new((a.clone(), b.clone()))
+        .classify(ErrorsAsFailures)
+        .layer(steps());
+    let of_three = GuardLayer::new((a.clone(), b.clone(), c.clone()))
+        .classify(ErrorsAsFailures)
+        .layer(steps());
+    let of_four = GuardLayer::new((a, b, c, d))
+        .classify(ErrorsAsFailures)
+        .layer(steps());
     let check = |n: usize| {
         let mut expected = each(&NAMES[..n], Admit);
         expected.extend(each(&NAMES[..n], Suspend));
@@ -44,7 +53,9 @@ async fn what_was_admitted_before_a_refusal_never_started_and_what_comes_after_i
         let log = Log::default();
         let [a, b, c, d] = spies(&log);
         [&a, &b, &c, &d][refusing].0.refuse(overloaded());
-        let service = GuardLayer::new((a, b, c, d)).layer(Steps(Log::default()));
+        let service = GuardLayer::new((a, b, c, d))
+            .classify(ErrorsAsFailures)
+            .layer(Steps(Log::default()));
         assert_eq!(service.oneshot(1).await, Err(E::Rejected(overloaded())));
         let (before, at) = (&NAMES[..refusing], NAMES[refusing]);
         let mut expected = each(before, Admit);
@@ -89,13 +100,16 @@ macro_rules! in_each_position {
 
 type Names = &'static [&'static str];
 
-fn waiting<G>(log: &Log, tuple: impl Fn(Gate, [Spy; 3]) -> G) -> (Told, WaitLayer<G>)
+fn waiting<G>(log: &Log, tuple: impl Fn(Gate, [Spy; 3]) -> G) -> (Told, WaitLayer<G, OnResponse>)
 where
     G: GuardBase + Send + Sync + 'static,
 {
     let (gate, [a, b, c, _]) = (Gate::new("gate", log), spies(log));
     gate.0.close();
-    (gate.0.clone(), WaitLayer::new(tuple(gate, [a, b, c])))
+    (
+        gate.0.clone(),
+        WaitLayer::settling(tuple(gate, [a, b, c]), OnResponse::default()),
+    )
 }
 
 fn entered(before: Names) -> Vec<(&'static str, Event)> {
@@ -188,7 +202,9 @@ fn a_refusal_after_a_wait_gives_back_both() {
     let (gate, [a, b, ..]) = (Gate::new("gate", &log), spies(&log));
     gate.0.close();
     b.0.refuse(overloaded());
-    let mut service = WaitLayer::new((a, gate.clone(), b)).layer(Steps(Log::default()));
+    let mut service = WaitLayer::new((a, gate.clone(), b))
+        .classify(ErrorsAsFailures)
+        .layer(Steps(Log::default()));
     let mut call = spawn(service.call(1));
     assert_pending!(call.poll());
     gate.0.open();
@@ -205,7 +221,7 @@ fn a_second_wait_follows_the_first() {
     let [first, second] = ["first", "second"].map(|name| Gate::new(name, &log));
     first.0.close();
     second.0.close();
-    let layer = WaitLayer::new((first.clone(), second.clone()));
+    let layer = WaitLayer::new((first.clone(), second.clone())).classify(ErrorsAsFailures);
     let mut service = layer.layer(Steps(Log::default()));
     let mut call = spawn(service.call(1));
     assert_pending!(call.poll());

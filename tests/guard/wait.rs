@@ -1,7 +1,7 @@
 //! One guard that may wait.
 
 use crate::support::*;
-use buttress::{Outcome, Time, WaitLayer, guard::End};
+use buttress::{ErrorsAsFailures, Outcome, Time, WaitLayer, guard::End};
 use std::{
     sync::{
         Arc,
@@ -74,7 +74,9 @@ async fn the_service_is_cloned_for_a_call_that_waits_and_only_then() {
     let log = Log::default();
     let (gate, inner) = (Gate::new("gate", &log), Clones::new(false));
     let count = inner.count.clone();
-    let mut service = WaitLayer::new(gate.clone()).layer(inner);
+    let mut service = WaitLayer::new(gate.clone())
+        .classify(ErrorsAsFailures)
+        .layer(inner);
     assert_eq!(service.ready().await.unwrap().call(7).await, Ok(7));
     assert_eq!(count.load(SeqCst), 0);
     gate.0.close();
@@ -88,7 +90,9 @@ async fn the_service_is_cloned_for_a_call_that_waits_and_only_then() {
 async fn a_service_that_fails_to_get_ready_when_the_wait_is_over_was_not_reached() {
     let log = Log::default();
     let gate = closed(&log);
-    let mut service = WaitLayer::new(gate.clone()).layer(Clones::new(true));
+    let mut service = WaitLayer::new(gate.clone())
+        .classify(ErrorsAsFailures)
+        .layer(Clones::new(true));
     let mut waiting = spawn(service.call(8));
     assert_pending!(waiting.poll());
     gate.0.open();
@@ -105,7 +109,9 @@ fn a_waiting_call_dropped_at_any_moment_ends_once() {
     for polls in 0..5 {
         let log = Log::default();
         let gate = closed(&log);
-        let mut service = WaitLayer::new(gate.clone()).layer(Clones::new(false));
+        let mut service = WaitLayer::new(gate.clone())
+            .classify(ErrorsAsFailures)
+            .layer(Clones::new(false));
         let mut call = spawn(service.call(5));
         for poll in 0..polls {
             if poll == 2 {
@@ -141,7 +147,9 @@ async fn a_wait_with_a_known_end_is_asked_again_then() {
     let gate = Gate::new("gate", &log);
     let start = Time::now();
     gate.0.close_until(start.after(Duration::from_secs(90)));
-    let service = WaitLayer::new(gate).layer(Steps(Log::default()));
+    let service = WaitLayer::new(gate)
+        .classify(ErrorsAsFailures)
+        .layer(Steps(Log::default()));
     assert_eq!(service.oneshot(1).await, Ok(1));
     let waited = Time::now().since(start);
     assert!(
@@ -156,7 +164,9 @@ async fn a_wait_whose_end_moves_is_followed() {
     let gate = Gate::new("gate", &log);
     let start = Time::now();
     gate.0.close_until(start.after(Duration::from_secs(3600)));
-    let mut service = WaitLayer::new(gate.clone()).layer(Steps(Log::default()));
+    let mut service = WaitLayer::new(gate.clone())
+        .classify(ErrorsAsFailures)
+        .layer(Steps(Log::default()));
     let mut call = spawn(service.call(1));
     assert_pending!(call.poll());
     gate.0.close_until(start.after(Duration::from_secs(5)));
@@ -170,7 +180,9 @@ fn a_refused_call_does_not_wait() {
     let log = Log::default();
     let gate = Gate::new("gate", &log);
     gate.0.refuse(overloaded());
-    let mut service = WaitLayer::new(gate).layer(Clones::new(false));
+    let mut service = WaitLayer::new(gate)
+        .classify(ErrorsAsFailures)
+        .layer(Clones::new(false));
     let mut call = spawn(service.call(1));
     assert_ready_eq!(call.poll(), Err(E::Rejected(overloaded())));
     drop(call);

@@ -1,6 +1,7 @@
 //! The body that holds a permit, polled frame by frame.
 
 use crate::tally::{SUCCESS, Tally, overloaded};
+use buttress::ErrorsAsFailures;
 use buttress::{
     Error, Guard, GuardBase, GuardLayer, Kind, Now,
     guard::{Admission, End, Never, WaitProgress},
@@ -74,7 +75,9 @@ async fn a_rejection_by_a_policy_that_the_body_asks_is_not_the_services_failure(
     let (tally, inner) = (Tally::default(), Tally::default());
     inner.refuse(Kind::CircuitOpen);
     let part = tower::service_fn(|()| async { Ok::<_, Error<Infallible>>("part") });
-    let part = GuardLayer::new(inner).layer(part);
+    let part = GuardLayer::new(inner)
+        .classify(ErrorsAsFailures)
+        .layer(part);
     let frames = stream::once(part.oneshot(()).map(|part| {
         let part = part?;
         Ok::<_, Error<Infallible>>(Frame::data(Bytes::from(part)))

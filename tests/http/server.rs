@@ -11,7 +11,7 @@ use axum::{
 use buttress::{
     GuardLayer, Kind, Rejected,
     guard::End,
-    http::{Http, Respond, RespondLayer},
+    http::{Http, RespondLayer},
 };
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
@@ -247,7 +247,10 @@ async fn a_tuple_of_layers_and_a_service_builder_are_stacks_and_a_closure_is_a_r
     }
     // The first of the tuple is the outermost: it saw the call that the second one refused.
     assert_eq!(outer.ends(), [overloaded(Some(1500)); 2]);
-    let plain = app.layer(RespondLayer::new(teapot, GuardLayer::new(inner.clone())));
+    let plain = app.layer(RespondLayer::new(
+        teapot,
+        GuardLayer::new(inner.clone()).http(),
+    ));
     assert_eq!(call(&plain, Method::GET, "/").await.status(), 418);
 }
 
@@ -257,11 +260,11 @@ async fn errors_of_the_service_pass_the_edge_unchanged() {
         if fails {
             Err("boom")
         } else {
-            Ok(axum::response::Response::new(Bytes::new()))
+            Ok(axum::response::Response::new(Body::empty()))
         }
     });
     let tally = Tally::default();
-    let edge = RespondLayer::new(Http, GuardLayer::new(tally.clone()));
+    let edge = RespondLayer::new(Http, GuardLayer::new(tally.clone()).http());
     let mut service = tower::Layer::layer(&edge, service);
     assert!(service.ready().await.unwrap().call(false).await.is_ok());
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use buttress::{
-    Kind, LoadShed, Outcome, Rejected, Time,
+    ErrorsAsFailures, Kind, LoadShed, Outcome, Rejected, Time,
     load_shed::limit::{Adaptive, Close, Limit, Window},
 };
 use std::{
@@ -77,7 +77,11 @@ async fn a_window_tells_how_many_calls_ran_for_how_long_and_how_they_ended() {
     let mut told = Told::new(4, 6, MS);
     told.close.max = Duration::from_secs(10);
     let inner = Manual::default();
-    let mut service = told.shed().layer().layer(inner.clone());
+    let mut service = told
+        .shed()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     // The first end begins the first window.
     let mut first = spawn(service.call(0));
     assert_pending!(first.poll());
@@ -164,6 +168,7 @@ async fn calls_that_end_at_once_are_counted_by_samples() {
     let mut service = told
         .shed()
         .layer()
+        .classify(ErrorsAsFailures)
         .layer(service_fn(async |n: u32| Ok::<_, E>(n)));
     for n in 0..3_200 {
         if n % 10 == 0 {
@@ -184,7 +189,11 @@ async fn calls_that_end_at_once_are_counted_by_samples() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_were_held_back_and_end_at_once_are_counted_once_each() {
     let told = Told::new(1, 100, 10 * MS);
-    let layer = told.shed().backpressure().layer();
+    let layer = told
+        .shed()
+        .backpressure()
+        .layer()
+        .classify(ErrorsAsFailures);
     let service = || layer.layer(service_fn(async |n: u32| Ok::<_, E>(n)));
     let (mut one, mut other) = (service(), service());
     one.ready().await.unwrap();
@@ -210,7 +219,11 @@ async fn calls_that_were_held_back_and_end_at_once_are_counted_once_each() {
 async fn a_higher_limit_wakes_those_who_wait_and_a_lower_one_lets_running_calls_end() {
     let told = Told::new(1, 1, MS);
     let (shed, inner) = (told.shed(), Manual::default());
-    let mut service = shed.queued().layer().layer(inner.clone());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let mut first = spawn(service.call(0));
     assert_pending!(first.poll());
     inner.end();
@@ -254,7 +267,11 @@ async fn a_higher_limit_wakes_those_who_wait_and_a_lower_one_lets_running_calls_
 #[tokio::test(start_paused = true)]
 async fn cancelled_calls_close_windows_though_nothing_else_ends() {
     let told = Told::new(1, 1, 10 * MS);
-    let mut service = told.shed().layer().layer(Manual::default());
+    let mut service = told
+        .shed()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default());
     for _ in 0..3 {
         let mut hung = spawn(service.call(0));
         assert_pending!(hung.poll());
@@ -270,7 +287,11 @@ async fn cancelled_calls_close_windows_though_nothing_else_ends() {
 async fn rejections_close_a_window_that_waits_for_calls_to_drain_in_vain() {
     let mut told = Told::new(1, 1, MS);
     told.close.drained = Some(0);
-    let mut service = told.shed().layer().layer(Manual::default());
+    let mut service = told
+        .shed()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default());
     let mut hung = spawn(service.call(0));
     assert_pending!(hung.poll());
     for _ in 0..3 * 64 {
@@ -301,7 +322,11 @@ async fn offer(
 ) -> f64 {
     let workers = workers.clone();
     let service = service_fn(move |_: u32| work(workers.clone()));
-    let service = shed.queued().layer().layer(service);
+    let service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(service);
     let served = Arc::new(AtomicUsize::new(0));
     let start = Time::now().to_instant();
     for n in 0..rate * secs {

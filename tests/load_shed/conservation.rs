@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use buttress::{
-    LoadShed, Time,
+    ErrorsAsFailures, LoadShed, Time,
     load_shed::limit::{Close, Limit, Window},
 };
 use proptest::prelude::*;
@@ -45,9 +45,17 @@ type Call = Spawn<Pin<Box<dyn Future<Output = Result<u32, E>>>>>;
 
 async fn apply(limit: usize, ops: Vec<Op>) {
     let (shed, inner) = (fixed(limit), Manual::default());
-    let mut at_once = shed.layer().layer(inner.clone());
-    let mut queued = shed.queued().layer().layer(inner.clone());
-    let reserving = shed.backpressure().layer().layer(inner.clone());
+    let mut at_once = shed.layer().classify(ErrorsAsFailures).layer(inner.clone());
+    let mut queued = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
+    let reserving = shed
+        .backpressure()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let mut calls: Vec<Call> = Vec::new();
     for op in ops {
         match op {
@@ -117,9 +125,17 @@ async fn crowd(shed: &LoadShed, calls: usize) -> usize {
             }
         }
     });
-    let queued = shed.queued().layer().layer(service.clone());
-    let reserving = shed.backpressure().layer().layer(service.clone());
-    let at_once = shed.layer().layer(service);
+    let queued = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(service.clone());
+    let reserving = shed
+        .backpressure()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(service.clone());
+    let at_once = shed.layer().classify(ErrorsAsFailures).layer(service);
     let tasks: Vec<_> = (0..calls)
         .map(|n| {
             let n = n as u32;

@@ -1,5 +1,5 @@
 use crate::support::*;
-use buttress::{GuardLayer, Kind, LoadShed, Rejected, Time, context};
+use buttress::{ErrorsAsFailures, GuardLayer, Kind, LoadShed, Rejected, Time, context};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -15,7 +15,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 #[tokio::test]
 async fn the_call_beyond_the_limit_is_rejected_at_once_and_says_by_whom_and_until_when() {
     let (shed, inner) = (fixed(2), Manual::default());
-    let mut service = shed.layer().layer(inner.clone());
+    let mut service = shed.layer().classify(ErrorsAsFailures).layer(inner.clone());
     let mut calls: Vec<_> = (0..3).map(|n| spawn(service.call(n))).collect();
     let Err(E::Rejected(rejected)) = assert_ready!(calls[2].poll()) else {
         panic!("the third was let in");
@@ -38,16 +38,29 @@ async fn the_call_beyond_the_limit_is_rejected_at_once_and_says_by_whom_and_unti
 #[tokio::test]
 async fn every_layer_of_every_manner_shares_the_one_limit() {
     let (shed, inner) = (fixed(3), Manual::default());
-    let mut at_once = shed.layer().layer(inner.clone());
-    let mut queued = shed.clone().queued().layer().layer(inner.clone());
-    let mut reserving = shed.backpressure().layer().layer(inner.clone());
+    let mut at_once = shed.layer().classify(ErrorsAsFailures).layer(inner.clone());
+    let mut queued = shed
+        .clone()
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
+    let mut reserving = shed
+        .backpressure()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     assert_ready!(spawn(reserving.ready()).poll()).unwrap();
     let calls = (at_once.call(1), queued.call(2), reserving.call(3));
     assert_eq!(shed.snapshot().in_flight, 3);
     assert_eq!(kind(at_once.call(4).await), Some(Kind::Overloaded));
     let mut waiting = spawn(queued.call(5));
     assert_pending!(waiting.poll());
-    let mut other = shed.backpressure().layer().layer(inner);
+    let mut other = shed
+        .backpressure()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner);
     assert_pending!(spawn(other.ready()).poll());
     drop((calls, waiting, other));
     assert_at_rest(&shed);
@@ -56,7 +69,11 @@ async fn every_layer_of_every_manner_shares_the_one_limit() {
 #[tokio::test(start_paused = true)]
 async fn a_queued_call_starts_when_there_is_a_permit_and_not_before() {
     let (shed, inner) = (fixed(1), Manual::default());
-    let mut service = shed.queued().layer().layer(inner.clone());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let mut first = spawn(service.call(1));
     assert_pending!(first.poll());
     let mut second = spawn(service.call(2));
@@ -72,8 +89,12 @@ async fn a_queued_call_starts_when_there_is_a_permit_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn nobody_who_comes_later_takes_the_permit_of_one_who_waits() {
     let (shed, inner) = (fixed(1), Manual::default());
-    let mut service = shed.queued().layer().layer(inner.clone());
-    let mut at_once = shed.layer().layer(inner.clone());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
+    let mut at_once = shed.layer().classify(ErrorsAsFailures).layer(inner.clone());
     let mut first = spawn(service.call(1));
     assert_pending!(first.poll());
     let mut second = spawn(service.call(2));
@@ -105,10 +126,28 @@ impl Service<u32> for Unready {
 #[tokio::test]
 async fn a_service_that_is_not_ready_is_not_overload() {
     let shed = fixed(1);
-    let mut service = shed.layer().layer(Unready);
+    let mut service = shed.layer().classify(ErrorsAsFailures).layer(Unready);
     assert_pending!(spawn(service.ready()).poll());
-    assert_pending!(spawn(shed.queued().layer().layer(Unready).ready()).poll());
-    assert_pending!(spawn(shed.backpressure().layer().layer(Unready).ready()).poll());
+    assert_pending!(
+        spawn(
+            shed.queued()
+                .layer()
+                .classify(ErrorsAsFailures)
+                .layer(Unready)
+                .ready()
+        )
+        .poll()
+    );
+    assert_pending!(
+        spawn(
+            shed.backpressure()
+                .layer()
+                .classify(ErrorsAsFailures)
+                .layer(Unready)
+                .ready()
+        )
+        .poll()
+    );
     let snapshot = shed.snapshot();
     assert_eq!((snapshot.in_flight, snapshot.rejected), (0, 0));
 }
@@ -116,8 +155,12 @@ async fn a_service_that_is_not_ready_is_not_overload() {
 #[tokio::test]
 async fn a_rejection_does_not_wait_for_a_service_that_is_not_ready() {
     let shed = fixed(1);
-    let mut service = shed.layer().layer(Unready);
-    let held = shed.layer().layer(Manual::default()).call(1);
+    let mut service = shed.layer().classify(ErrorsAsFailures).layer(Unready);
+    let held = shed
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default())
+        .call(1);
     assert_ready!(spawn(service.ready()).poll()).unwrap();
     assert_eq!(kind(service.call(2).await), Some(Kind::Overloaded));
     drop(held);
@@ -129,8 +172,12 @@ async fn a_call_whose_deadline_has_passed_is_not_made_though_there_is_a_permit()
     let (shed, inner) = (fixed(1), Manual::default());
     let mut context = context::current();
     context.deadline = Some(Time::now());
-    let mut at_once = shed.layer().layer(inner.clone());
-    let mut queued = shed.queued().layer().layer(inner.clone());
+    let mut at_once = shed.layer().classify(ErrorsAsFailures).layer(inner.clone());
+    let mut queued = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let calls = context.enter(|| [at_once.call(1).boxed_kind(), queued.call(2).boxed_kind()]);
     for call in calls {
         assert_eq!(call.await, Some(Kind::DeadlineExceeded));
@@ -168,7 +215,12 @@ async fn run_guards_a_closure_in_both_manners() {
 async fn a_panic_gives_the_permit_back_wherever_it_comes_from() {
     let shed = fixed(1);
     let service = || service_fn(async |_: u32| -> Result<u32, E> { panic!("service") });
-    let mut call = spawn(shed.layer().layer(service()).oneshot(1));
+    let mut call = spawn(
+        shed.layer()
+            .classify(ErrorsAsFailures)
+            .layer(service())
+            .oneshot(1),
+    );
     assert!(catch_unwind(AssertUnwindSafe(|| call.poll())).is_err());
     let classify = |_: Result<&u32, &E>| -> buttress::Outcome { panic!("classifier") };
     let fine = || service_fn(async |n: u32| Ok::<_, E>(n));
@@ -182,8 +234,16 @@ async fn a_panic_gives_the_permit_back_wherever_it_comes_from() {
         .priority(picky)
         .build()
         .unwrap();
-    let held = shed.layer().layer(Manual::default()).call(0);
-    let mut queued = shed.queued().layer().layer(fine());
+    let held = shed
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default())
+        .call(0);
+    let mut queued = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(fine());
     assert!(catch_unwind(AssertUnwindSafe(|| drop(queued.call(1)))).is_err());
     drop(held);
     assert_at_rest(&shed);
@@ -192,7 +252,9 @@ async fn a_panic_gives_the_permit_back_wherever_it_comes_from() {
 #[tokio::test]
 async fn in_a_tuple_a_permit_is_given_back_when_a_later_guard_refuses() {
     let (outer, inner) = (fixed(5), fixed(1));
-    let mut service = GuardLayer::new((outer.clone(), inner.clone())).layer(Manual::default());
+    let mut service = GuardLayer::new((outer.clone(), inner.clone()))
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default());
     let first = service.call(1);
     assert_eq!(kind(service.call(2).await), Some(Kind::Overloaded));
     assert_eq!(outer.snapshot().in_flight, 1);
@@ -206,10 +268,13 @@ async fn rejections_from_below_are_no_business_of_the_limit() {
     let shed = fixed(1);
     let below = Rejected::new(Kind::RateLimited, "below");
     let calls = Arc::new(AtomicUsize::new(0));
-    let mut service = shed.layer().layer(service_fn(async |_: u32| {
-        calls.fetch_add(1, SeqCst);
-        Err::<u32, E>(E::Rejected(below))
-    }));
+    let mut service = shed
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(service_fn(async |_: u32| {
+            calls.fetch_add(1, SeqCst);
+            Err::<u32, E>(E::Rejected(below))
+        }));
     for _ in 0..3 {
         assert_eq!(kind(service.call(1).await), Some(Kind::RateLimited));
     }

@@ -1,5 +1,5 @@
 use crate::support::*;
-use buttress::{Criticality, LoadShed, Time, load_shed::Priority};
+use buttress::{Criticality, ErrorsAsFailures, LoadShed, Time, load_shed::Priority};
 use std::{
     sync::{
         Arc,
@@ -29,7 +29,11 @@ async fn what_matters_more_goes_first_and_takes_a_place_in_a_full_queue() {
         .build()
         .unwrap();
     let inner = Manual::default();
-    let mut service = shed.queued().layer().layer(inner.clone());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let mut held = spawn(service.call(1));
     assert_pending!(held.poll());
     let mut low: Vec<_> = (2..4).map(|n| spawn(service.call(n))).collect();
@@ -59,7 +63,7 @@ where
         tokio::time::sleep(10 * MS).await;
         Ok::<_, E>(n)
     });
-    let service = shed.queued().layer().layer(work);
+    let service = shed.queued().layer().classify(ErrorsAsFailures).layer(work);
     let counts: Arc<[[AtomicU32; 2]; 2]> = Arc::default();
     let start = Time::now().to_instant();
     for n in 0..rate * SECONDS {

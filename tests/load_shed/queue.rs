@@ -1,5 +1,5 @@
 use crate::support::*;
-use buttress::{Kind, LoadShed, Time, context};
+use buttress::{ErrorsAsFailures, Kind, LoadShed, Time, context};
 use std::{
     future::Future,
     pin::Pin,
@@ -16,7 +16,11 @@ const MS: Duration = Duration::from_millis(1);
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_for_as_long_as_it_may_and_is_then_rejected_without_being_polled_before() {
     let (shed, inner) = (fixed(1), Manual::default());
-    let mut service = shed.queued().layer().layer(inner.clone());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let held = service.call(0);
     let mut waiting = spawn(service.call(1));
     assert_pending!(waiting.poll());
@@ -37,7 +41,11 @@ async fn a_call_waits_for_as_long_as_it_may_and_is_then_rejected_without_being_p
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_rejects_at_once() {
     let shed = LoadShed::builder("api").fixed(1).queue(2).build().unwrap();
-    let mut service = shed.queued().layer().layer(Manual::default());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default());
     let calls: Vec<_> = (0..3).map(|n| service.call(n)).collect();
     assert_eq!(kind(service.call(3).await), Some(Kind::Overloaded));
     assert_eq!((shed.snapshot().queued, shed.snapshot().rejected), (2, 1));
@@ -48,7 +56,11 @@ async fn a_full_queue_rejects_at_once() {
 #[tokio::test(start_paused = true)]
 async fn under_standing_overload_the_newest_goes_first_and_waits_for_less() {
     let (shed, inner) = (fixed(1), Manual::default());
-    let mut service = shed.queued().layer().layer(inner.clone());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let _held = service.call(0);
     let mut old = spawn(service.call(1));
     assert_pending!(old.poll());
@@ -76,7 +88,11 @@ async fn under_standing_overload_the_newest_goes_first_and_waits_for_less() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_is_dropped_at_its_deadline_before_any_work() {
     let (shed, inner) = (fixed(1), Manual::default());
-    let mut service = shed.queued().layer().layer(inner.clone());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let mut held = spawn(service.call(0));
     assert_pending!(held.poll());
     let mut context = context::current();
@@ -117,7 +133,11 @@ async fn a_call_that_waits_is_dropped_at_its_deadline_before_any_work() {
 #[tokio::test(start_paused = true)]
 async fn one_who_leaves_makes_way_for_the_next_wherever_it_stands() {
     let (shed, inner) = (fixed(1), Manual::default());
-    let mut service = shed.queued().layer().layer(inner.clone());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let mut held = spawn(service.call(0));
     assert_pending!(held.poll());
     let mut calls: Vec<_> = (1..5).map(|n| spawn(service.call(n))).collect();
@@ -140,7 +160,11 @@ async fn one_who_leaves_makes_way_for_the_next_wherever_it_stands() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_never_polled_holds_its_place_until_it_is_dropped() {
     let (shed, inner) = (fixed(1), Manual::default());
-    let mut service = shed.queued().layer().layer(inner);
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner);
     let held = service.call(0);
     let never = service.call(1);
     drop(held);
@@ -160,7 +184,11 @@ async fn a_hundred_thousand_who_wait_are_all_served_in_order() {
         .overloaded_after(hour);
     let shed = shed.build().unwrap();
     let inner = Manual::default();
-    let service = shed.queued().layer().layer(inner.clone());
+    let service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     let tasks: Vec<_> = (0..N)
         .map(|n| tokio::spawn(service.clone().oneshot(n)))
         .collect();
@@ -190,7 +218,11 @@ async fn dropping_a_hundred_thousand_at_once_leaves_limit_and_queue_exact() {
         .queue(N as usize)
         .build()
         .unwrap();
-    let mut service = shed.queued().layer().layer(Manual::default());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default());
     let started = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     for forwards in [true, false] {
         let mut calls: Vec<_> = (0..N + 10).map(|n| spawn(service.call(n))).collect();
@@ -230,7 +262,11 @@ async fn the_service_is_not_cloned_while_there_are_permits() {
         }
     }
     let inner = Manual::default();
-    let mut service = fixed(1).queued().layer().layer(Once(inner.clone()));
+    let mut service = fixed(1)
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Once(inner.clone()));
     for _ in 0..3 {
         let mut call = spawn(service.call(1));
         assert_pending!(call.poll());
@@ -255,7 +291,11 @@ impl Drop for Nosy {
 #[tokio::test(start_paused = true)]
 async fn wakers_are_woken_and_dropped_where_nothing_is_locked() {
     let shed = LoadShed::builder("api").fixed(1).queue(2).build().unwrap();
-    let mut service = shed.queued().layer().layer(Manual::default());
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default());
     let poll = |call: &mut Waiting| {
         let waker = Waker::from(Arc::new(Nosy(shed.clone())));
         call.as_mut()

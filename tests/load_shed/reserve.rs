@@ -1,4 +1,5 @@
 use crate::support::*;
+use buttress::ErrorsAsFailures;
 use buttress::Kind;
 use std::task::{Context, Poll, Waker};
 use tokio_test::{assert_pending, assert_ready, assert_ready_eq, task::spawn};
@@ -11,7 +12,11 @@ fn poll_ready<S: Service<u32, Error = E>>(service: &mut S) -> Poll<Result<(), E>
 #[tokio::test]
 async fn a_service_is_ready_when_it_has_its_permit_and_only_once() {
     let (shed, inner) = (fixed(1), Manual::default());
-    let mut service = shed.backpressure().layer().layer(inner.clone());
+    let mut service = shed
+        .backpressure()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
     assert_ready_eq!(poll_ready(&mut service), Ok(()));
     assert_ready_eq!(poll_ready(&mut service), Ok(()));
     assert_eq!(shed.snapshot().in_flight, 1);
@@ -31,7 +36,11 @@ async fn a_service_is_ready_when_it_has_its_permit_and_only_once() {
 #[tokio::test]
 async fn a_clone_has_to_wait_for_a_permit_of_its_own() {
     let shed = fixed(1);
-    let mut service = shed.backpressure().layer().layer(Manual::default());
+    let mut service = shed
+        .backpressure()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default());
     assert_ready_eq!(poll_ready(&mut service), Ok(()));
     let mut clone = service.clone();
     assert_pending!(poll_ready(&mut clone));
@@ -46,7 +55,7 @@ async fn a_clone_has_to_wait_for_a_permit_of_its_own() {
 #[tokio::test]
 async fn those_who_wait_are_served_in_order_and_one_who_leaves_does_not_keep_the_others() {
     let (shed, inner) = (fixed(1), Manual::default());
-    let layer = shed.backpressure().layer();
+    let layer = shed.backpressure().layer().classify(ErrorsAsFailures);
     let mut first = layer.layer(inner.clone());
     assert_ready_eq!(poll_ready(&mut first), Ok(()));
     let mut waiting: Vec<_> = (0..4)
@@ -88,7 +97,11 @@ impl Service<u32> for Breaks {
 #[tokio::test]
 async fn a_service_that_fails_to_become_ready_keeps_no_permit() {
     let shed = fixed(1);
-    let mut service = shed.backpressure().layer().layer(Breaks(0));
+    let mut service = shed
+        .backpressure()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Breaks(0));
     assert_ready_eq!(poll_ready(&mut service), Ok(()));
     assert_ready_eq!(poll_ready(&mut service), Err(E::Boom));
     assert_at_rest(&shed);
@@ -97,7 +110,11 @@ async fn a_service_that_fails_to_become_ready_keeps_no_permit() {
 #[tokio::test]
 async fn a_dropped_call_gives_its_permit_to_the_next() {
     let shed = fixed(1);
-    let mut service = shed.backpressure().layer().layer(Manual::default());
+    let mut service = shed
+        .backpressure()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(Manual::default());
     assert_ready_eq!(poll_ready(&mut service), Ok(()));
     let call = service.call(1);
     let mut ready = spawn(service.ready());

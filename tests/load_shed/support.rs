@@ -1,6 +1,6 @@
 //! A service whose calls end when the test says so.
 
-use buttress::{Kind, LoadShed, Rejected};
+use buttress::{ErrorsAsFailures, Kind, LoadShed, Rejected};
 use std::{
     collections::VecDeque,
     future::Future,
@@ -80,7 +80,8 @@ pub fn assert_at_rest<P: Send + Sync + 'static>(shed: &LoadShed<P>) {
         (0, 0),
         "{snapshot:?}"
     );
-    let mut service = tower::Layer::layer(&shed.layer(), Manual::default());
+    let mut service =
+        tower::Layer::layer(&shed.layer().classify(ErrorsAsFailures), Manual::default());
     let calls: Vec<_> = (0..snapshot.limit).map(|_| service.call(0)).collect();
     assert_eq!(shed.snapshot().in_flight, snapshot.limit);
     drop(calls);

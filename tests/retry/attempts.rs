@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use buttress::{
-    Error, Outcome, context,
+    Error, ErrorsAsFailures, Outcome, context,
     retry::{Attempt, Backoff, Retry},
 };
 use futures::FutureExt;
@@ -23,7 +23,12 @@ async fn the_first_call_is_an_attempt() {
     for (attempts, calls) in [(1, 1), (2, 2), (5, 5)] {
         let retry = Retry::builder("api").attempts(attempts).build().unwrap();
         let script = Script::new([BUSY]);
-        let answer = retry.layer().layer(script.service()).oneshot(0).await;
+        let answer = retry
+            .layer()
+            .classify(ErrorsAsFailures)
+            .layer(script.service())
+            .oneshot(0)
+            .await;
         assert_eq!((answer, script.calls().len()), (BUSY, calls));
         let seen = retry.snapshot();
         assert_eq!((seen.retries, seen.gave_up), (calls as u64 - 1, 1));
@@ -39,7 +44,12 @@ async fn waits_grow_by_the_multiplier_and_a_success_ends_them() {
         .build()
         .unwrap();
     let script = Script::new([BUSY, BUSY, BUSY, Ok("done")]);
-    let answer = retry.layer().layer(script.service()).oneshot(0).await;
+    let answer = retry
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(script.service())
+        .oneshot(0)
+        .await;
     assert_eq!(answer, Ok("done"));
     assert_eq!(script.waits(), [500, 1_000, 2_000]);
 }
@@ -51,7 +61,11 @@ fn a_wait_of_zero_sets_no_timer() {
     let retry = Retry::builder("api").backoff(Backoff::constant(Duration::ZERO));
     let retry = retry.build().unwrap();
     let script = Script::new([BUSY, Ok("done")]);
-    let call = retry.layer().layer(script.service()).oneshot(0);
+    let call = retry
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(script.service())
+        .oneshot(0);
     assert_eq!(call.now_or_never(), Some(Ok("done")));
     let script = Script::new([BUSY, Ok("done")]);
     assert_eq!(
@@ -106,7 +120,12 @@ async fn the_number_of_the_attempt_is_in_the_context_of_calls_and_polls() {
             BUSY
         }
     });
-    let _ = retry.layer().layer(service).oneshot(()).await;
+    let _ = retry
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(service)
+        .oneshot(())
+        .await;
     assert_eq!(*seen.lock().unwrap(), [(1, 1), (2, 2), (3, 3)]);
     assert_eq!(context::current().attempt, 1);
     seen.lock().unwrap().clear();
@@ -137,6 +156,7 @@ async fn a_classifier_that_panics_loses_no_retry() {
     assert_eq!((script.calls().len(), retry.snapshot().balance), (2, 9.0));
     let again = retry
         .layer()
+        .classify(ErrorsAsFailures)
         .layer(Script::new([Ok("done")]).service())
         .oneshot(0);
     assert_eq!(again.await, Ok("done"));
@@ -148,6 +168,7 @@ fn a_call_that_succeeds_at_once_allocates_nothing_and_needs_no_timer() {
     let retry = Retry::new("api");
     let mut service = retry
         .layer()
+        .classify(ErrorsAsFailures)
         .layer(service_fn(async |n: u32| Ok::<_, Error<()>>(n)));
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let mut call = || {
@@ -185,9 +206,13 @@ fn terms_that_could_not_work_are_refused() {
 async fn callers_that_fail_together_do_not_come_back_together_by_default() {
     let calls: Vec<_> = (0..9).map(|_| Script::new([BUSY, Ok("done")])).collect();
     let retry = Retry::new("api");
-    let all = calls
-        .iter()
-        .map(|script| retry.layer().layer(script.service()).oneshot(0));
+    let all = calls.iter().map(|script| {
+        retry
+            .layer()
+            .classify(ErrorsAsFailures)
+            .layer(script.service())
+            .oneshot(0)
+    });
     futures::future::join_all(all).await;
     let mut waits: Vec<_> = calls.iter().flat_map(Script::waits).collect();
     waits.sort_unstable();

@@ -1,6 +1,7 @@
 //! Who pays for them.
 
 use crate::support::*;
+use buttress::ErrorsAsFailures;
 use buttress::retry::{Budget, Retry};
 use futures::FutureExt;
 use std::sync::{
@@ -19,7 +20,13 @@ async fn a_call_dropped_while_it_waits_makes_no_further_call_and_gives_its_retry
         .backoff(exact(1_000 * MS));
     let retry = retry.build().unwrap();
     let script = Script::new([BUSY]);
-    let mut call = task::spawn(retry.layer().layer(script.service()).oneshot(0));
+    let mut call = task::spawn(
+        retry
+            .layer()
+            .classify(ErrorsAsFailures)
+            .layer(script.service())
+            .oneshot(0),
+    );
     assert_pending!(call.poll());
     assert_eq!(
         budget.balance(),
@@ -42,7 +49,11 @@ fn an_empty_budget_returns_the_real_error_without_a_wait() {
     let budget = Budget::builder().cap(0).floor(0).build().unwrap();
     let retry = Retry::builder("api").budget(budget).build().unwrap();
     let script = Script::new([BUSY]);
-    let call = retry.layer().layer(script.service()).oneshot(0);
+    let call = retry
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(script.service())
+        .oneshot(0);
     assert_eq!(call.now_or_never(), Some(BUSY));
     assert_eq!(
         retry.run(async || script.answer()).now_or_never(),
@@ -70,10 +81,13 @@ async fn of_a_thousand_that_fail_at_once_no_more_come_back_than_were_paid_for() 
     let retry = retry.build().unwrap();
     let calls = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&calls);
-    let layered = retry.layer().layer(service_fn(move |_: ()| {
-        count.fetch_add(1, SeqCst);
-        async { BUSY }
-    }));
+    let layered = retry
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(service_fn(move |_: ()| {
+            count.fetch_add(1, SeqCst);
+            async { BUSY }
+        }));
     let all = (0..1_000).map(|_| layered.clone().oneshot(()));
     let answers = futures::future::join_all(all).await;
     assert!(answers.iter().all(|answer| *answer == BUSY));
@@ -93,7 +107,12 @@ async fn layers_of_one_handle_share_its_budget_and_so_do_handles_of_one_budget()
         .unwrap();
     for retry in [&one, &one.clone(), &two] {
         let script = Script::new([BUSY]);
-        let _ = retry.layer().layer(script.service()).oneshot(0).await;
+        let _ = retry
+            .layer()
+            .classify(ErrorsAsFailures)
+            .layer(script.service())
+            .oneshot(0)
+            .await;
     }
     assert_eq!((one.snapshot().retries, two.snapshot().retries), (3, 0));
     assert_eq!(
@@ -110,7 +129,10 @@ async fn a_service_that_fails_half_the_time_gets_a_tenth_more_calls_and_not_half
         .map(|n| if n % 2 == 0 { BUSY } else { Ok("done") })
         .collect();
     let script = Script::new(answers);
-    let service = retry.layer().layer(script.service());
+    let service = retry
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(script.service());
     let mut successes = 0;
     for _ in 0..4_000 {
         successes += u32::from(service.clone().oneshot(0).await.is_ok());

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use buttress::{
-    Error, Kind,
+    Error, ErrorsAsFailures, Kind,
     retry::{Backoff, Budget, Retry},
 };
 use proptest::prelude::*;
@@ -26,7 +26,11 @@ async fn no_attempt_is_waited_for_that_would_start_after_the_deadline() {
         .unwrap();
     let script = Script::new([BUSY]);
     let start = Instant::now();
-    let call = retry.layer().layer(script.service()).oneshot(0);
+    let call = retry
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(script.service())
+        .oneshot(0);
     let answer = Deadline::within(1_000 * MS).scope(call).await;
     assert_eq!((answer, script.waits()), (BUSY, vec![600]));
     assert_eq!(
@@ -55,6 +59,7 @@ async fn a_service_that_does_not_get_ready_is_waited_for_until_the_deadline() {
     let (mut service, mut handle) = mock::spawn_with(|inner: mock::Mock<u32, &'static str>| {
         retry
             .layer()
+            .classify(ErrorsAsFailures)
             .layer(inner.map_err(|_| Error::Service("busy")))
     });
     handle.allow(1);
@@ -94,7 +99,7 @@ proptest! {
                 tokio::time::sleep(ms(attempt)).await;
                 BUSY
             });
-            let stack = DeadlineLayer::within("all", ms(deadline)).layer(retry.layer().layer(service));
+            let stack = DeadlineLayer::within("all", ms(deadline)).layer(retry.layer().classify(ErrorsAsFailures).layer(service));
             let answer = stack.oneshot(()).await;
             assert!(answer.is_err());
             // A millisecond is what tokio's timers are good for.
@@ -112,7 +117,11 @@ async fn no_attempt_starts_after_the_deadline_because_a_timer_was_late() {
     let retry = Retry::builder("api").attempts(9);
     let retry = retry.backoff(exact(us(100_200))).build().unwrap();
     let script = Script::new([BUSY]);
-    let call = retry.layer().layer(script.service()).oneshot(0);
+    let call = retry
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(script.service())
+        .oneshot(0);
     let answer = Deadline::within(us(100_500)).scope(call).await;
     assert_eq!(script.calls().len(), 1);
     assert!(matches!(answer, Err(Error::Rejected(r)) if r.kind() == Kind::DeadlineExceeded));

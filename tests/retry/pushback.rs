@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use buttress::{
-    Error, Outcome,
+    Error, ErrorsAsFailures, Outcome,
     retry::{CloneRequest, Hint, Pushback, Replay, Retry},
 };
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn a_service_that_asks_for_less_than_the_backoff_does_not_make_it_longer()
         let backoff = exact(100 * MS).max(100 * MS);
         let retry = Retry::builder("api").seed(seed).backoff(backoff);
         let script = Script::new([BUSY, Ok("done")]);
-        let layer = retry.build().unwrap().layer();
+        let layer = retry.build().unwrap().layer().classify(ErrorsAsFailures);
         let layer = layer.classify(overloaded(10 * MS));
         assert_eq!(layer.layer(script.service()).oneshot(0).await, Ok("done"));
         assert_eq!(script.waits(), [100], "{seed}");
@@ -104,6 +104,7 @@ async fn pushback_is_kept_to_exactly_and_restarts_the_backoff_or_stops_it() {
     let answer = retry
         .layer()
         .replay(Told)
+        .classify(ErrorsAsFailures)
         .layer(script.service())
         .oneshot(0)
         .await;

@@ -1,7 +1,7 @@
 //! Attempts need a service that is ready.
 
 use crate::support::*;
-use buttress::{Error, retry::Retry};
+use buttress::{Error, ErrorsAsFailures, retry::Retry};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, ServiceExt};
 use tower_test::{assert_request_eq, mock};
@@ -14,7 +14,7 @@ async fn every_attempt_waits_for_its_service_to_be_ready() {
         .unwrap();
     let (mut service, mut handle) = mock::spawn_with(|inner: mock::Mock<u32, &'static str>| {
         let inner = inner.map_err(|_| Error::Service("closed"));
-        retry.layer().layer(inner)
+        retry.layer().classify(ErrorsAsFailures).layer(inner)
     });
     handle.allow(1);
     assert_ready_ok!(service.poll_ready());
@@ -47,6 +47,7 @@ async fn a_service_that_breaks_before_the_next_attempt_costs_no_retry() {
     let (mut service, mut handle) = mock::spawn_with(|inner: mock::Mock<u32, &'static str>| {
         retry
             .layer()
+            .classify(ErrorsAsFailures)
             .layer(inner.map_err(|_| Error::Service("closed")))
     });
     assert_ready_ok!(service.poll_ready());

@@ -1,8 +1,9 @@
 //! What a policy below refused.
 
 use crate::support::*;
+use buttress::guard::OnResponse;
 use buttress::{
-    Error, Guard, GuardBase, GuardLayer, Kind, Now, Rejected,
+    Error, ErrorsAsFailures, Guard, GuardBase, GuardLayer, Kind, Now, Rejected,
     guard::{Admission, End, Never, WaitProgress},
     retry::Retry,
 };
@@ -47,9 +48,11 @@ fn a_rejection_from_below_is_passed_on_and_costs_nothing() {
     ] {
         let retry = Retry::new("api");
         let script = Script::new([Ok("never called")]);
-        let guarded = GuardLayer::new(Shut(kind)).layer(script.service());
+        let guarded =
+            GuardLayer::settling(Shut(kind), OnResponse(ErrorsAsFailures)).layer(script.service());
         let answer = retry
             .layer()
+            .classify(ErrorsAsFailures)
             .layer(guarded)
             .oneshot(0)
             .now_or_never()

@@ -10,7 +10,7 @@ use crate::{
     clock::{Now, Time},
     context,
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, WaitLayer, WaitProgress},
+    guard::{self, Admission, End, Guard, GuardBase, OnResponse, WaitLayer, WaitProgress},
 };
 use line::{Left, Line};
 use std::{fmt, task::Context, time::Duration};
@@ -147,8 +147,9 @@ impl<K, C> WaitingLimiter<K, C> {
 
 impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
     /// A layer with this limit. All layers of one limiter, waiting or not, share it.
-    pub fn layer(&self) -> WaitLayer<Self> {
-        WaitLayer::new(self.clone())
+    pub fn layer(&self) -> WaitLayer<Self, OnResponse> {
+        // It learns nothing from how calls end, so nobody need say what responses mean.
+        WaitLayer::settling(self.clone(), OnResponse::default())
     }
 }
 

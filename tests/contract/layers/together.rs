@@ -5,8 +5,9 @@ use crate::{
     inner::Touchy,
     subject::{Entry, Leaves, Subject},
 };
+use buttress::guard::OnResponse;
 use buttress::{
-    CircuitBreaker, GuardLayer, LoadShed, RateLimiter, Retry, Timeout, WaitLayer,
+    CircuitBreaker, ErrorsAsFailures, GuardLayer, LoadShed, RateLimiter, Retry, Timeout, WaitLayer,
     http::{Http, RespondLayer},
 };
 use std::time::Duration;
@@ -108,8 +109,8 @@ impl Four {
         }
     }
 
-    fn guards(&self) -> GuardLayer<(RateLimiter, CircuitBreaker)> {
-        GuardLayer::new((self.limiter.clone(), self.breaker.clone()))
+    fn guards(&self) -> GuardLayer<(RateLimiter, CircuitBreaker), OnResponse> {
+        GuardLayer::new((self.limiter.clone(), self.breaker.clone())).classify(ErrorsAsFailures)
     }
 
     fn entry<L: Subject>(self, layer: impl Fn(&Self) -> L) -> Entry<L> {
@@ -128,7 +129,7 @@ pub(crate) fn all_four() -> Entry<impl Subject> {
     let layer = |four: &Four| {
         ServiceBuilder::new()
             .layer(four.guards().classify(Touchy))
-            .layer(four.retry.layer())
+            .layer(four.retry.layer().classify(ErrorsAsFailures))
             .layer(four.timeout.layer())
     };
     Four::new().entry(layer).touchy()

@@ -1,0 +1,496 @@
+//! The breaker against a model that keeps a list of all calls, over random histories.
+//!
+//! The model is written from the documentation, the slow way: nothing is summed up, shared or
+//! packed, and every rule is looked at whenever a call ends.
+
+use buttress::{
+    CircuitBreaker, Guard, GuardBase, Kind, Now, Outcome, Rejected, Time,
+    circuit_breaker::{Mode, Permit, State},
+    guard::{Admission, End},
+};
+use proptest::{collection::vec, prelude::*};
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+struct Config {
+    window: Result<Duration, usize>,
+    failure_rate: Option<f64>,
+    consecutive: Option<u32>,
+    slow_rate: Option<f64>,
+    minimum: u32,
+    growth: f64,
+    probes: u32,
+    needed: u32,
+    observe: bool,
+}
+
+const SLOW: Duration = Duration::from_millis(80);
+const EIGHTH: u64 = 10_000_000;
+const OPEN: Duration = Duration::from_millis(300);
+const MAX_OPEN: Duration = Duration::from_millis(1_000);
+const LEASE: Duration = Duration::from_millis(200);
+
+impl Config {
+    fn build(&self) -> CircuitBreaker {
+        let mut builder = CircuitBreaker::builder("model")
+            .minimum_calls(self.minimum)
+            .slow_call_duration(SLOW)
+            .open_for(OPEN)
+            .max_open_for(MAX_OPEN)
+            .open_growth(self.growth)
+            .open_jitter(0.0)
+            .probes(self.probes)
+            .probe_success_ratio(f64::from(self.needed) / f64::from(self.probes))
+            .probe_timeout(LEASE)
+            .observe_only(self.observe);
+        builder = match self.window {
+            Ok(window) => builder.window(window),
+            Err(calls) => builder.count_window(calls),
+        };
+        builder = match self.failure_rate {
+            Some(rate) => builder.failure_rate(rate),
+            None => builder.without_failure_rate(),
+        };
+        builder = match self.consecutive {
+            Some(failures) => builder.consecutive_failures(failures),
+            None => builder.without_consecutive_failures(),
+        };
+        if let Some(rate) = self.slow_rate {
+            builder = builder.slow_call_rate(rate);
+        }
+        builder.build().unwrap()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Start { polled: bool },
+    End { which: usize, how: usize, hint: u64 },
+    Reset,
+    ForceOpen,
+    ForceClosed,
+    Observe(bool),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Closed,
+    Open(Time),
+    HalfOpen,
+    ForcedOpen,
+    ForcedClosed,
+}
+
+/// A call that is running.
+#[derive(Debug)]
+struct Running {
+    id: u64,
+    epoch: u64,
+    phase: Phase,
+    /// It would have been rejected.
+    shadow: bool,
+    began: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    at: Time,
+    failed: bool,
+    slow: bool,
+}
+
+#[derive(Debug)]
+struct Model {
+    config: Config,
+    phase: Phase,
+    epoch: u64,
+    observing: bool,
+    running: Vec<Running>,
+    ended: Vec<Ended>,
+    in_a_row: u64,
+    relapses: u32,
+    hint: Time,
+    /// Running probes, by the call.
+    leases: Vec<(u64, Time)>,
+    probe_results: Vec<bool>,
+    /// The eighth and the epoch in which the rates were last looked at.
+    looked: Option<(u64, u64)>,
+    next_id: u64,
+    trips: u64,
+    rejected: u64,
+    would_reject: u64,
+    totals: [u64; 3],
+}
+
+impl Model {
+    fn new(config: Config) -> Self {
+        Self {
+            observing: config.observe,
+            config,
+            phase: Phase::Closed,
+            epoch: 0,
+            running: Vec::new(),
+            ended: Vec::new(),
+            in_a_row: 0,
+            relapses: 0,
+            hint: Time::from_nanos(0),
+            leases: Vec::new(),
+            probe_results: Vec::new(),
+            looked: None,
+            next_id: 0,
+            trips: 0,
+            rejected: 0,
+            would_reject: 0,
+            totals: [0; 3],
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.epoch += 1;
+    }
+
+    fn close(&mut self, phase: Phase) {
+        self.ended.clear();
+        (self.in_a_row, self.relapses) = (0, 0);
+        self.enter(phase);
+    }
+
+    fn open(&mut self, now: Time) {
+        self.trips += 1;
+        let factor = self.config.growth.powi(self.relapses as i32);
+        let time = OPEN.mul_f64(factor).min(MAX_OPEN);
+        self.enter(Phase::Open(now.after(time).max(self.hint)));
+    }
+
+    fn state(&self, now: Time) -> State {
+        match self.phase {
+            Phase::Closed | Phase::ForcedClosed => State::Closed,
+            Phase::Open(until) if now < until => State::Open,
+            Phase::Open(_) | Phase::HalfOpen => State::HalfOpen,
+            Phase::ForcedOpen => State::Open,
+        }
+    }
+
+    /// Calls, failures and slow calls in the window.
+    fn counts(&self, now: Time) -> (u64, u64, u64) {
+        let in_window: Vec<_> = match self.config.window {
+            Err(calls) => self.ended.iter().rev().take(calls).collect(),
+            Ok(window) => {
+                let tenth = window.as_nanos() as u64 / 10;
+                let recent = |e: &&Ended| now.as_nanos() / tenth - e.at.as_nanos() / tenth < 10;
+                self.ended.iter().filter(recent).collect()
+            }
+        };
+        let count = |of: fn(&Ended) -> bool| in_window.iter().filter(|e| of(e)).count() as u64;
+        (count(|_| true), count(|e| e.failed), count(|e| e.slow))
+    }
+
+    fn in_flight_slow(&self, now: Time) -> u64 {
+        let slow = |call: &&Running| {
+            let began = call.began.filter(|_| call.phase == Phase::Closed);
+            call.epoch == self.epoch
+                && began.is_some_and(|b| now.as_nanos() / EIGHTH - b.as_nanos() / EIGHTH >= 9)
+        };
+        match self.config.slow_rate {
+            Some(_) => self.running.iter().filter(slow).count() as u64,
+            None => 0,
+        }
+    }
+
+    fn look(&mut self, now: Time) {
+        if self.phase != Phase::Closed {
+            return;
+        }
+        self.looked = Some((now.as_nanos() / EIGHTH, self.epoch));
+        let (calls, failures, slow) = self.counts(now);
+        let late = self.in_flight_slow(now);
+        let minimum = u64::from(self.config.minimum);
+        let reached = |limit: Option<f64>, part: u64, calls: u64| {
+            calls >= minimum && limit.is_some_and(|rate| part as f64 / calls as f64 >= rate)
+        };
+        let row = self.config.consecutive;
+        if row.is_some_and(|row| self.in_a_row >= u64::from(row))
+            || reached(self.config.failure_rate, failures, calls)
+            || reached(self.config.slow_rate, slow + late, calls + late)
+        {
+            self.relapses = 0;
+            self.open(now);
+        }
+    }
+
+    fn start(&mut self, polled: bool, now: Time) -> Result<(), Rejected> {
+        let rejected = Rejected::new(Kind::CircuitOpen, "model");
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut refusal = None;
+        match self.phase {
+            Phase::Closed | Phase::ForcedClosed => {}
+            Phase::ForcedOpen => {
+                self.rejected += 1;
+                return Err(rejected);
+            }
+            Phase::Open(until) if now < until => refusal = Some(until.since(now)),
+            Phase::Open(_) => {
+                self.leases.clear();
+                self.probe_results.clear();
+                self.enter(Phase::HalfOpen);
+            }
+            Phase::HalfOpen => {}
+        }
+        if self.phase == Phase::HalfOpen {
+            self.leases.retain(|(_, began)| now.since(*began) < LEASE);
+            if self.leases.len() + self.probe_results.len() < self.config.probes as usize {
+                self.leases.push((id, now));
+            } else {
+                let eldest = self.leases.iter().map(|(_, began)| *began).min().unwrap();
+                let healthy = eldest.after(SLOW);
+                let next = if now < healthy {
+                    healthy
+                } else {
+                    eldest.after(LEASE)
+                };
+                refusal = Some(next.since(now));
+            }
+        }
+        if let Some(after) = refusal {
+            if !self.observing {
+                self.rejected += 1;
+                return Err(rejected.with_retry_after(after));
+            }
+            self.would_reject += 1;
+        }
+        // A probe's start is known, and so is that of a call that would have been rejected.
+        let timed = self.phase == Phase::HalfOpen || refusal.is_some();
+        self.running.push(Running {
+            id,
+            epoch: self.epoch,
+            phase: self.phase,
+            shadow: refusal.is_some(),
+            began: (polled || timed).then_some(now),
+        });
+        // While calls are running the rates are looked at once in an eighth of the slow duration.
+        let this = Some((now.as_nanos() / EIGHTH, self.epoch));
+        if polled && self.config.slow_rate.is_some() && self.looked != this {
+            self.look(now);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, which: usize, end: End, now: Time) {
+        let call = self.running.remove(which);
+        let slow = call.began.is_some_and(|began| now.since(began) >= SLOW);
+        let failed = match end {
+            End::Done(Outcome::Success) => Some(false),
+            End::Done(Outcome::Failure) | End::Panicked => Some(true),
+            End::Cancelled if slow => Some(true),
+            End::Done(Outcome::Overloaded { retry_after }) => {
+                if let Some(after) = retry_after {
+                    self.hint = now.after(after);
+                }
+                None
+            }
+            _ => None,
+        };
+        if let Some(failed) = failed {
+            self.totals[usize::from(failed)] += 1;
+            self.totals[2] += u64::from(slow);
+        }
+        if call.shadow || call.epoch != self.epoch {
+            return;
+        }
+        if self.phase == Phase::HalfOpen {
+            let Some(at) = self.leases.iter().position(|(id, _)| *id == call.id) else {
+                return;
+            };
+            let (_, began) = self.leases.remove(at);
+            if let Some(failed) = failed
+                && now.since(began) < LEASE
+            {
+                let dragged = slow && self.config.slow_rate.is_some();
+                self.probe_results.push(!failed && !dragged);
+            }
+            let well = self.probe_results.iter().filter(|well| **well).count() as u32;
+            let unwell = self.probe_results.len() as u32 - well;
+            if well >= self.config.needed {
+                self.close(Phase::Closed);
+            } else if unwell > self.config.probes - self.config.needed {
+                self.relapses += 1;
+                self.open(now);
+            }
+        } else if let Some(failed) = failed {
+            self.ended.push(Ended {
+                at: now,
+                failed,
+                slow,
+            });
+            self.in_a_row = if failed { self.in_a_row + 1 } else { 0 };
+            self.look(now);
+        }
+    }
+
+    /// What can be seen of it must be the same.
+    fn compare(&self, breaker: &CircuitBreaker, now: Time) -> Result<(), TestCaseError> {
+        let seen = breaker.snapshot();
+        let (calls, failures, slow) = self.counts(now);
+        prop_assert_eq!(seen.state, self.state(now));
+        prop_assert_eq!(breaker.state(), self.state(now));
+        let mode = match self.phase {
+            Phase::ForcedOpen => Mode::ForcedOpen,
+            Phase::ForcedClosed => Mode::ForcedClosed,
+            _ if self.observing => Mode::ObserveOnly,
+            _ => Mode::Automatic,
+        };
+        prop_assert_eq!(seen.mode, mode);
+        prop_assert_eq!(
+            (seen.calls, seen.failures, seen.slow),
+            (calls, failures, slow)
+        );
+        prop_assert_eq!(seen.consecutive_failures, self.in_a_row);
+        prop_assert_eq!(seen.in_flight_slow, self.in_flight_slow(now));
+        prop_assert_eq!(seen.trips, self.trips);
+        prop_assert_eq!(
+            (seen.rejected, seen.would_reject),
+            (self.rejected, self.would_reject)
+        );
+        let totals = [seen.successes_total, seen.failures_total, seen.slow_total];
+        prop_assert_eq!(totals, self.totals);
+        let wait = match self.phase {
+            Phase::Open(until) if now < until => Some(until.since(now)),
+            _ => None,
+        };
+        prop_assert_eq!(seen.retry_after, wait);
+        let last = *breaker.transitions().borrow();
+        prop_assert!(last.epoch <= self.epoch);
+        Ok(())
+    }
+}
+
+async fn run(config: Config, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let breaker = config.build();
+    let mut model = Model::new(config);
+    let mut permits: Vec<Permit> = Vec::new();
+    for step in steps {
+        let now = Time::now();
+        match step {
+            Step::Wait(millis) => tokio::time::advance(Duration::from_millis(millis)).await,
+            Step::Start { polled } => {
+                let expected = model.start(polled, now);
+                match breaker.admit(&(), &Now::lazy()) {
+                    Admission::Admitted(mut permit) => {
+                        prop_assert_eq!(expected, Ok(()));
+                        if polled {
+                            breaker.on_pending(&mut permit, &Now::lazy());
+                        }
+                        permits.push(permit);
+                    }
+                    Admission::Refused(rejected) => prop_assert_eq!(expected, Err(rejected)),
+                    Admission::Wait(wait) => match wait {},
+                }
+            }
+            Step::End { which, how, hint } if !permits.is_empty() => {
+                let retry_after = (hint > 0).then_some(Duration::from_millis(hint));
+                let end = match how {
+                    0..3 => End::Done(Outcome::Success),
+                    3..6 => End::Done(Outcome::Failure),
+                    6 => End::Cancelled,
+                    7 => End::Panicked,
+                    8 => End::NeverStarted,
+                    9 => End::Done(Outcome::Overloaded { retry_after }),
+                    _ => End::Done(Outcome::Ignored),
+                };
+                let which = which % permits.len();
+                model.end(which, end, now);
+                breaker.settle(permits.remove(which), end, &Now::lazy());
+            }
+            Step::End { .. } => {}
+            Step::Reset => {
+                model.hint = Time::from_nanos(0);
+                model.close(Phase::Closed);
+                breaker.reset();
+            }
+            Step::ForceClosed => {
+                model.hint = Time::from_nanos(0);
+                model.close(Phase::ForcedClosed);
+                breaker.force_closed();
+            }
+            Step::ForceOpen => {
+                model.enter(Phase::ForcedOpen);
+                breaker.force_open();
+            }
+            Step::Observe(only) => {
+                model.observing = only;
+                breaker.observe_only(only);
+            }
+        }
+        model.compare(&breaker, Time::now())?;
+    }
+    Ok(())
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    let window = prop_oneof![
+        2 => (50..1_500_u64).prop_map(|millis| Ok(Duration::from_millis(millis))),
+        1 => (8..20_usize).prop_map(Err),
+    ];
+    let rate = || proptest::option::of(prop::sample::select(vec![0.2, 0.25, 0.5, 1.0]));
+    let probes = (1..6_u32).prop_flat_map(|probes| (Just(probes), 1..=probes));
+    let rules = (rate(), proptest::option::of(1..6_u32), rate());
+    let rules = rules.prop_filter("no rule", |(a, b, c)| {
+        a.is_some() || b.is_some() || c.is_some()
+    });
+    let rest = (1..9_u32, prop::sample::select(vec![1.0, 1.5, 2.0]), probes);
+    (window, rules, rest, prop::bool::weighted(0.2)).prop_map(
+        |(window, (failure_rate, consecutive, slow_rate), rest, observe)| Config {
+            window,
+            failure_rate,
+            consecutive,
+            slow_rate,
+            minimum: rest.0,
+            growth: rest.1,
+            probes: rest.2.0,
+            needed: rest.2.1,
+            observe,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let wait = prop_oneof![
+        4 => 0..20_u64,
+        3 => prop::sample::select(vec![10, 79, 80, 81, 199, 200, 201, 299, 300, 301, 600, 1_000]),
+        1 => 0..5_000_u64,
+    ];
+    let hint = prop_oneof![2 => Just(0), 1 => 1..2_000_u64];
+    prop_oneof![
+        6 => wait.prop_map(Step::Wait),
+        16 => any::<bool>().prop_map(|polled| Step::Start { polled }),
+        16 => (0..50_usize, 0..11_usize, hint)
+            .prop_map(|(which, how, hint)| Step::End { which, how, hint }),
+        1 => prop_oneof![
+            Just(Step::Reset),
+            Just(Step::ForceOpen),
+            Just(Step::ForceClosed),
+            any::<bool>().prop_map(Step::Observe),
+        ],
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 250,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_history_looks_like_the_model(config in config(), steps in vec(step(), 1..250)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(run(config, steps))?;
+    }
+}

@@ -1,0 +1,6 @@
+#![cfg(feature = "rate-limit")]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
+
+mod limiter;
+mod promise;
+mod wait;
