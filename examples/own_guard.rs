@@ -9,10 +9,8 @@ use buttress::guard::{Admission, End, Never};
 use buttress::{
     Error, ErrorsAsFailures, Guard, GuardBase, GuardLayer, Kind, Now, Outcome, Rejected,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering::Relaxed},
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 struct Question {

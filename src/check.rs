@@ -11,13 +11,13 @@ use tower_service::Service;
 /// rejection, a key for this type of request, a layer that may wait.
 ///
 /// ```
-/// use buttress::{CircuitBreaker, Error};
+/// use buttress::{CircuitBreaker, Error, ErrorsAsFailures};
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let stack = ServiceBuilder::new()
-///     .layer(CircuitBreaker::new("stock").layer())
+///     .layer(CircuitBreaker::new("stock").layer().classify(ErrorsAsFailures))
 ///     // Without this line, `check` says that it is missing, and `oneshot` does not.
 ///     .map_err(Error::Service)
 ///     .service(service_fn(async |n: u32| Ok::<_, std::io::Error>(n + 1)));

@@ -14,14 +14,15 @@ macro_rules! layer {
         /// All services that a layer builds share its guard's state, and so do all layers made from
         /// one handle.
         ///
-        /// A new layer still has to be told what responses mean: by `.http()`, `.grpc()` or
-        /// [`classify`](Self::classify). See [`Strategy`](super::Strategy).
+        /// It is to be told what the responses of its service mean, by `.http()`, `.grpc()` or
+        /// `.classify(..)`, before it is a tower `Layer`: see [`Strategy`](super::Strategy).
         pub struct $layer<G, P = Unclassified> {
             pub(super) core: SharedGuard<G, P>,
         }
 
         impl<G: $($bound)+ + Send + Sync + 'static> $layer<G> {
-            /// Creates a layer that is still to be told what responses mean.
+            /// Creates a layer that is still to be told what responses mean: by `.http()`,
+            /// `.grpc()` or [`classify`](Self::classify). See [`Strategy`](super::Strategy).
             pub fn new(guard: G) -> Self {
                 Self::settling(guard, Unclassified)
             }
@@ -43,9 +44,9 @@ macro_rules! layer {
         where
             G: $($bound)+ + Clone + Send + Sync + 'static,
         {
-            /// Makes the layer learn from what this [`Classify`](crate::Classify) says when the
-            /// response is there, which ends the call.
-            /// [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err` for a failure.
+            /// Makes the guard learn from what this classifier says, and ends each call with its
+            /// response. [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err` for a
+            /// failure.
             pub fn classify<C>(self, classifier: C) -> $layer<G, OnResponse<C>>
             where
                 C: Send + Sync + 'static,
@@ -53,13 +54,13 @@ macro_rules! layer {
                 self.settle(OnResponse(classifier))
             }
 
-            /// Makes the layer settle its calls by a [`Settle`](super::Settle) strategy.
+            /// Makes the guard's calls end by a [`Settle`](super::Settle) strategy.
             pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> $layer<G, P2> {
                 $layer::settling(self.core.0.guard.clone(), settle)
             }
 
-            /// Makes this a layer for HTTP, which learns from
-            /// [`ServerErrorsAsFailures`](crate::http::ServerErrorsAsFailures) and holds the permit
+            /// Makes the guard learn from HTTP responses, by
+            /// [`ServerErrorsAsFailures`](crate::http::ServerErrorsAsFailures), and hold its permit
             /// until the response's body ends.
             ///
             /// With a classifier of your own: `.settle(OnBodyEnd(classifier))`.
@@ -68,8 +69,8 @@ macro_rules! layer {
                 self.settle(crate::http::OnBodyEnd::default())
             }
 
-            /// Makes this a layer for gRPC, which learns from
-            /// [`CodesAsFailures`](crate::grpc::CodesAsFailures) and holds the permit until the
+            /// Makes the guard learn from gRPC status codes, by
+            /// [`CodesAsFailures`](crate::grpc::CodesAsFailures), and hold its permit until the
             /// trailers.
             ///
             /// With a classifier of your own: `.settle(OnTrailers(classifier))`.
