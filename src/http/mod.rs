@@ -63,6 +63,7 @@ mod criticality;
 mod deadline;
 #[cfg(feature = "rate-limit")]
 mod fields;
+mod forwarded;
 mod keys;
 mod proxies;
 #[cfg(feature = "retry")]

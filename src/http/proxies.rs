@@ -1,14 +1,12 @@
 //! Whom to believe about where a request came from.
 
+use super::forwarded::Syntax;
 use crate::error::InvalidConfig;
 use http::{
     HeaderMap,
     header::{FORWARDED, HeaderName},
 };
-use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -51,33 +49,20 @@ impl TrustedProxies {
     ///
     /// Every proxy appends the address it was called from, so the list is read from its end, and
     /// only as long as the one who wrote the entry is trusted: what is left of that, the client may
-    /// have made up. An entry that is no address ends the walk at the proxy that wrote it.
+    /// have made up, and it has no say in how the rest is read. An entry that is no address, or is
+    /// malformed, ends the walk at the proxy that wrote it.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap, forwarded: bool) -> IpAddr {
         let mut client = peer;
         if !self.trust(client) {
             return client;
         }
-        let name = if forwarded {
-            FORWARDED
-        } else {
-            X_FORWARDED_FOR
+        let (name, syntax) = match forwarded {
+            true => (FORWARDED, Syntax::Elements),
+            false => (X_FORWARDED_FOR, Syntax::Addresses),
         };
         for line in headers.get_all(name).iter().rev() {
-            let Ok(line) = line.to_str() else {
-                return client;
-            };
-            let mut quoted = false;
-            let entries = line.rsplit(|c| {
-                quoted ^= forwarded && c == '"';
-                c == ',' && !quoted
-            });
-            for entry in entries.map(str::trim).filter(|entry| !entry.is_empty()) {
-                let node = if forwarded {
-                    for_node(entry)
-                } else {
-                    Some(entry)
-                };
-                let Some(address) = node.and_then(address) else {
+            for element in syntax.elements_from_the_end(line.as_bytes()) {
+                let Some(address) = syntax.address(element) else {
                     return client;
                 };
                 client = address;
@@ -131,33 +116,6 @@ impl Network {
     }
 }
 
-/// The node in `for=node;proto=http` (RFC 7239, section 4).
-fn for_node(element: &str) -> Option<&str> {
-    let node = element.split(';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("for")
-            .then(|| value.trim())
-    })?;
-    match node.strip_prefix('"') {
-        Some(quoted) => quoted.strip_suffix('"'),
-        None => Some(node),
-    }
-}
-
-/// An address, with or without a port, in brackets or not.
-fn address(node: &str) -> Option<IpAddr> {
-    if let Ok(address) = node.parse::<IpAddr>() {
-        return Some(address.to_canonical());
-    }
-    if let Ok(address) = node.parse::<SocketAddr>() {
-        return Some(address.ip().to_canonical());
-    }
-    let bare = node.strip_prefix('[')?.strip_suffix(']')?;
-    let address: Ipv6Addr = bare.parse().ok()?;
-    Some(IpAddr::V6(address).to_canonical())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +160,9 @@ mod tests {
             (&["203.0.113.7, unknown, 10.2.3.4"], "10.2.3.4"),
             (&["203.0.113.7, é"], "10.0.0.1"),
             (&["203.0.113.7, 999.1.1.1"], "10.0.0.1"),
+            (&["é, 203.0.113.7, 10.2.3.4"], "203.0.113.7"),
+            (&["é", "203.0.113.7"], "203.0.113.7"),
+            (&["\", 203.0.113.7"], "203.0.113.7"),
         ] {
             assert_eq!(client(lines, false), expected, "{lines:?}");
         }
@@ -218,6 +179,11 @@ mod tests {
             (&["for=203.0.113.7;by=\"a, for=1.1.1.1\""], "203.0.113.7"),
             // An open quote of the client's does not swallow what the proxy wrote.
             (&["for=\"1.1.1.1, for=203.0.113.7"], "203.0.113.7"),
+            (
+                &["for=\"é, for=203.0.113.7;host=\"a;for=6.6.6.6,b\""],
+                "203.0.113.7",
+            ),
+            (&["for=1.1.1.1;for=203.0.113.7"], "10.0.0.1"),
             (&["for=203.0.113.7, for=_hidden"], "10.0.0.1"),
             (&["for=203.0.113.7, proto=http"], "10.0.0.1"),
             (&["203.0.113.7"], "10.0.0.1"),

@@ -143,6 +143,45 @@ async fn clients_behind_a_trusted_proxy_have_quotas_of_their_own() {
     }
 }
 
+/// What a client sends before what its proxy appends does not make it another client.
+#[tokio::test]
+async fn a_client_cannot_hide_or_replace_what_a_trusted_proxy_appended() {
+    let begun: [&[u8]; 5] = [
+        b"1.1.1.1",
+        b"\xff",
+        b"for=\"",
+        b"for=1.1.1.1;host=\"",
+        b"\\\",;=",
+    ];
+    for forwarded in [false, true] {
+        let client = ClientAddr::from_extension::<ConnectInfo<SocketAddr>>();
+        let client = client.behind(TrustedProxies::parse("127.0.0.0/8").unwrap());
+        let (client, name, appended) = match forwarded {
+            true => {
+                let host = "proto=http;host=\"a;for=6.6.6.6;b\";for=203.0.113.7";
+                (client.forwarded(), "forwarded", host)
+            }
+            false => (client, "x-forwarded-for", "203.0.113.7"),
+        };
+        let limiter = RateLimiter::builder("per client", 4, MINUTE);
+        let limiter = limiter.keyed(client).build().unwrap();
+        let app = Router::new().route("/", get(|| async { "in" }));
+        let app = app.layer(RespondLayer::new(Http, limiter.layer()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = app.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        for (n, begun) in begun.into_iter().enumerate() {
+            let value = [begun, &b", "[..], appended.as_bytes()].concat();
+            let value = http::HeaderValue::from_bytes(&value).unwrap();
+            let request = reqwest::Client::new().get(format!("http://{address}/"));
+            let status = request.header(name, value).send().await.unwrap().status();
+            let expected = if n < 4 { 200 } else { 429 };
+            assert_eq!(status, expected, "{name}: {n}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_layer_that_waits_serves_http_as_well() {
     let limiter = RateLimiter::new("clients", 1, Duration::from_millis(50)).unwrap();

@@ -119,9 +119,10 @@ impl Directives {
 /// The members of all `Cache-Control` fields.
 fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&str, Option<&str>)> {
     let fields = headers.get_all(header::CACHE_CONTROL).iter();
+    // One member that is no text must not hide the others of its field, a `no-store` among them.
     fields
-        .filter_map(|field| field.to_str().ok())
-        .flat_map(|field| members(field, ','))
+        .flat_map(|field| members(field.as_bytes(), ','))
+        .filter_map(|member| str::from_utf8(member).ok())
         .map(|member| match member.split_once('=') {
             Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
             None => (member.trim(), None),
@@ -129,14 +130,14 @@ fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&str, Option<&str>)>
 }
 
 /// The members of a list. A separator in a quoted text is not one between two of them.
-pub(super) fn members(field: &str, separator: char) -> impl Iterator<Item = &str> {
+pub(super) fn members(field: &[u8], separator: char) -> impl Iterator<Item = &[u8]> {
     let mut quoted = quotes();
     // A text that does not end is none: better one directive too many than a `no-store` overlooked.
-    let broken = field.chars().fold(false, |_, c| quoted(c));
+    let broken = field.iter().fold(false, |_, c| quoted(char::from(*c)));
     let mut quoted = quotes();
     field.split(move |c| {
-        let inside = quoted(c) && !broken;
-        c == separator && !inside
+        let inside = quoted(char::from(*c)) && !broken;
+        char::from(*c) == separator && !inside
     })
 }
 
@@ -265,6 +266,11 @@ mod tests {
         );
         assert_eq!(cc(r#"max-age=7, ext="no-store"#), times(7, 5, 600));
         assert_eq!(cc(r#"max-age=7, ext=", no-store"#), None);
+        // A member that is no text hides none beside it.
+        let mut headers = HeaderMap::new();
+        let field = HeaderValue::from_bytes(b"ext=\"\xff\", no-store").unwrap();
+        headers.insert(header::CACHE_CONTROL, field);
+        assert!(forbids_storing(&headers));
         // Of two the first counts (RFC 9111, 4.2.1).
         assert_eq!(cc("max-age=7, max-age=9"), times(7, 5, 600));
         assert_eq!(cc("s-maxage=7, s-maxage=9"), times(7, 0, 0));

@@ -24,7 +24,7 @@ use body::{Collected, collect};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
-use std::{fmt, fmt::Write, ops::Deref, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, ops::Deref, sync::Arc, time::Duration};
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -211,9 +211,8 @@ impl Terms {
 
     fn write(&self, target: Target<'_>, headers: &HeaderMap, key: &mut KeyBuf) {
         let uri = target.seen;
-        let said = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
+        let said = headers.get(header::HOST).map(text);
+        let said = said.as_deref();
         let host = uri.authority().map(http::uri::Authority::as_str).or(said);
         let host = host.unwrap_or_default();
         // The same host in any case. And none can hold a line end, so that none can end in what is
@@ -247,13 +246,7 @@ impl Terms {
             // No value can contain a line end, so none can be taken for another.
             key.key.push('\n');
             for value in headers.get_all(name) {
-                match value.to_str() {
-                    Ok(text) => key.key.push_str(text),
-                    // Writing to a string cannot fail.
-                    Err(_) => {
-                        let _ = write!(key.key, "{:?}", value.as_bytes());
-                    }
-                }
+                key.key.push_str(&text(value));
                 key.key.push('\r');
             }
         }
@@ -262,6 +255,14 @@ impl Terms {
 
 fn path_and_query(uri: &http::Uri) -> &str {
     uri.path_and_query().map_or("/", |path| path.as_str())
+}
+
+/// A field's value for a key: what is no text is told apart from other such values too.
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    value.to_str().map_or_else(
+        |_| Cow::Owned(format!("{:?}", value.as_bytes())),
+        Cow::Borrowed,
+    )
 }
 
 impl<ReqB, B, E> Shape<Request<ReqB>, Response<B>, E> for HttpShape

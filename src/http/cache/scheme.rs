@@ -80,7 +80,9 @@ fn list(line: &str) -> Told {
 
 /// RFC 7239: `for=192.0.2.1;proto=https, for=...`.
 fn forwarded(line: &str) -> Told {
-    let pairs = control::members(line, ',').flat_map(|element| control::members(element, ';'));
+    let elements = control::members(line.as_bytes(), ',');
+    let pairs = elements.flat_map(|element| control::members(element, ';'));
+    let pairs = pairs.filter_map(|pair| str::from_utf8(pair).ok());
     let schemes = pairs.filter_map(|pair| {
         let (name, scheme) = pair.split_once('=')?;
         let named = name.trim().eq_ignore_ascii_case("proto");
