@@ -11,7 +11,8 @@
 //! followers loads for itself, all of them at once.
 //!
 //! A leader that is dropped before it is done, cancelled or panicking, hands over to the first
-//! follower, and with the lead its lease.
+//! follower, and with the lead its lease. What it knew to be stored is not handed on: that may have
+//! been invalidated before the follower asked.
 
 use super::key::EntryKey;
 use crate::shared::{Padded, stripes};

@@ -247,7 +247,15 @@ where
     L: Load<V>,
 {
     let held = match leader.lease.take() {
-        Some(held) => Ok(held),
+        Some(mut held) => {
+            // What the leader before knew may have been invalidated since, and this caller may have
+            // asked after that. The lease would not stand then; what is stale has to be asked for.
+            if held.known.take().is_some() {
+                leader.sends(Stage::Acquire);
+                held.known = core.look(&key).await.ok().flatten();
+            }
+            Ok(held)
+        }
         None => {
             leader.sends(Stage::Acquire);
             let mut pause = Duration::from_millis(2);

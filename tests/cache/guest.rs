@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use buttress::{
-    Now,
+    Error, Now,
     cache::{
         Acquired, Ask, Cache, Entry, EntryKey, Fill, Hit, KeyRef, MemoryStore, Mode, Store,
         StoreError,
@@ -244,4 +244,27 @@ async fn an_answer_that_cannot_be_written_is_not_the_stores_fault() {
         assert_eq!(source.ask(&cache).await.0, Ok(load));
     }
     assert!(cache.snapshot().store_up);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_dropped_is_not_the_answer_when_the_store_fails_after_its_leader_went_away() {
+    let (store, cache, source) = ailing();
+    assert_eq!(source.ask(&cache).await.0, Ok(1));
+    advance(25 * SECOND).await;
+    source.hold_up();
+    let ask = || {
+        let (cache, source) = (cache.clone(), source.clone());
+        tokio::spawn(async move { source.ask(&cache).await.0 })
+    };
+    let leader = ask();
+    settle().await;
+    cache.invalidate("7").await.unwrap();
+    let after = ask();
+    settle().await;
+    leader.abort();
+    settle().await;
+    store.be(FAILS);
+    source.broken(true);
+    source.let_go(1);
+    assert_eq!(after.await.unwrap(), Err(Error::Service(Broken)));
 }

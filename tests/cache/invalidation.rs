@@ -3,7 +3,7 @@
 use crate::support::*;
 use buttress::{
     Error,
-    cache::{KeyRef, Mode},
+    cache::{Cache, KeyRef, Mode},
 };
 use futures::future::join;
 use tokio::time::advance;
@@ -218,4 +218,41 @@ async fn a_write_whose_caller_has_no_more_time_still_invalidates() {
     });
     too_late.await.unwrap();
     assert_eq!(source.ask(&cache).await.0, Ok(2));
+}
+
+/// Someone else finds the source unwell while a leader, who knows of a stale answer, loads; then
+/// that is dropped from the store, and the leader goes away.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_goes_away_does_not_hand_on_what_was_dropped() {
+    for by_tag in [false, true] {
+        let (cache, source) = (cache(), Source::new());
+        let key = KeyRef::new("7").tagged("all");
+        let ask = |cache: &Cache<u32>, source: &Source| {
+            let (cache, source) = (cache.clone(), source.clone());
+            tokio::spawn(async move {
+                let load = move || source.load();
+                cache.run(key, load).await.map(|cached| cached.value)
+            })
+        };
+        assert_eq!(ask(&cache, &source).await.unwrap(), Ok(1));
+        advance(25 * SECOND).await;
+        source.hold_up();
+        let leader = ask(&cache, &source);
+        settle().await;
+        for other in ["1", "2", "3"] {
+            let broken = async || Err::<u32, _>(Error::Service(Broken));
+            assert!(cache.run(other, broken).await.is_err());
+        }
+        match by_tag {
+            true => cache.invalidate_tag("all").await.unwrap(),
+            false => cache.invalidate(key).await.unwrap(),
+        }
+        let after = ask(&cache, &source);
+        settle().await;
+        leader.abort();
+        settle().await;
+        source.broken(true);
+        source.let_go(1);
+        assert_eq!(after.await.unwrap(), Err(Error::Service(Broken)));
+    }
 }
