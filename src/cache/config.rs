@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 /// The terms of a [`Cache`].
 #[derive(Debug)]
-pub struct Builder<St = ()> {
+pub struct CacheBuilder<St = ()> {
     name: Name,
     freshness: Freshness,
     lease: Duration,
@@ -35,7 +35,7 @@ pub struct Builder<St = ()> {
     seed: Option<u64>,
 }
 
-impl Builder {
+impl CacheBuilder {
     pub(super) fn new(name: Name) -> Self {
         Self {
             name,
@@ -66,7 +66,7 @@ impl Builder {
     }
 }
 
-impl<St> Builder<St> {
+impl<St> CacheBuilder<St> {
     /// For how long an answer is good for what: fresh for a minute, and for another hour better than
     /// an error, unless told otherwise. Stale answers while a new one is looked for are off: not
     /// every application may give them.
@@ -131,14 +131,14 @@ impl<St> Builder<St> {
 
     /// Where to keep answers.
     #[must_use]
-    pub fn store<St2>(self, store: St2) -> Builder<Stored<St2>> {
-        Builder {
+    pub fn store<St2>(self, store: St2) -> CacheBuilder<WithStore<St2>> {
+        CacheBuilder {
             name: self.name,
             freshness: self.freshness,
             lease: self.lease,
             jitter: self.jitter,
             beta: self.beta,
-            store: Stored(store),
+            store: WithStore(store),
             timeout: self.timeout,
             attempts: self.attempts,
             seed: self.seed,
@@ -146,11 +146,11 @@ impl<St> Builder<St> {
     }
 }
 
-/// The store of a [`Builder`] that was given one.
+/// The store of a [`CacheBuilder`] that was given one.
 #[derive(Debug)]
-pub struct Stored<St>(St);
+pub struct WithStore<St>(St);
 
-impl<St> Builder<Stored<St>> {
+impl<St> CacheBuilder<WithStore<St>> {
     /// The cache.
     ///
     /// # Errors

@@ -4,13 +4,13 @@ use super::{
     early,
     flight::Flights,
     fly::Held,
-    freshness::{Entry, Freshness, Hit, Worth},
+    freshness::{Entry, Freshness, FreshnessState, Hit},
     guest::Guest,
     key::EntryKey,
     load::Verdict,
     notes::Notes,
     status::{CacheStatus, Cached, Served},
-    store::{Acquired, Ask, Fill, Store, StoreError},
+    store::{AcquireOptions, Acquired, Fill, Store, StoreError},
     tally::Tally,
 };
 use crate::{
@@ -51,7 +51,7 @@ where
     pub(super) async fn acquire(
         &self,
         key: &EntryKey,
-        ask: Ask,
+        ask: AcquireOptions,
     ) -> Result<Acquired<V, St::Lease>, ()> {
         self.heard(self.guest.acquire(key, ask).await)
     }
@@ -92,21 +92,21 @@ where
         now: Time,
     ) -> Option<Cached<V>> {
         match entry.worth_at(now) {
-            Worth::Fresh => Some(self.cached(entry, Served::Fresh)),
-            Worth::Revalidate => Some(self.cached(entry, Served::Revalidating)),
-            Worth::IfError if self.notes.failing(key, now) || self.notes.unwell(now) => {
+            FreshnessState::Fresh => Some(self.cached(entry, Served::Fresh)),
+            FreshnessState::Revalidate => Some(self.cached(entry, Served::Revalidating)),
+            FreshnessState::IfError if self.notes.failing(key, now) || self.notes.unwell(now) => {
                 Some(self.cached(entry, Served::IfError))
             }
-            Worth::IfError | Worth::Gone => None,
+            FreshnessState::IfError | FreshnessState::Gone => None,
         }
     }
 
     /// What to answer with instead of an answer that could not be loaded.
     pub(super) fn instead(&self, entry: Entry<V>) -> Option<Cached<V>> {
         let served = match entry.worth_at(Time::now()) {
-            Worth::Gone => return None,
-            Worth::Fresh => Served::Fresh,
-            Worth::Revalidate | Worth::IfError => Served::IfError,
+            FreshnessState::Gone => return None,
+            FreshnessState::Fresh => Served::Fresh,
+            FreshnessState::Revalidate | FreshnessState::IfError => Served::IfError,
         };
         Some(self.cached(entry, served))
     }

@@ -3,10 +3,10 @@
 use super::{
     core::Core,
     flight::{Leader, Stage},
-    freshness::{Entry, Worth},
+    freshness::{Entry, FreshnessState},
     key::EntryKey,
-    load::{Answered, End, Failure, Load, Loaded, Verdict, fail},
-    status::{Cached, Served, Why},
+    load::{Answered, Failure, Load, LoadEnd, Loaded, Verdict, fail},
+    status::{Cached, LoadReason, Served},
     store::{Fill, Store},
 };
 use crate::{clock::Time, error::Kind, shared::Shared};
@@ -112,7 +112,7 @@ where
     fn land_alone(self, core: &Core<V, St>, key: &EntryKey) {
         let now = Time::now();
         let known = self.held.as_ref().and_then(|held| held.known.as_ref());
-        if known.is_none_or(|entry| entry.worth_at(now) != Worth::Fresh) {
+        if known.is_none_or(|entry| entry.worth_at(now) != FreshnessState::Fresh) {
             core.notes.not_for_a_cache(key, now);
         }
         self.land(Stage::Landed, Verdict::Alone);
@@ -143,9 +143,9 @@ pub(super) async fn fly<V, St, L>(
     core: &Shared<Core<V, St>>,
     key: &EntryKey,
     leader: Option<Lead<V, St>>,
-    held: Result<Held<V, St>, Why>,
+    held: Result<Held<V, St>, LoadReason>,
     load: L,
-) -> End<V, L>
+) -> LoadEnd<V, L>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -153,8 +153,8 @@ where
 {
     let why = match &held {
         Err(why) => *why,
-        Ok(held) if held.known.is_some() => Why::Stale,
-        Ok(_) => Why::Missing,
+        Ok(held) if held.known.is_some() => LoadReason::Stale,
+        Ok(_) => LoadReason::Missing,
     };
     let held = held.ok();
     let loaded_as = |stored| Served::Loaded { stored, why };

@@ -21,7 +21,7 @@ pub struct Freshness {
 
 /// What an answer of some age is good for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Worth {
+pub enum FreshnessState {
     /// It is the answer.
     Fresh,
     /// It is the answer, but a new one is to be looked for.
@@ -50,17 +50,17 @@ impl Freshness {
 
     /// What an answer of this age is good for.
     #[inline]
-    pub fn at(&self, age: Duration) -> Worth {
+    pub fn at(&self, age: Duration) -> FreshnessState {
         if age < self.fresh {
-            return Worth::Fresh;
+            return FreshnessState::Fresh;
         }
         let stale = age - self.fresh;
         if stale < self.stale_while_revalidate {
-            Worth::Revalidate
+            FreshnessState::Revalidate
         } else if stale < self.stale_if_error {
-            Worth::IfError
+            FreshnessState::IfError
         } else {
-            Worth::Gone
+            FreshnessState::Gone
         }
     }
 }
@@ -91,12 +91,12 @@ impl<V> Entry<V> {
 
     /// What it is good for.
     #[inline]
-    pub fn worth_at(&self, now: Time) -> Worth {
+    pub fn worth_at(&self, now: Time) -> FreshnessState {
         match self.freshness.at(self.age_at(now)) {
-            Worth::Fresh | Worth::Revalidate if self.outdated => {
+            FreshnessState::Fresh | FreshnessState::Revalidate if self.outdated => {
                 match self.freshness.stale_if_error {
-                    Duration::ZERO => Worth::Gone,
-                    _ => Worth::IfError,
+                    Duration::ZERO => FreshnessState::Gone,
+                    _ => FreshnessState::IfError,
                 }
             }
             worth => worth,

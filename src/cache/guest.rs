@@ -4,7 +4,7 @@ use super::{
     core::Background,
     freshness::Entry,
     key::EntryKey,
-    store::{Acquired, Ask, Fill, Mode, Store, StoreError},
+    store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError},
 };
 use crate::{
     circuit_breaker::{CircuitBreaker, State},
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 /// Boxed: a question to the store is not a hot path, and whether it can be sent to another thread
 /// has to be settled here, where the compiler knows for how long everything lives.
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// A store with a timeout, a breaker and a retry of its own.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl<St: Send + Sync + 'static> Guest<St> {
     /// The timeout is around all attempts: no call waits for longer, however many there are.
     fn ask<T: Send + 'static>(
         &self,
-        ask: impl Fn(Arc<St>) -> Answer<'static, T> + Send + Sync + 'static,
-    ) -> Answer<'_, T> {
+        ask: impl Fn(Arc<St>) -> StoreFuture<'static, T> + Send + Sync + 'static,
+    ) -> StoreFuture<'_, T> {
         let store = Arc::clone(&self.store);
         let attempts = self.retry.run(move || ask(Arc::clone(&store)));
         Box::pin(self.ask_once(attempts))
@@ -78,8 +78,8 @@ impl<St: Send + Sync + 'static> Guest<St> {
     pub(super) fn acquire<'a, V: Send + 'static>(
         &'a self,
         key: &'a EntryKey,
-        ask: Ask,
-    ) -> Answer<'a, Acquired<V, St::Lease>>
+        ask: AcquireOptions,
+    ) -> StoreFuture<'a, Acquired<V, St::Lease>>
     where
         St: Store<V>,
     {
@@ -98,7 +98,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
         key: &'a EntryKey,
         lease: &'a St::Lease,
         fill: Fill<V>,
-    ) -> Answer<'a, bool>
+    ) -> StoreFuture<'a, bool>
     where
         St: Store<V>,
     {
@@ -124,7 +124,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
         &'a self,
         key: &'a EntryKey,
         lease: St::Lease,
-    ) -> Answer<'a, ()>
+    ) -> StoreFuture<'a, ()>
     where
         St: Store<V>,
     {
@@ -134,7 +134,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
     pub(super) fn look<'a, V: Send + 'static>(
         &'a self,
         key: &'a EntryKey,
-    ) -> Answer<'a, Option<Entry<V>>>
+    ) -> StoreFuture<'a, Option<Entry<V>>>
     where
         St: Store<V>,
     {
@@ -144,7 +144,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
         in_half_the_time(self.look_anyway(key))
     }
 
-    fn look_anyway<V: Send + 'static>(&self, key: &EntryKey) -> Answer<'_, Option<Entry<V>>>
+    fn look_anyway<V: Send + 'static>(&self, key: &EntryKey) -> StoreFuture<'_, Option<Entry<V>>>
     where
         St: Store<V>,
     {
@@ -174,8 +174,8 @@ impl<St: Send + Sync + 'static> Guest<St> {
     pub(super) fn invalidate<'a, V: 'static>(
         &'a self,
         key: &'a EntryKey,
-        mode: Mode,
-    ) -> Answer<'a, ()>
+        mode: InvalidationMode,
+    ) -> StoreFuture<'a, ()>
     where
         St: Store<V>,
     {
@@ -189,8 +189,8 @@ impl<St: Send + Sync + 'static> Guest<St> {
     pub(super) fn invalidate_tag<'a, V: 'static>(
         &'a self,
         tag: &'a str,
-        mode: Mode,
-    ) -> Answer<'a, ()>
+        mode: InvalidationMode,
+    ) -> StoreFuture<'a, ()>
     where
         St: Store<V>,
     {
@@ -209,7 +209,9 @@ impl<St: Send + Sync + 'static> Guest<St> {
 
 /// What the store is told concerns all callers: that the one who tells it has no more time is no
 /// reason to leave an outdated answer, or a lease, where it is.
-fn for_all<'a, T>(tell: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Answer<'a, T> {
+fn for_all<'a, T>(
+    tell: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+) -> StoreFuture<'a, T> {
     Box::pin(async move {
         let context = Context {
             deadline: None,
@@ -223,7 +225,7 @@ fn for_all<'a, T>(tell: impl Future<Output = Result<T, StoreError>> + Send + 'a)
 /// is for the load, if the store does not answer.
 fn in_half_the_time<'a, T>(
     ask: impl Future<Output = Result<T, StoreError>> + Send + 'a,
-) -> Answer<'a, T> {
+) -> StoreFuture<'a, T> {
     Box::pin(async move {
         let now = Time::now();
         let context = context::current();

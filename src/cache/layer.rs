@@ -3,9 +3,9 @@
 use super::{
     core::Core,
     load::Loaded,
-    lookup::{AsConfigured, Keep, judge},
+    lookup::{ConfiguredFreshness, FreshnessRule, judge},
     service::CacheService,
-    shape::{KeyBuf, Shape, Use},
+    shape::{Adapter, Disposition, KeyBuf},
     status::Cached,
     store::Store,
 };
@@ -45,7 +45,7 @@ where
     }
 }
 
-impl<V, St, K, C, P> CacheLayer<V, St, Values<K, C, P>>
+impl<V, St, K, C, P> CacheLayer<V, St, ValueAdapter<K, C, P>>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -53,8 +53,8 @@ where
     /// What a load's end means: a stale answer is better than a failure or an overload. Every `Err`
     /// is a failure unless told otherwise.
     #[must_use]
-    pub fn classify<C2>(self, classifier: C2) -> CacheLayer<V, St, Values<K, C2, P>> {
-        self.map(|Values { key, keep, .. }| Values {
+    pub fn classify<C2>(self, classifier: C2) -> CacheLayer<V, St, ValueAdapter<K, C2, P>> {
+        self.map(|ValueAdapter { key, keep, .. }| ValueAdapter {
             key,
             classifier,
             keep,
@@ -63,11 +63,14 @@ where
 
     /// For how long which answers are good: as the cache was configured unless told otherwise.
     #[must_use]
-    pub fn freshness<P2: Keep<V>>(self, keep: P2) -> CacheLayer<V, St, Values<K, C, P2>> {
+    pub fn freshness<P2: FreshnessRule<V>>(
+        self,
+        keep: P2,
+    ) -> CacheLayer<V, St, ValueAdapter<K, C, P2>> {
         self.map(
-            |Values {
+            |ValueAdapter {
                  key, classifier, ..
-             }| Values {
+             }| ValueAdapter {
                 key,
                 classifier,
                 keep,
@@ -113,45 +116,45 @@ where
 
 /// Responses that are their own answers: they are cloned.
 #[derive(Clone, Copy, Debug)]
-pub struct Values<K, C = ErrorsAsFailures, P = AsConfigured> {
+pub struct ValueAdapter<K, C = ErrorsAsFailures, P = ConfiguredFreshness> {
     key: K,
     classifier: C,
     keep: P,
 }
 
-impl<K> Values<K> {
+impl<K> ValueAdapter<K> {
     pub(super) fn new(key: K, freshness: super::Freshness) -> Self {
         Self {
             key,
             classifier: ErrorsAsFailures,
-            keep: AsConfigured(freshness),
+            keep: ConfiguredFreshness(freshness),
         }
     }
 }
 
-impl<Req, V, E, K, D, C, P> Shape<Req, V, E> for Values<K, C, P>
+impl<Req, V, E, K, D, C, P> Adapter<Req, V, E> for ValueAdapter<K, C, P>
 where
     V: Clone + Send + Sync + 'static,
     E: Send + 'static,
     K: Fn(&Req) -> Option<D> + Clone + Send + Sync + 'static,
     D: Display + 'static,
     C: Classify<V, E> + Clone + Send + Sync + 'static,
-    P: Keep<V> + Clone,
+    P: FreshnessRule<V> + Clone,
 {
     type Value = V;
-    type Through = Infallible;
+    type Uncacheable = Infallible;
     type Response = V;
 
     #[inline]
-    fn key(&self, req: &Req, key: &mut KeyBuf) -> Use {
+    fn key(&self, req: &Req, key: &mut KeyBuf) -> Disposition {
         match (self.key)(req) {
-            Some(part) if key.push(&part).is_ok() => Use::Lookup,
+            Some(part) if key.push(&part).is_ok() => Disposition::Lookup,
             // Half a key may be another request's.
-            Some(_) | None => Use::Bypass,
+            Some(_) | None => Disposition::Bypass,
         }
     }
 
-    fn judge(
+    fn classify(
         &self,
         result: Result<V, E>,
         rejected: Option<Rejected>,
@@ -174,7 +177,7 @@ where
     }
 
     #[inline]
-    fn bypassed(&self, response: V, _: &'static str, _: Use, _: bool) -> V {
+    fn bypassed(&self, response: V, _: &'static str, _: Disposition, _: bool) -> V {
         response
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 /// A lease on a key of a [`MemoryStore`](super::MemoryStore).
 #[derive(Debug)]
-pub struct Granted {
+pub struct MemoryLease {
     token: u64,
     pub(super) granted: Time,
     pub(super) tag: Option<Arc<Tagged>>,
@@ -107,7 +107,7 @@ impl OfKey<'_> {
         lasts: Duration,
         tag: Option<Arc<Tagged>>,
         now: Time,
-    ) -> Granted {
+    ) -> MemoryLease {
         let shard = &mut *self.shard;
         if shard.held.len() >= shard.sweep_at {
             // Holders that have vanished.
@@ -121,7 +121,7 @@ impl OfKey<'_> {
             tag: tag.clone(),
         };
         shard.held.insert(self.key.clone(), lease);
-        Granted {
+        MemoryLease {
             token,
             granted: now,
             tag,
@@ -129,7 +129,7 @@ impl OfKey<'_> {
     }
 
     /// Takes this lease back, if it still stands.
-    pub(super) fn take(&mut self, lease: &Granted) -> bool {
+    pub(super) fn take(&mut self, lease: &MemoryLease) -> bool {
         match self.shard.held.get(self.key) {
             Some(held) if held.token == lease.token => {
                 self.shard.held.remove(self.key);

@@ -8,8 +8,8 @@ use super::{
     fly::{Held, Lead, fly},
     freshness::Freshness,
     key::EntryKey,
-    status::{CacheStatus, Cached, Served, Why},
-    store::{Acquired, Ask, Store},
+    status::{CacheStatus, Cached, LoadReason, Served},
+    store::{AcquireOptions, Acquired, Store},
 };
 use crate::{
     clock::Time,
@@ -55,15 +55,15 @@ pub enum Failure<V, T, E> {
 
 /// Something that can be loaded, once.
 pub(super) trait Load<V>: Send + 'static {
-    type Through: Send + 'static;
+    type Uncacheable: Send + 'static;
     type Error: FromRejected + Send + 'static;
 
     /// Whether its answer may turn out to be for nobody else.
     fn may_pass_by() -> bool {
-        TypeId::of::<Self::Through>() != TypeId::of::<Infallible>()
+        TypeId::of::<Self::Uncacheable>() != TypeId::of::<Infallible>()
     }
 
-    fn load(self) -> impl Future<Output = Loaded<V, Self::Through, Self::Error>> + Send;
+    fn load(self) -> impl Future<Output = Loaded<V, Self::Uncacheable, Self::Error>> + Send;
 }
 
 /// What a caller gets.
@@ -81,10 +81,15 @@ pub(super) enum Verdict<V> {
     Alone,
 }
 
-pub(super) type End<V, L> = Result<Answered<V, <L as Load<V>>::Through>, <L as Load<V>>::Error>;
+pub(super) type LoadEnd<V, L> =
+    Result<Answered<V, <L as Load<V>>::Uncacheable>, <L as Load<V>>::Error>;
 
 /// Answers a call for this key: from the store, by sharing another call's load, or by loading.
-pub(super) async fn answer<V, St, L>(core: Shared<Core<V, St>>, key: EntryKey, load: L) -> End<V, L>
+pub(super) async fn answer<V, St, L>(
+    core: Shared<Core<V, St>>,
+    key: EntryKey,
+    load: L,
+) -> LoadEnd<V, L>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -131,7 +136,7 @@ where
         return;
     };
     leader.sends(Stage::Acquire);
-    let ask = Ask::new(core.lease).early();
+    let ask = AcquireOptions::new(core.lease).early();
     if let Ok(Acquired::Leased { lease, known }) = core.acquire(&key, ask).await {
         let held = Held {
             core: core.clone(),
@@ -145,14 +150,14 @@ where
 }
 
 /// Loads for this caller only: nothing is stored, and nothing is shared.
-async fn alone<V, St, L>(core: &Core<V, St>, key: &EntryKey, load: L) -> End<V, L>
+async fn alone<V, St, L>(core: &Core<V, St>, key: &EntryKey, load: L) -> LoadEnd<V, L>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
     L: Load<V>,
 {
     core.tally.add(|t| &t.loads);
-    let why = Why::Bypass;
+    let why = LoadReason::Bypass;
     let served = Served::Loaded { stored: false, why };
     let status = core.status(served, Duration::ZERO, Duration::ZERO);
     let loaded = load.load().await;
@@ -240,7 +245,7 @@ async fn lead<V, St, L>(
     key: EntryKey,
     mut leader: Lead<V, St>,
     load: L,
-) -> End<V, L>
+) -> LoadEnd<V, L>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -262,8 +267,8 @@ where
             let mut awaited = Awaited::default();
             loop {
                 let asked = Time::now();
-                match core.acquire(&key, Ask::new(core.lease)).await {
-                    Err(()) => break Err(Why::StoreUnavailable),
+                match core.acquire(&key, AcquireOptions::new(core.lease)).await {
+                    Err(()) => break Err(LoadReason::StoreUnavailable),
                     Ok(Acquired::Fresh(entry)) => {
                         let cached = core.cached(entry, Served::Fresh);
                         core.count(Served::Fresh);
@@ -280,7 +285,9 @@ where
                     }
                     Ok(Acquired::Busy { lasts, known }) => {
                         let now = Time::now();
-                        let why = known.as_ref().map_or(Why::Missing, |_| Why::Stale);
+                        let why = known
+                            .as_ref()
+                            .map_or(LoadReason::Missing, |_| LoadReason::Stale);
                         if let Some(entry) = known
                             && let Some(cached) = core.meanwhile(&key, entry, now)
                         {

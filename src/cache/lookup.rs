@@ -25,12 +25,12 @@ use std::{
 /// Says whether an answer is stored, and for how long it is good.
 ///
 /// A closure from the answer is one: `None` for what is not to be stored.
-pub trait Keep<V>: Send + Sync + 'static {
+pub trait FreshnessRule<V>: Send + Sync + 'static {
     /// For how long this answer is good for what.
     fn keep(&self, value: &V) -> Option<Freshness>;
 }
 
-impl<V, F: Fn(&V) -> Option<Freshness> + Send + Sync + 'static> Keep<V> for F {
+impl<V, F: Fn(&V) -> Option<Freshness> + Send + Sync + 'static> FreshnessRule<V> for F {
     fn keep(&self, value: &V) -> Option<Freshness> {
         self(value)
     }
@@ -38,9 +38,9 @@ impl<V, F: Fn(&V) -> Option<Freshness> + Send + Sync + 'static> Keep<V> for F {
 
 /// Every answer, for as long as the cache was configured to.
 #[derive(Clone, Copy, Debug)]
-pub struct AsConfigured(pub(super) Freshness);
+pub struct ConfiguredFreshness(pub(super) Freshness);
 
-impl<V> Keep<V> for AsConfigured {
+impl<V> FreshnessRule<V> for ConfiguredFreshness {
     #[inline]
     fn keep(&self, _: &V) -> Option<Freshness> {
         Some(self.0)
@@ -49,7 +49,7 @@ impl<V> Keep<V> for AsConfigured {
 
 /// A question to a [`Cache`], in the making: see [`Cache::lookup`].
 #[must_use = "it does nothing until it is run"]
-pub struct Lookup<'a, V, St, C = ErrorsAsFailures, P = AsConfigured>
+pub struct Lookup<'a, V, St, C = ErrorsAsFailures, P = ConfiguredFreshness>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -70,7 +70,7 @@ where
             cache,
             key,
             classifier: ErrorsAsFailures,
-            keep: AsConfigured(cache.0.freshness),
+            keep: ConfiguredFreshness(cache.0.freshness),
         }
     }
 }
@@ -94,7 +94,7 @@ where
 
     /// For how long which answers are good: that something is not there (`Ok(None)`), for example,
     /// for a shorter time. As the cache was configured unless told otherwise.
-    pub fn freshness<P2: Keep<V>>(self, keep: P2) -> Lookup<'a, V, St, C, P2> {
+    pub fn freshness<P2: FreshnessRule<V>>(self, keep: P2) -> Lookup<'a, V, St, C, P2> {
         Lookup {
             cache: self.cache,
             key: self.key,
@@ -119,7 +119,7 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         C: Classify<V, E> + Send + 'static,
-        P: Keep<V>,
+        P: FreshnessRule<V>,
     {
         let core = &self.cache.0;
         let load = Once {
@@ -171,9 +171,9 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = Result<V, E>> + Send + 'static,
     C: Classify<V, E> + Send + 'static,
-    P: Keep<V>,
+    P: FreshnessRule<V>,
 {
-    type Through = Infallible;
+    type Uncacheable = Infallible;
     type Error = E;
 
     async fn load(self) -> Loaded<V, Infallible, E> {
@@ -187,7 +187,7 @@ pub(super) fn judge<V, T, E>(
     result: Result<V, E>,
     rejected: Option<Rejected>,
     classifier: &impl Classify<V, E>,
-    keep: &impl Keep<V>,
+    keep: &impl FreshnessRule<V>,
 ) -> Loaded<V, T, E> {
     let unwell = rejected.is_some() || {
         let outcome = classifier.classify(result.as_ref());

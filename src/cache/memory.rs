@@ -1,12 +1,12 @@
 //! Answers in this process, bounded by number or by weight.
 
 use super::{
-    freshness::{Entry, Freshness, Hit, Worth},
+    freshness::{Entry, Freshness, FreshnessState, Hit},
     hashed::{Given, Hashed},
     key::{EntryKey, KeyRef},
-    leases::{Granted, Leases},
+    leases::{Leases, MemoryLease},
     near::{Looked, Marked, Near},
-    store::{Acquired, Ask, Fill, Mode, Store, StoreError},
+    store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError},
     tags::{Standing, Tagged, Tags},
 };
 use crate::{
@@ -40,23 +40,28 @@ use std::{
 /// ```
 pub struct MemoryStore<V> {
     entries: Entries<V>,
-    near: Near<Kept<V>>,
+    near: Near<MemoryEntry<V>>,
     weigh: Option<Arc<Weight<V>>>,
     hasher: DefaultHashBuilder,
     leases: Leases,
     tags: Tags,
 }
 
-type Entries<V> =
-    Cache<Hashed<EntryKey>, Arc<Marked<Kept<V>>>, Weighed, BuildHasherDefault<Given>, Gather>;
+type Entries<V> = Cache<
+    Hashed<EntryKey>,
+    Arc<Marked<MemoryEntry<V>>>,
+    MemoryWeights,
+    BuildHasherDefault<Given>,
+    MemoryLifecycle,
+>;
 
 /// What is not in the store any more, and its hash.
-type Removed<V> = Vec<(u64, Arc<Marked<Kept<V>>>)>;
+type Removed<V> = Vec<(u64, Arc<Marked<MemoryEntry<V>>>)>;
 
 /// An answer, when it was born and for how long it is good, in nanoseconds; and what its tag was
 /// when its lease was granted.
 #[derive(Clone)]
-struct Kept<V> {
+struct MemoryEntry<V> {
     key: EntryKey,
     value: V,
     born: Time,
@@ -69,8 +74,8 @@ struct Kept<V> {
     weight: u64,
 }
 
-impl<V: Clone> Kept<V> {
-    fn new(key: EntryKey, weight: u64, fill: Fill<V>, lease: &Granted) -> Self {
+impl<V: Clone> MemoryEntry<V> {
+    fn new(key: EntryKey, weight: u64, fill: Fill<V>, lease: &MemoryLease) -> Self {
         Self {
             key,
             weight,
@@ -136,26 +141,26 @@ const OVERHEAD: usize = 210;
 /// What an entry weighed when it was put here. An answer may grow, but what is taken off must be
 /// what was put on.
 #[derive(Clone, Copy)]
-struct Weighed;
+struct MemoryWeights;
 
-impl<V> Weighter<Hashed<EntryKey>, Arc<Marked<Kept<V>>>> for Weighed {
-    fn weight(&self, _: &Hashed<EntryKey>, marked: &Arc<Marked<Kept<V>>>) -> u64 {
+impl<V> Weighter<Hashed<EntryKey>, Arc<Marked<MemoryEntry<V>>>> for MemoryWeights {
+    fn weight(&self, _: &Hashed<EntryKey>, marked: &Arc<Marked<MemoryEntry<V>>>) -> u64 {
         marked.kept.weight
     }
 }
 
 /// Gathers what is evicted.
 #[derive(Clone, Copy)]
-struct Gather;
+struct MemoryLifecycle;
 
-impl<V> Lifecycle<Hashed<EntryKey>, Arc<Marked<Kept<V>>>> for Gather {
+impl<V> Lifecycle<Hashed<EntryKey>, Arc<Marked<MemoryEntry<V>>>> for MemoryLifecycle {
     type RequestState = Removed<V>;
 
     fn on_evict(
         &self,
         evicted: &mut Removed<V>,
         key: Hashed<EntryKey>,
-        marked: Arc<Marked<Kept<V>>>,
+        marked: Arc<Marked<MemoryEntry<V>>>,
     ) {
         marked.leave();
         evicted.push((key.hash, marked));
@@ -226,7 +231,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
             .map_err(|_| InvalidConfig::new("memory store", field, capacity, "1 to 4294967295"))?;
         let given = BuildHasherDefault::default();
         Ok(Self {
-            entries: Cache::with_options(options, Weighed, given, Gather),
+            entries: Cache::with_options(options, MemoryWeights, given, MemoryLifecycle),
             near: Near::new(stripes(), guess.next_power_of_two().min(PLACES)),
             weigh,
             hasher: DefaultHashBuilder::default(),
@@ -300,7 +305,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
 
     /// Puts an answer in the place of what was known under its key, under the key's lease. Returns
     /// whether there is room for it, and what is to be [let go of](Self::let_go).
-    fn put(&self, kept: Kept<V>) -> (bool, Removed<V>) {
+    fn put(&self, kept: MemoryEntry<V>) -> (bool, Removed<V>) {
         let hash = self.hashed(kept.key.as_ref()).hash;
         let key = kept.key.clone();
         let (marked, mut removed) = (Marked::new(kept), Vec::new());
@@ -315,12 +320,12 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
-    type Lease = Granted;
+    type Lease = MemoryLease;
 
     #[inline]
     fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Hit<V>> {
         let (hash, slot) = (self.hasher.hash_one(key), thread_index());
-        let is = |kept: &Kept<V>| kept.key.as_ref() == key;
+        let is = |kept: &MemoryEntry<V>| kept.key.as_ref() == key;
         match self
             .near
             .look(slot, hash, now.get(), is, |kept| kept.hit(now))
@@ -331,12 +336,18 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         }
     }
 
-    async fn acquire(&self, key: &EntryKey, ask: Ask) -> Result<Acquired<V, Granted>, StoreError> {
+    async fn acquire(
+        &self,
+        key: &EntryKey,
+        ask: AcquireOptions,
+    ) -> Result<Acquired<V, MemoryLease>, StoreError> {
         let now = Now::lazy().get();
         Ok(self.leases.with(key, |lease| {
-            let known = self.kept(key).filter(|e| e.worth_at(now) != Worth::Gone);
+            let known = self
+                .kept(key)
+                .filter(|e| e.worth_at(now) != FreshnessState::Gone);
             let known = match known {
-                Some(entry) if !ask.early && entry.worth_at(now) == Worth::Fresh => {
+                Some(entry) if !ask.early && entry.worth_at(now) == FreshnessState::Fresh => {
                     return Acquired::Fresh(entry);
                 }
                 known => known,
@@ -355,12 +366,12 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
     async fn fill(
         &self,
         key: &EntryKey,
-        lease: &Granted,
+        lease: &MemoryLease,
         fill: Fill<V>,
     ) -> Result<bool, StoreError> {
         let weight = self.weight_of(key, &fill.value);
         // Outside of the lock, as it is dropped if it is not put.
-        let mut kept = Some(Kept::new(key.clone(), weight, fill, lease));
+        let mut kept = Some(MemoryEntry::new(key.clone(), weight, fill, lease));
         let put = self.leases.with(key, |held| {
             let current = lease.tag.as_ref().is_none_or(|tag| tag.is_current());
             let kept = kept.take_if(|_| held.take(lease) && current)?;
@@ -373,22 +384,24 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         Ok(stored)
     }
 
-    async fn release(&self, key: &EntryKey, lease: Granted) -> Result<(), StoreError> {
+    async fn release(&self, key: &EntryKey, lease: MemoryLease) -> Result<(), StoreError> {
         self.leases.with(key, |held| held.take(&lease));
         Ok(())
     }
 
-    fn release_now(&self, key: &EntryKey, lease: Granted) -> Result<(), Granted> {
+    fn release_now(&self, key: &EntryKey, lease: MemoryLease) -> Result<(), MemoryLease> {
         self.leases.with(key, |held| held.take(&lease));
         Ok(())
     }
 
     async fn look(&self, key: &EntryKey) -> Result<Option<Entry<V>>, StoreError> {
         let now = Now::lazy().get();
-        Ok(self.kept(key).filter(|e| e.worth_at(now) != Worth::Gone))
+        Ok(self
+            .kept(key)
+            .filter(|e| e.worth_at(now) != FreshnessState::Gone))
     }
 
-    async fn invalidate(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
+    async fn invalidate(&self, key: &EntryKey, mode: InvalidationMode) -> Result<(), StoreError> {
         let removed = self.leases.with(key, |held| {
             held.revoke();
             let Some((key, old)) = self.entries.remove(&self.hashed(key.as_ref())) else {
@@ -396,10 +409,10 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
             };
             old.leave();
             let mut removed = Vec::new();
-            if mode == Mode::Keep {
+            if mode == InvalidationMode::Keep {
                 let kept = old.kept.clone();
                 let outdated = true;
-                (_, removed) = self.put(Kept { outdated, ..kept });
+                (_, removed) = self.put(MemoryEntry { outdated, ..kept });
             }
             removed.push((key.hash, old));
             removed
@@ -408,7 +421,7 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         Ok(())
     }
 
-    async fn invalidate_tag(&self, tag: &str, mode: Mode) -> Result<(), StoreError> {
+    async fn invalidate_tag(&self, tag: &str, mode: InvalidationMode) -> Result<(), StoreError> {
         self.tags.invalidate(tag, mode);
         Ok(())
     }

@@ -42,7 +42,7 @@
 //!
 //! # Trade-offs
 //! - **Invalidated entries** are gone, even if the source cannot be read afterwards
-//!   ([`Mode::Drop`]); where an outdated answer is better than none, use [`Mode::Keep`].
+//!   ([`InvalidationMode::Drop`]); where an outdated answer is better than none, use [`InvalidationMode::Keep`].
 //! - **A failed load** is shared by those who waited for it, as a
 //!   [`LoadFailed`](crate::Kind::LoadFailed) rejection, since errors cannot be cloned. The next
 //!   call loads again; put a breaker and a timeout below the cache.
@@ -82,18 +82,18 @@ mod tests;
 pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use codec::{Binary, Json};
-pub use config::{Builder, Stored};
-pub use freshness::{Entry, Freshness, Hit, Worth};
+pub use config::{CacheBuilder, WithStore};
+pub use freshness::{Entry, Freshness, FreshnessState, Hit};
 pub use key::{EntryKey, KeyRef};
-pub use layer::{CacheLayer, Values};
-pub use leases::Granted;
+pub use layer::{CacheLayer, ValueAdapter};
+pub use leases::MemoryLease;
 pub use load::{Failure, Loaded};
-pub use lookup::{AsConfigured, Keep, Lookup};
+pub use lookup::{ConfiguredFreshness, FreshnessRule, Lookup};
 pub use memory::MemoryStore;
 pub use service::{CacheFuture, CacheService};
-pub use shape::{KeyBuf, Shape, Use};
-pub use status::{CacheStatus, Cached, Served, Why};
-pub use store::{Acquired, Ask, Fill, Mode, Store, StoreError};
+pub use shape::{Adapter, Disposition, KeyBuf};
+pub use status::{CacheStatus, Cached, LoadReason, Served};
+pub use store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError};
 pub use tally::Snapshot;
 
 use crate::{Name, error::FromRejected, shared::Shared};
@@ -107,9 +107,9 @@ where
     St: Store<V>;
 
 impl Cache<()> {
-    /// Settings for a cache, of whatever it is [built](Builder::build) for.
-    pub fn builder(name: impl Into<Name>) -> Builder {
-        Builder::new(name.into())
+    /// Settings for a cache, of whatever it is [built](CacheBuilder::build) for.
+    pub fn builder(name: impl Into<Name>) -> CacheBuilder {
+        CacheBuilder::new(name.into())
     }
 }
 
@@ -183,9 +183,12 @@ where
     ///
     /// # Errors
     /// If the store could not be told: then old answers may be found for as long as they are
-    /// [fresh](Freshness::fresh), unless the invalidation is [repeated](Pending).
-    pub async fn invalidate<'k>(&self, key: impl Into<KeyRef<'k>>) -> Result<(), Pending> {
-        self.invalidate_with(key, Mode::Drop).await
+    /// [fresh](Freshness::fresh), unless the invalidation is [repeated](InvalidationPending).
+    pub async fn invalidate<'k>(
+        &self,
+        key: impl Into<KeyRef<'k>>,
+    ) -> Result<(), InvalidationPending> {
+        self.invalidate_with(key, InvalidationMode::Drop).await
     }
 
     /// The same, and says what becomes of the old answer.
@@ -195,12 +198,16 @@ where
     pub async fn invalidate_with<'k>(
         &self,
         key: impl Into<KeyRef<'k>>,
-        mode: Mode,
-    ) -> Result<(), Pending> {
+        mode: InvalidationMode,
+    ) -> Result<(), InvalidationPending> {
         self.invalidate_entry(key.into().to_owned(), mode).await
     }
 
-    pub(crate) async fn invalidate_entry(&self, key: EntryKey, mode: Mode) -> Result<(), Pending> {
+    pub(crate) async fn invalidate_entry(
+        &self,
+        key: EntryKey,
+        mode: InvalidationMode,
+    ) -> Result<(), InvalidationPending> {
         self.invalidated(self.0.guest.invalidate(&key, mode).await)
     }
 
@@ -209,24 +216,28 @@ where
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
-    pub async fn invalidate_tag(&self, tag: &str) -> Result<(), Pending> {
-        self.invalidate_tag_with(tag, Mode::Drop).await
+    pub async fn invalidate_tag(&self, tag: &str) -> Result<(), InvalidationPending> {
+        self.invalidate_tag_with(tag, InvalidationMode::Drop).await
     }
 
     /// The same, and says what becomes of the old answers.
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
-    pub async fn invalidate_tag_with(&self, tag: &str, mode: Mode) -> Result<(), Pending> {
+    pub async fn invalidate_tag_with(
+        &self,
+        tag: &str,
+        mode: InvalidationMode,
+    ) -> Result<(), InvalidationPending> {
         self.invalidated(self.0.guest.invalidate_tag(tag, mode).await)
     }
 
-    fn invalidated(&self, told: Result<(), StoreError>) -> Result<(), Pending> {
+    fn invalidated(&self, told: Result<(), StoreError>) -> Result<(), InvalidationPending> {
         self.0.tally.add(|t| &t.invalidations);
         told.map_err(|why| {
             self.0.tally.add(|t| &t.store_failures);
             self.0.tally.add(|t| &t.pending);
-            Pending(why)
+            InvalidationPending(why)
         })
     }
 
@@ -235,8 +246,8 @@ where
     ///
     /// For HTTP there is `http_layer` (feature `http`), which knows methods, status codes and
     /// `Cache-Control`.
-    pub fn layer<K>(&self, key: K) -> CacheLayer<V, St, Values<K>> {
-        CacheLayer::new(self.0.clone(), Values::new(key, self.0.freshness))
+    pub fn layer<K>(&self, key: K) -> CacheLayer<V, St, ValueAdapter<K>> {
+        CacheLayer::new(self.0.clone(), ValueAdapter::new(key, self.0.freshness))
     }
 
     /// A layer for requests and responses of some shape.
@@ -301,4 +312,4 @@ where
 /// the same transaction as the write, and let a task repeat it until it returns `Ok`.
 #[derive(Debug, thiserror::Error)]
 #[error("the invalidation is pending: {0}")]
-pub struct Pending(#[source] StoreError);
+pub struct InvalidationPending(#[source] StoreError);

@@ -58,9 +58,9 @@ pub(super) struct Near<T> {
 }
 
 /// Of as many places as all others; of none as long as it is not used.
-type Table<T> = Vec<Place<T>>;
+type Table<T> = Vec<HotPlace<T>>;
 
-struct Place<T> {
+struct HotPlace<T> {
     held: Option<(u64, Arc<Marked<T>>)>,
     /// What was last asked for in vain. If nothing else is, it gets the place the next time: what
     /// is asked for just once does not drive out what is asked for again and again.
@@ -144,7 +144,7 @@ impl<T> Near<T> {
         let lane = self.lane(slot);
         let mut table = lock(&self.lanes[lane].0);
         if table.is_empty() {
-            table.extend((0..self.places).map(|_| Place {
+            table.extend((0..self.places).map(|_| HotPlace {
                 held: None,
                 wanted: !hash,
                 told: now,
@@ -174,7 +174,7 @@ impl<T> Near<T> {
             }
             let mut table = lock(&table.0);
             let old = match table.get_mut(self.place(hash)) {
-                Some(Place { held, .. }) => held.take_if(|(_, held)| Arc::ptr_eq(held, marked)),
+                Some(HotPlace { held, .. }) => held.take_if(|(_, held)| Arc::ptr_eq(held, marked)),
                 None => None,
             };
             drop(table);

@@ -55,7 +55,7 @@ impl Note {
 /// Notes about keys.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    keys: Mutex<Keys>,
+    keys: Mutex<NotedKeys>,
     // So that nobody takes the lock while there is nothing to know.
     len: AtomicUsize,
     in_a_row: AtomicU32,
@@ -64,7 +64,7 @@ pub(super) struct Notes {
 }
 
 #[derive(Debug, Default)]
-struct Keys {
+struct NotedKeys {
     notes: HashMap<EntryKey, Note>,
     /// When it was last looked for notes that can go.
     swept: Time,

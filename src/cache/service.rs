@@ -5,8 +5,8 @@ use super::{
     key::EntryKey,
     load::{self, Answered, Load, Loaded},
     lookup::watched,
-    shape::{KeyBuf, Shape, Use},
-    store::{Mode, Store},
+    shape::{Adapter, Disposition, KeyBuf},
+    store::{InvalidationMode, Store},
 };
 use crate::{
     clock::Now,
@@ -76,7 +76,7 @@ where
     Req: Send + 'static,
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
-    Sh: Shape<Req, S::Response, S::Error, Value = V>,
+    Sh: Adapter<Req, S::Response, S::Error, Value = V>,
     Sh::Response: 'static,
 {
     type Response = Sh::Response;
@@ -95,9 +95,9 @@ where
         let mut buffer = Buffer::lend();
         let buffer = buffer.get();
         match self.shape.key(&req, buffer) {
-            Use::Lookup => {}
-            Use::Bypass => return self.bypass(req),
-            Use::Invalidate => return self.invalidate(req, buffer),
+            Disposition::Lookup => {}
+            Disposition::Bypass => return self.bypass(req),
+            Disposition::Invalidate => return self.invalidate(req, buffer),
         }
         let Some(hit) = core.guest.store.peek(buffer.as_ref(), &now) else {
             return self.miss(req, buffer);
@@ -135,7 +135,7 @@ where
         S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
         S::Error: FromRejected + Send + 'static,
         Req: Send + 'static,
-        Sh: Shape<Req, S::Response, S::Error, Value = V>,
+        Sh: Adapter<Req, S::Response, S::Error, Value = V>,
     {
         let (load, shape, name) = (self.load(req), self.shape.clone(), self.core.name);
         let answer = load::answer(self.core.clone(), key.as_ref().to_owned(), load);
@@ -153,7 +153,7 @@ where
         S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
         S::Error: FromRejected + Send + 'static,
         Req: Send + 'static,
-        Sh: Shape<Req, S::Response, S::Error, Value = V>,
+        Sh: Adapter<Req, S::Response, S::Error, Value = V>,
     {
         let (core, key) = (self.core.clone(), key.as_ref().to_owned());
         Background::spawn(load::refresh(core, key, self.load(req)));
@@ -165,7 +165,7 @@ where
         S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
         S::Error: FromRejected + Send + 'static,
         Req: Send + 'static,
-        Sh: Shape<Req, S::Response, S::Error, Value = V>,
+        Sh: Adapter<Req, S::Response, S::Error, Value = V>,
     {
         self.core.tally.add(|t| &t.bypassed);
         let (load, name) = (self.load(req), self.core.name);
@@ -175,7 +175,7 @@ where
             if let Some(rejected) = rejected {
                 note_refusal(rejected);
             }
-            result.map(|response| shape.bypassed(response, name, Use::Bypass, false))
+            result.map(|response| shape.bypassed(response, name, Disposition::Bypass, false))
         })
     }
 
@@ -185,7 +185,7 @@ where
         S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
         S::Error: FromRejected + Send + 'static,
         Req: Send + 'static,
-        Sh: Shape<Req, S::Response, S::Error, Value = V>,
+        Sh: Adapter<Req, S::Response, S::Error, Value = V>,
     {
         self.core.tally.add(|t| &t.bypassed);
         let (core, name) = (self.core.clone(), self.core.name);
@@ -203,7 +203,7 @@ where
             if let Some(rejected) = rejected {
                 note_refusal(rejected);
             }
-            result.map(|response| shape.bypassed(response, name, Use::Invalidate, pending))
+            result.map(|response| shape.bypassed(response, name, Disposition::Invalidate, pending))
         })
     }
 }
@@ -253,7 +253,11 @@ where
 {
     let told = match key.tag() {
         Some(tag) => cache.invalidate_tag(tag).await,
-        None => cache.invalidate_entry(key.clone(), Mode::Drop).await,
+        None => {
+            cache
+                .invalidate_entry(key.clone(), InvalidationMode::Drop)
+                .await
+        }
     };
     told.is_err()
 }
@@ -318,16 +322,16 @@ where
     S: Service<Req, Response: Send, Future: Send> + Send + 'static,
     S::Error: FromRejected + Send + 'static,
     Req: Send + 'static,
-    Sh: Shape<Req, S::Response, S::Error>,
+    Sh: Adapter<Req, S::Response, S::Error>,
 {
-    type Through = Sh::Through;
+    type Uncacheable = Sh::Uncacheable;
     type Error = S::Error;
 
-    async fn load(mut self) -> Loaded<Sh::Value, Sh::Through, S::Error> {
+    async fn load(mut self) -> Loaded<Sh::Value, Sh::Uncacheable, S::Error> {
         let shape = self.shape.clone();
         shape.prepare(&mut self.req);
         let (result, rejected) = self.call().await;
-        shape.judge(result, rejected).await
+        shape.classify(result, rejected).await
     }
 }
 

@@ -94,7 +94,7 @@ fn whole(any: &dyn Any) -> Option<u64> {
 
 /// What a cache is to do for a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Use {
+pub enum Disposition {
     /// Look for the answer under the key.
     Lookup,
     /// Nothing.
@@ -104,26 +104,26 @@ pub enum Use {
 }
 
 /// What requests and responses of some kind are to a cache.
-pub trait Shape<Req, Res, E>: Clone + Send + Sync + 'static {
+pub trait Adapter<Req, Res, E>: Clone + Send + Sync + 'static {
     /// What is stored.
     type Value: Clone + Send + Sync + 'static;
     /// What cannot be, and is for the caller only.
-    type Through: Send + 'static;
+    type Uncacheable: Send + 'static;
     /// What the layer's service answers with.
     type Response;
 
     /// Writes what identifies the request's answer.
-    fn key(&self, req: &Req, key: &mut KeyBuf) -> Use;
+    fn key(&self, req: &Req, key: &mut KeyBuf) -> Disposition;
 
     /// Makes a request ready to be loaded for others as well.
     fn prepare(&self, _req: &mut Req) {}
 
     /// What the end of a load means, and what of it can be stored.
-    fn judge(
+    fn classify(
         &self,
         result: Result<Res, E>,
         rejected: Option<Rejected>,
-    ) -> impl Future<Output = Loaded<Self::Value, Self::Through, E>> + Send;
+    ) -> impl Future<Output = Loaded<Self::Value, Self::Uncacheable, E>> + Send;
 
     /// Whether a call that may have changed what is stored succeeded.
     fn succeeded(&self, result: Result<&Res, &E>) -> bool;
@@ -132,7 +132,7 @@ pub trait Shape<Req, Res, E>: Clone + Send + Sync + 'static {
     fn cached(&self, cached: Cached<Self::Value>) -> Self::Response;
 
     /// The response, of what could not be stored; with the cache's name.
-    fn through(&self, through: Self::Through, cache: &'static str) -> Self::Response;
+    fn through(&self, through: Self::Uncacheable, cache: &'static str) -> Self::Response;
 
     /// The response to a request that was not looked up, with the cache's name. `pending`: it
     /// outdated an entry, and the store could not be told.
@@ -140,7 +140,7 @@ pub trait Shape<Req, Res, E>: Clone + Send + Sync + 'static {
         &self,
         response: Res,
         cache: &'static str,
-        used: Use,
+        used: Disposition,
         pending: bool,
     ) -> Self::Response;
 }

@@ -38,14 +38,14 @@ pub enum Served {
         /// And then stored.
         stored: bool,
         /// There was none: none at all, or none that was good for anything.
-        why: Why,
+        why: LoadReason,
     },
 }
 
 /// Why an answer was not taken from the cache.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum LoadReason {
     /// There was none.
     Missing,
     /// There was a stale one.
@@ -121,14 +121,14 @@ impl fmt::Display for CacheStatus {
             Served::IfError => write!(f, "; fwd=stale; ttl={:.0}; detail=sie", ttl().floor())?,
             Served::Loaded { stored, why } => {
                 f.write_str(match why {
-                    Why::Missing | Why::StoreUnavailable => "; fwd=uri-miss",
-                    Why::Stale => "; fwd=stale",
-                    Why::Bypass => "; fwd=bypass",
+                    LoadReason::Missing | LoadReason::StoreUnavailable => "; fwd=uri-miss",
+                    LoadReason::Stale => "; fwd=stale",
+                    LoadReason::Bypass => "; fwd=bypass",
                 })?;
                 if stored {
                     f.write_str("; stored")?;
                 }
-                if why == Why::StoreUnavailable {
+                if why == LoadReason::StoreUnavailable {
                     f.write_str("; detail=store-unavailable")?;
                 }
             }
@@ -167,12 +167,15 @@ mod tests {
             "items; fwd=stale; ttl=-1; detail=sie; collapsed"
         );
         let loaded = |stored, why| at(Served::Loaded { stored, why }, 0, false);
-        assert_eq!(loaded(true, Why::Missing), "items; fwd=uri-miss; stored");
         assert_eq!(
-            loaded(false, Why::StoreUnavailable),
+            loaded(true, LoadReason::Missing),
+            "items; fwd=uri-miss; stored"
+        );
+        assert_eq!(
+            loaded(false, LoadReason::StoreUnavailable),
             "items; fwd=uri-miss; detail=store-unavailable"
         );
-        assert_eq!(loaded(false, Why::Bypass), "items; fwd=bypass");
+        assert_eq!(loaded(false, LoadReason::Bypass), "items; fwd=bypass");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::{error::Error, future::Future, time::Duration};
 
 /// What becomes of an entry that is invalidated.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum Mode {
+pub enum InvalidationMode {
     /// It is gone, even if the source cannot be read: right for permissions, balances, deletions.
     #[default]
     Drop,
@@ -56,14 +56,14 @@ pub enum Acquired<V, L> {
 /// How to ask for an entry.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Ask {
+pub struct AcquireOptions {
     /// How long the lease lasts: longer than a load takes.
     pub lease: Duration,
     /// Grant a lease even if the entry is fresh: it is refreshed before its time.
     pub early: bool,
 }
 
-impl Ask {
+impl AcquireOptions {
     /// For a lease of this length, if the entry is not fresh.
     pub const fn new(lease: Duration) -> Self {
         let early = false;
@@ -131,7 +131,7 @@ pub trait Store<V>: Send + Sync + 'static {
     fn acquire(
         &self,
         key: &EntryKey,
-        ask: Ask,
+        ask: AcquireOptions,
     ) -> impl Future<Output = Result<Acquired<V, Self::Lease>, StoreError>> + Send;
 
     /// Offers an answer, and ends the lease. `false`: it did not stand any more, and nothing was
@@ -172,13 +172,13 @@ pub trait Store<V>: Send + Sync + 'static {
     fn invalidate(
         &self,
         key: &EntryKey,
-        mode: Mode,
+        mode: InvalidationMode,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The same for all entries with this tag.
     fn invalidate_tag(
         &self,
         tag: &str,
-        mode: Mode,
+        mode: InvalidationMode,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

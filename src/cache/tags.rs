@@ -5,7 +5,7 @@
 //! every invalidation: what was loaded before is not fresh. `base` changes only where the old
 //! entries are to be gone: what has the right base is outdated, but kept.
 
-use super::store::Mode;
+use super::store::InvalidationMode;
 use std::{
     collections::HashMap,
     sync::{
@@ -83,13 +83,13 @@ impl Tags {
     }
 
     /// From now on all entries that were loaded before are outdated, or gone.
-    pub(super) fn invalidate(&self, tag: &str, mode: Mode) {
+    pub(super) fn invalidate(&self, tag: &str, mode: InvalidationMode) {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         // Of a tag that is not here there is no entry and no lease.
         let Some(tag) = all.tags.get(tag) else { return };
         let number = self.next();
         // First the base: in between, entries are gone, which is never wrong.
-        if mode == Mode::Drop {
+        if mode == InvalidationMode::Drop {
             tag.base.store(number, Ordering::SeqCst);
         }
         tag.current.store(number, Ordering::SeqCst);
@@ -121,15 +121,15 @@ mod tests {
     fn what_was_loaded_before_is_outdated_or_gone_and_stays_so() {
         let tags = Tags::default();
         let first = tags.tagged("tasks");
-        tags.invalidate("tasks", Mode::Keep);
+        tags.invalidate("tasks", InvalidationMode::Keep);
         let second = tags.tagged("tasks");
         let standing = |of: [&Tagged; 2]| of.map(Tagged::standing);
         let (outdated, gone) = (Standing::Outdated, Standing::Gone);
         assert_eq!(standing([&first, &second]), [outdated, Standing::Current]);
-        tags.invalidate("others", Mode::Drop);
+        tags.invalidate("others", InvalidationMode::Drop);
         assert_eq!(standing([&first, &second]), [outdated, Standing::Current]);
-        tags.invalidate("tasks", Mode::Drop);
-        tags.invalidate("tasks", Mode::Keep);
+        tags.invalidate("tasks", InvalidationMode::Drop);
+        tags.invalidate("tasks", InvalidationMode::Keep);
         assert_eq!(standing([&first, &second]), [gone, gone]);
     }
 

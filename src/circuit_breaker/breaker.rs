@@ -12,7 +12,7 @@ use super::{
     snapshot::{Reason, Transition},
     totals::Totals,
     wakers::Wakers,
-    window::{Counts, TimeWindow},
+    window::{TimeWindow, WindowCounts},
 };
 use crate::{
     classify::Outcome,
@@ -378,7 +378,7 @@ impl Breaker {
         }
     }
 
-    pub(super) fn counts(&self, now: Time) -> Counts {
+    pub(super) fn counts(&self, now: Time) -> WindowCounts {
         match &self.window {
             Window::Time(window) => window.counts(now),
             Window::Count(window) => window.counts(),

@@ -1,4 +1,4 @@
-use super::{CircuitBreaker, KeyedBuilder, breaker::Breaker};
+use super::{CircuitBreaker, KeyedCircuitBreakerBuilder, breaker::Breaker};
 use crate::{InvalidConfig, Name, clock::nanos, rng::Dice, shared::stripes};
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +35,7 @@ pub(super) struct Config {
 
 /// Settings of a [`CircuitBreaker`], each with a default.
 #[derive(Clone, Debug)]
-pub struct Builder {
+pub struct CircuitBreakerBuilder {
     name: Name,
     window: Duration,
     count_window: Option<usize>,
@@ -60,7 +60,7 @@ const MINIMUM: u32 = 20;
 const MAX_OPEN: Duration = Duration::from_secs(60);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-impl Builder {
+impl CircuitBreakerBuilder {
     pub(super) fn new(name: Name) -> Self {
         Self {
             name,
@@ -258,8 +258,8 @@ impl Builder {
 
     /// One breaker for each key, with these settings.
     #[must_use]
-    pub fn keyed<K>(self, key: K) -> KeyedBuilder<K> {
-        KeyedBuilder::new(self, key)
+    pub fn keyed<K>(self, key: K) -> KeyedCircuitBreakerBuilder<K> {
+        KeyedCircuitBreakerBuilder::new(self, key)
     }
 
     /// The breaker.

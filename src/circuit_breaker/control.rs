@@ -6,7 +6,7 @@ use super::{
         PHASE, RAMP, Window, epoch_of,
     },
     config::Config,
-    probes::{Probes, Verdict},
+    probes::{ProbeVerdict, Probes},
     snapshot::{Mode, Reason, Snapshot, State, Transition},
 };
 use crate::clock::{Time, nanos};
@@ -195,7 +195,7 @@ impl Breaker {
         let news = match control.probes.end(lease, well, now) {
             None => return,
             // HalfOpen => Closed
-            Some(Verdict::Well) => {
+            Some(ProbeVerdict::Well) => {
                 control.relapses = 0;
                 self.forget();
                 let (phase, until) = match self.cfg.ramp {
@@ -208,7 +208,7 @@ impl Breaker {
                 self.enter(&mut control, phase, Time(until), Reason::ProbesSucceeded)
             }
             // HalfOpen => Open
-            Some(Verdict::Unwell) => {
+            Some(ProbeVerdict::Unwell) => {
                 control.relapses = control.relapses.saturating_add(1);
                 self.open(&mut control, Reason::ProbesFailed, now)
             }

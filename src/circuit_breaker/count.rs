@@ -1,6 +1,6 @@
 //! A sliding window of the last calls, however long they took to come.
 
-use super::window::Counts;
+use super::window::WindowCounts;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const FAILED: u8 = 1;
@@ -19,7 +19,7 @@ struct Ring {
     size: usize,
     /// Where the next result goes once the ring is full.
     oldest: usize,
-    sum: Counts,
+    sum: WindowCounts,
 }
 
 impl CountWindow {
@@ -29,7 +29,7 @@ impl CountWindow {
             calls: Vec::new(),
             size: size.max(1),
             oldest: 0,
-            sum: Counts::default(),
+            sum: WindowCounts::default(),
         }))
     }
 
@@ -51,7 +51,7 @@ impl CountWindow {
         ring.sum.slow += u64::from(slow);
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> WindowCounts {
         self.lock().sum
     }
 
@@ -59,7 +59,7 @@ impl CountWindow {
         let mut ring = self.lock();
         ring.calls.clear();
         ring.oldest = 0;
-        ring.sum = Counts::default();
+        ring.sum = WindowCounts::default();
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -85,7 +85,7 @@ mod tests {
         window.add(false, false);
         assert_eq!(window.counts().failures, 9);
         window.clear();
-        assert_eq!(window.counts(), Counts::default());
+        assert_eq!(window.counts(), WindowCounts::default());
         window.add(true, true);
         assert_eq!(window.counts().calls(), 1);
     }

@@ -2,7 +2,7 @@
 
 use super::{
     breaker::{self, Breaker, Permit},
-    config::{Builder, Config},
+    config::{CircuitBreakerBuilder, Config},
     map::Map,
     snapshot::{Reason, Snapshot, State},
 };
@@ -17,14 +17,14 @@ use std::{fmt, sync::Arc, task::Context};
 
 /// Settings of a [`KeyedCircuitBreaker`].
 #[derive(Clone, Debug)]
-pub struct KeyedBuilder<K> {
-    each: Builder,
+pub struct KeyedCircuitBreakerBuilder<K> {
+    each: CircuitBreakerBuilder,
     key: K,
     max_keys: usize,
 }
 
-impl<K> KeyedBuilder<K> {
-    pub(super) fn new(each: Builder, key: K) -> Self {
+impl<K> KeyedCircuitBreakerBuilder<K> {
+    pub(super) fn new(each: CircuitBreakerBuilder, key: K) -> Self {
         Self {
             each,
             key,

@@ -43,9 +43,9 @@
 //!   could still have served. The wait it asks for is kept: the breaker, should it trip for another
 //!   reason, stays open for at least as long.
 //! - `Ignored` says nothing, and neither does a call that its caller dropped, unless it had run for
-//!   the [slow duration](Builder::slow_call_duration): then it is a failure. So a timeout outside
+//!   the [slow duration](CircuitBreakerBuilder::slow_call_duration): then it is a failure. So a timeout outside
 //!   the breaker opens it when the dependency hangs.
-//! - With a [slow-call rate](Builder::slow_call_rate), running calls count as slow as soon as they
+//! - With a [slow-call rate](CircuitBreakerBuilder::slow_call_rate), running calls count as slow as soon as they
 //!   are, so a dependency that ends no call at all still trips it.
 //! - What ends after the state has changed counts in the totals and teaches nothing: no second trip,
 //!   and no verdict over a dependency that is being probed.
@@ -58,13 +58,13 @@
 //! - A breaker turns a partial failure into a complete one. In front of a sharded store of which
 //!   four shards in ten are down, a breaker at 50 % is open most of the time, and the healthy 60 %
 //!   get 9 % availability. Where failures follow a key (host, shard, tenant), use one breaker per key:
-//!   [`Builder::keyed`].
+//!   [`CircuitBreakerBuilder::keyed`].
 //! - It is all or nothing. Where a dependency is slow because it is full, limit the load instead.
 //! - State is local to the process, on purpose: one node with a broken network must not open the
 //!   breakers of all.
 //! - A window in time counts to a tenth of itself and costs neither a lock nor a shared write; a
-//!   [window of calls](Builder::count_window) is exact and takes a short lock per call.
-//! - The probe's caller pays for finding out. [`Builder::observe_only`] tells what a breaker would
+//!   [window of calls](CircuitBreakerBuilder::count_window) is exact and takes a short lock per call.
+//! - The probe's caller pays for finding out. [`CircuitBreakerBuilder::observe_only`] tells what a breaker would
 //!   do before it does.
 
 mod breaker;
@@ -81,8 +81,8 @@ mod wakers;
 mod window;
 
 pub use breaker::Permit;
-pub use config::Builder;
-pub use keyed::{KeyedBuilder, KeyedCircuitBreaker, KeyedPermit, KeyedSnapshot};
+pub use config::CircuitBreakerBuilder;
+pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedPermit, KeyedSnapshot};
 pub use snapshot::{Mode, Reason, Snapshot, State, Transition};
 
 use crate::{
@@ -100,14 +100,14 @@ use tokio::sync::watch;
 pub struct CircuitBreaker(Arc<Breaker>);
 
 impl CircuitBreaker {
-    /// A breaker with the defaults that [`Builder`]'s setters state.
+    /// A breaker with the defaults that [`CircuitBreakerBuilder`]'s setters state.
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).unchecked()
     }
 
     /// Settings for a breaker.
-    pub fn builder(name: impl Into<Name>) -> Builder {
-        Builder::new(name.into())
+    pub fn builder(name: impl Into<Name>) -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::new(name.into())
     }
 
     /// The name that its rejections carry.

@@ -4,7 +4,7 @@ use crate::clock::Time;
 
 /// What the ended probes say, once they say it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum ProbeVerdict {
     Well,
     Unwell,
 }
@@ -19,14 +19,14 @@ pub(super) struct Probes {
     needed: usize,
     /// Nanoseconds of a lease.
     lease: u64,
-    running: Vec<Lease>,
+    running: Vec<ProbeLease>,
     succeeded: usize,
     failed: usize,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Lease {
+struct ProbeLease {
     id: u64,
     began: Time,
 }
@@ -61,12 +61,12 @@ impl Probes {
         }
         let id = self.next;
         self.next += 1;
-        self.running.push(Lease { id, began: now });
+        self.running.push(ProbeLease { id, began: now });
         Ok(id)
     }
 
     /// One ended: well, unwell, or saying nothing. A lease that ran out says nothing.
-    pub(super) fn end(&mut self, id: u64, well: Option<bool>, now: Time) -> Option<Verdict> {
+    pub(super) fn end(&mut self, id: u64, well: Option<bool>, now: Time) -> Option<ProbeVerdict> {
         let at = self.running.iter().position(|probe| probe.id == id)?;
         let probe = self.running.swap_remove(at);
         if now.0 >= probe.began.0.saturating_add(self.lease) {
@@ -77,9 +77,9 @@ impl Probes {
             false => self.failed += 1,
         }
         if self.succeeded >= self.needed {
-            Some(Verdict::Well)
+            Some(ProbeVerdict::Well)
         } else if self.failed > self.limit - self.needed {
-            Some(Verdict::Unwell)
+            Some(ProbeVerdict::Unwell)
         } else {
             None
         }
@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn three_of_five_decide_at_the_third_success_or_the_third_failure() {
         for (results, verdict) in [
-            ([true, false, true, false, true], Verdict::Well),
-            ([false, true, false, true, false], Verdict::Unwell),
+            ([true, false, true, false, true], ProbeVerdict::Well),
+            ([false, true, false, true, false], ProbeVerdict::Unwell),
         ] {
             let mut probes = Probes::new(5, 3, 100);
             let ids = begin(&mut probes, 5);
@@ -130,7 +130,10 @@ mod tests {
         assert!(probes.begin(Time(99)).is_err());
         let next = probes.begin(Time(100)).unwrap();
         assert_eq!(probes.end(hung, Some(false), Time(101)), None);
-        assert_eq!(probes.end(next, Some(true), Time(102)), Some(Verdict::Well));
+        assert_eq!(
+            probes.end(next, Some(true), Time(102)),
+            Some(ProbeVerdict::Well)
+        );
     }
 
     #[test]

@@ -22,13 +22,13 @@ const FAILURE: u64 = 1 << 20;
 
 /// Calls that ended in the window.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Counts {
+pub(super) struct WindowCounts {
     pub(super) successes: u64,
     pub(super) failures: u64,
     pub(super) slow: u64,
 }
 
-impl Counts {
+impl WindowCounts {
     pub(super) fn calls(self) -> u64 {
         self.successes + self.failures
     }
@@ -121,8 +121,8 @@ impl TimeWindow {
     }
 
     /// The calls that ended in the last ten tenths, the current one included.
-    pub(super) fn counts(&self, now: Time) -> Counts {
-        let (last, mut sum) = (now.0 / self.tenth, Counts::default());
+    pub(super) fn counts(&self, now: Time) -> WindowCounts {
+        let (last, mut sum) = (now.0 / self.tenth, WindowCounts::default());
         for n in last.saturating_sub(BUCKETS - 1)..=last {
             let (i, tag) = ((n % BUCKETS) as usize, tag_of(n));
             for shard in &self.shards {
@@ -198,8 +198,8 @@ mod tests {
         (TimeWindow::new(WINDOW, 1), Totals::new(1))
     }
 
-    fn counts(successes: u64, failures: u64, slow: u64) -> Counts {
-        Counts {
+    fn counts(successes: u64, failures: u64, slow: u64) -> WindowCounts {
+        WindowCounts {
             successes,
             failures,
             slow,

@@ -1,6 +1,6 @@
 //! What a status says about the service that sent it.
 
-use super::status::Pushback;
+use super::status::ServerPushback;
 use crate::{
     classify::{Classify, Outcome},
     error::{AsRejected, Rejected},
@@ -106,7 +106,7 @@ fn by_status(status: &Status) -> Outcome {
         return rejection(rejected);
     }
     let metadata = status.metadata().as_ref();
-    let pushback = Pushback::read(metadata).and_then(Pushback::after);
+    let pushback = ServerPushback::read(metadata).and_then(ServerPushback::after);
     match status.code() {
         Code::Ok => Outcome::Success,
         Code::ResourceExhausted => Outcome::Overloaded {

@@ -95,14 +95,14 @@ pub fn status<E: Into<Box<dyn Error + Send + Sync>>>(error: E) -> Status {
 
 /// What the server said about calling it again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Pushback {
+pub(crate) enum ServerPushback {
     /// Not before.
     After(Duration),
     /// Not at all: a negative number, or something that is none.
     Never,
 }
 
-impl Pushback {
+impl ServerPushback {
     pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(PUSHBACK)?;
         let millis = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -177,13 +177,13 @@ mod tests {
         let read = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(PUSHBACK, value.parse().unwrap());
-            Pushback::read(&headers)
+            ServerPushback::read(&headers)
         };
-        assert_eq!(read("1500"), Some(Pushback::After(MS_1500)));
-        assert_eq!(read("0"), Some(Pushback::After(Duration::ZERO)));
+        assert_eq!(read("1500"), Some(ServerPushback::After(MS_1500)));
+        assert_eq!(read("0"), Some(ServerPushback::After(Duration::ZERO)));
         for never in ["-1", "", "soon", "1.5", "99999999999999999999999"] {
-            assert_eq!(read(never), Some(Pushback::Never), "{never}");
+            assert_eq!(read(never), Some(ServerPushback::Never), "{never}");
         }
-        assert_eq!(Pushback::read(&HeaderMap::new()), None);
+        assert_eq!(ServerPushback::read(&HeaderMap::new()), None);
     }
 }

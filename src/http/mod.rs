@@ -84,7 +84,7 @@ mod time_left;
 
 pub use answer::{Http, ProblemBody};
 #[cfg(feature = "cache")]
-pub use cache::{CacheBody, HttpShape, StoredResponse};
+pub use cache::{CacheBody, HttpAdapter, StoredResponse};
 pub use classify::ServerErrorsAsFailures;
 #[cfg(feature = "load-shed")]
 pub use criticality::{
@@ -101,12 +101,12 @@ pub use fields::{RateLimitHeadersFuture, RateLimitHeadersLayer, RateLimitHeaders
 pub use keys::{ClientAddr, HeaderKey, OriginalPathKey, PathKey, PeerAddr};
 pub use proxies::TrustedProxies;
 #[cfg(feature = "retry")]
-pub use replay::{Kept, ReplayBody};
+pub use replay::{RecordedBody, ReplayBody};
 pub use respond::{
     Fallible, FallibleFuture, Respond, RespondBody, RespondFuture, RespondLayer, RespondService,
 };
 #[cfg(feature = "retry")]
-pub use retry::{AsReplayBody, HttpReplay, Idempotent, KeptRequest, MapBody};
+pub use retry::{AsReplayBody, HttpReplay, Idempotent, MapBody, RecordedRequest};
 pub use settle::{BodyEnd, GuardedBody, OnBodyEnd};
 
 #[cfg(feature = "timeout")]

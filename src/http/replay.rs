@@ -43,9 +43,9 @@ impl<B: Body> ReplayBody<B> {
 
     /// The body of the first attempt, and what others are made from, if it is not known from the
     /// start that it will not fit under the cap.
-    pub(super) fn kept(body: B, cap: usize) -> (Self, Option<Kept<B>>) {
+    pub(super) fn kept(body: B, cap: usize) -> (Self, Option<RecordedBody<B>>) {
         if body.is_end_stream() {
-            return (Self::once(body), Some(Kept(None)));
+            return (Self::once(body), Some(RecordedBody(None)));
         }
         if body.size_hint().lower() > cap as u64 {
             return (Self::once(body), None);
@@ -57,7 +57,7 @@ impl<B: Body> ReplayBody<B> {
             take: 0,
             state: Source::Open,
         })));
-        let kept = Kept(Some(tape.clone()));
+        let kept = RecordedBody(Some(tape.clone()));
         (Self::play(tape, 0), Some(kept))
     }
 
@@ -71,9 +71,9 @@ impl<B: Body> ReplayBody<B> {
 }
 
 /// What further attempts' bodies are made from; nothing for an empty body.
-pub struct Kept<B>(Option<Tape<B>>);
+pub struct RecordedBody<B>(Option<Tape<B>>);
 
-impl<B: Body> Kept<B> {
+impl<B: Body> RecordedBody<B> {
     /// The body of another attempt, if all that was read has been kept.
     pub(super) fn again(&self) -> Option<ReplayBody<B>> {
         let Some(tape) = &self.0 else {
@@ -289,8 +289,10 @@ impl<B> fmt::Debug for ReplayBody<B> {
     }
 }
 
-impl<B> fmt::Debug for Kept<B> {
+impl<B> fmt::Debug for RecordedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Kept").field(&self.0.is_some()).finish()
+        f.debug_tuple("RecordedBody")
+            .field(&self.0.is_some())
+            .finish()
     }
 }

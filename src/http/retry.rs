@@ -3,7 +3,7 @@
 use super::{
     ServerErrorsAsFailures,
     classify::retry_after,
-    replay::{Kept, ReplayBody},
+    replay::{RecordedBody, ReplayBody},
 };
 use crate::{
     error::{Kind, Rejected},
@@ -183,14 +183,14 @@ impl<M> HttpReplay<M> {
 
 /// What an HTTP request is sent again from.
 #[derive(Debug)]
-pub struct KeptRequest<B> {
+pub struct RecordedRequest<B> {
     head: Parts,
-    body: Kept<B>,
+    body: RecordedBody<B>,
 }
 
 impl<B: Body, M: MapBody<B>> Replay<Request<B>> for HttpReplay<M> {
     type Request = Request<M::Body>;
-    type Kept = KeptRequest<B>;
+    type Kept = RecordedRequest<B>;
 
     fn first(&self, req: Request<B>) -> (Self::Request, Option<Self::Kept>) {
         let (head, body) = req.into_parts();
@@ -199,7 +199,7 @@ impl<B: Body, M: MapBody<B>> Replay<Request<B>> for HttpReplay<M> {
         } else {
             (ReplayBody::once(body), None)
         };
-        let kept = kept.map(|body| KeptRequest {
+        let kept = kept.map(|body| RecordedRequest {
             head: head.clone(),
             body,
         });

@@ -1,8 +1,8 @@
 //! The third manner: callers are held back until there is a permit.
 
 use super::{
-    Equal, Inner, LoadShed, Permit, Place,
-    gate::Joined,
+    Equal, Inner, LoadShed, Permit, QueueWait,
+    gate::Enqueued,
     queue::{Ticket, Turn},
 };
 use crate::{
@@ -36,7 +36,7 @@ impl<P: Send + Sync + 'static> Backpressure<P> {
 
 impl<P> GuardBase for Backpressure<P> {
     type Permit = Permit;
-    type Wait = Place;
+    type Wait = QueueWait;
 
     #[inline]
     fn settle(&self, permit: Permit, end: End, now: &Now) {
@@ -46,7 +46,7 @@ impl<P> GuardBase for Backpressure<P> {
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
     }
-    fn abandon(&self, place: Place, now: &Now) {
+    fn abandon(&self, place: QueueWait, now: &Now) {
         self.0
             .gate
             .leave(&place.ticket, thread_index(), || now.get());
@@ -57,7 +57,7 @@ impl<P> Reserve for Backpressure<P> {
     #[inline]
     fn poll_reserve(
         &self,
-        wait: &mut Option<Place>,
+        wait: &mut Option<QueueWait>,
         cx: &mut Context<'_>,
         now: &Now,
     ) -> Poll<Permit> {
@@ -76,23 +76,23 @@ impl<P> Reserve for Backpressure<P> {
 
 impl<P> Backpressure<P> {
     #[cold]
-    fn line_up(&self, wait: &mut Option<Place>, cx: &Context<'_>, now: &Now) -> Poll<Permit> {
+    fn line_up(&self, wait: &mut Option<QueueWait>, cx: &Context<'_>, now: &Now) -> Poll<Permit> {
         self.0.look(thread_index(), now);
         let joined = self.0.gate.reserve(thread_index(), now.get());
         let ticket: Ticket = match joined {
-            Joined::Admitted => return Poll::Ready(self.0.held_back()),
-            Joined::Waiting(ticket) => ticket,
-            Joined::Full => return self.again(cx),
+            Enqueued::Admitted => return Poll::Ready(self.0.held_back()),
+            Enqueued::Waiting(ticket) => ticket,
+            Enqueued::Full => return self.again(cx),
         };
         let turn = self.0.gate.poll(&ticket, cx.waker(), now.get());
-        *wait = Some(Place {
+        *wait = Some(QueueWait {
             ticket,
             deadline: None,
         });
         self.turn(turn, wait, cx)
     }
 
-    fn turn(&self, turn: Turn, wait: &mut Option<Place>, cx: &Context<'_>) -> Poll<Permit> {
+    fn turn(&self, turn: Turn, wait: &mut Option<QueueWait>, cx: &Context<'_>) -> Poll<Permit> {
         match turn {
             Turn::Waiting(_) => Poll::Pending,
             Turn::Granted => {

@@ -1,6 +1,6 @@
 use super::{
     Equal, Inner, LoadShed,
-    control::Control,
+    control::LimitControl,
     gate::Gate,
     limit::{Adaptive, Limit},
     priority::Threshold,
@@ -180,7 +180,7 @@ impl<P> LoadShedBuilder<P> {
             Choice::Rule(rule) if rule.is_fixed() => fixed(rule.initial()),
             Choice::Rule(rule) => (
                 rule.initial().clamp(1, MAX_LIMIT),
-                Some(Control::new(rule, stripes())),
+                Some(LimitControl::new(rule, stripes())),
                 stripes(),
             ),
         };

@@ -2,7 +2,7 @@
 
 use super::{
     gate::Gate,
-    limit::{Close, Limit, Progress, Window},
+    limit::{Limit, NextWindow, SampleWindow, WindowProgress},
     permit::{Permit, Track},
     samples::{Done, ONE_IN, Samples, between},
     stripes::MAX_LIMIT,
@@ -27,7 +27,7 @@ const SOON: u64 = 500_000;
 const AT_ONCE: u64 = 1_000;
 
 #[derive(Debug)]
-pub(super) struct Control {
+pub(super) struct LimitControl {
     samples: Samples,
     peak: Padded<AtomicUsize>,
     times: Padded<Times>,
@@ -40,7 +40,7 @@ struct Times {
     /// When the window began, and from when on it may be over.
     began: AtomicU64,
     due: AtomicU64,
-    /// See [`Close`].
+    /// See [`NextWindow`].
     short: AtomicU64,
     long: AtomicU64,
 }
@@ -49,7 +49,7 @@ struct Times {
 #[derive(Debug)]
 struct Open {
     rule: Box<dyn Limit>,
-    close: Close,
+    close: NextWindow,
     began: Option<Began>,
     done: Done,
 }
@@ -64,7 +64,7 @@ struct Began {
     blocked: u64,
 }
 
-impl Control {
+impl LimitControl {
     pub(super) fn new(rule: Box<dyn Limit>, shards: usize) -> Self {
         let close = rule.close();
         Self {
@@ -236,7 +236,7 @@ impl Control {
             0 => self.peak.0.load(Relaxed),
             _ => self.peak.0.load(Relaxed).max(began.limit),
         };
-        let so_far = Progress {
+        let so_far = WindowProgress {
             elapsed: now.since(began.at),
             ends: open.done.ends(),
             in_flight: tally.in_flight,
@@ -277,7 +277,7 @@ impl Control {
 
 /// When to look again: half-way to when it seems to be over, so that a few looks are enough and
 /// none is late by much.
-fn due_again(close: &Close, so_far: &Progress, now: Time) -> Time {
+fn due_again(close: &NextWindow, so_far: &WindowProgress, now: Time) -> Time {
     if close.drained.is_some() {
         return now;
     }
@@ -298,11 +298,11 @@ fn due_again(close: &Close, so_far: &Progress, now: Time) -> Time {
     Time(now.0.saturating_add(wait))
 }
 
-fn window(done: &Done, began: Began, ended: Began, peak: usize, in_flight: usize) -> Window {
+fn window(done: &Done, began: Began, ended: Began, peak: usize, in_flight: usize) -> SampleWindow {
     let blocked = ended.blocked.saturating_sub(began.blocked);
     let arrived = ended.arrived.saturating_sub(began.arrived);
     let integral = between(began.integral, ended.integral) + done.aside;
-    Window {
+    SampleWindow {
         ended: ended.at,
         completions: done.completions,
         overloaded: done.overloaded,
@@ -318,6 +318,6 @@ fn window(done: &Done, began: Began, ended: Began, peak: usize, in_flight: usize
             _ => (blocked as f64 / arrived as f64).min(1.0),
         },
         used: blocked > 0,
-        ..Window::starting(began.at, began.limit)
+        ..SampleWindow::starting(began.at, began.limit)
     }
 }

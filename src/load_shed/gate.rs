@@ -48,7 +48,7 @@ struct State {
 
 /// What came of the wish to wait.
 #[derive(Debug)]
-pub(super) enum Joined {
+pub(super) enum Enqueued {
     /// There was a permit after all.
     Admitted,
     Waiting(Ticket),
@@ -58,7 +58,7 @@ pub(super) enum Joined {
 
 /// The gate at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Tally {
+pub(super) struct GateCounts {
     pub(super) limit: usize,
     pub(super) in_flight: usize,
     pub(super) queued: usize,
@@ -71,7 +71,7 @@ pub(super) struct Tally {
     pub(super) lost: Lost,
 }
 
-type Wakers = [Option<Waker>; WOKEN];
+type WakeList = [Option<Waker>; WOKEN];
 
 impl Gate {
     pub(super) fn new(limit: usize, stripes: usize, discipline: Discipline) -> Self {
@@ -141,10 +141,10 @@ impl Gate {
         deadline: Option<Time>,
         slot: usize,
         now: Time,
-    ) -> Joined {
+    ) -> Enqueued {
         let mut state = self.lock();
         let Some((ticket, evicted)) = state.line.join(class, deadline, now) else {
-            return Joined::Full;
+            return Enqueued::Full;
         };
         let joined = self.joined(state, ticket, slot, now);
         evicted.into_iter().for_each(Waker::wake);
@@ -153,7 +153,7 @@ impl Gate {
 
     /// Joins those who reserve.
     #[cold]
-    pub(super) fn reserve(&self, slot: usize, now: Time) -> Joined {
+    pub(super) fn reserve(&self, slot: usize, now: Time) -> Enqueued {
         let mut state = self.lock();
         let ticket = state.line.reserve(now);
         self.joined(state, ticket, slot, now)
@@ -165,11 +165,11 @@ impl Gate {
         ticket: Ticket,
         slot: usize,
         now: Time,
-    ) -> Joined {
+    ) -> Enqueued {
         state.joined += 1;
         // First the word, then the look for a permit that came back before it was set.
         self.attention.0.fetch_or(WAITING, SeqCst);
-        let mut wakers = Wakers::default();
+        let mut wakers = WakeList::default();
         let more = self.hand_over(&mut state, slot, now, &mut wakers);
         let (turn, _) = state.line.poll(&ticket, Waker::noop(), now);
         drop(state);
@@ -178,9 +178,9 @@ impl Gate {
             self.attend(slot, now);
         }
         match turn {
-            Turn::Granted => Joined::Admitted,
-            Turn::Waiting(_) => Joined::Waiting(ticket),
-            Turn::Out(_) => Joined::Full,
+            Turn::Granted => Enqueued::Admitted,
+            Turn::Waiting(_) => Enqueued::Waiting(ticket),
+            Turn::Out(_) => Enqueued::Full,
         }
     }
 
@@ -228,7 +228,7 @@ impl Gate {
     #[cold]
     pub(super) fn attend(&self, slot: usize, now: Time) {
         loop {
-            let mut wakers = Wakers::default();
+            let mut wakers = WakeList::default();
             let mut state = self.lock();
             let more = self.hand_over(&mut state, slot, now, &mut wakers);
             drop(state);
@@ -241,7 +241,7 @@ impl Gate {
 
     /// Takes what permits there are, first for what is owed and then for those who wait. True if
     /// there may be more to do.
-    fn hand_over(&self, state: &mut State, slot: usize, now: Time, wakers: &mut Wakers) -> bool {
+    fn hand_over(&self, state: &mut State, slot: usize, now: Time, wakers: &mut WakeList) -> bool {
         while state.owed > 0 && self.take(slot) {
             state.owed -= 1;
             self.issued.fetch_sub(1, Relaxed);
@@ -284,9 +284,9 @@ impl Gate {
         }
     }
 
-    pub(super) fn tally(&self) -> Tally {
+    pub(super) fn tally(&self) -> GateCounts {
         let state = self.lock();
-        Tally {
+        GateCounts {
             limit: state.limit,
             in_flight: self.in_flight(),
             queued: state.line.queued(),
@@ -302,6 +302,6 @@ impl Gate {
     }
 }
 
-fn wake(wakers: Wakers) {
+fn wake(wakers: WakeList) {
     wakers.into_iter().flatten().for_each(Waker::wake);
 }

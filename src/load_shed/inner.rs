@@ -1,7 +1,8 @@
 //! What all manners of one handle share.
 
 use super::{
-    Permit, Snapshot, control::Control, gate::Gate, permit::Track, priority::Threshold, queue::Why,
+    Permit, Snapshot, control::LimitControl, gate::Gate, permit::Track, priority::Threshold,
+    queue::LeftBecause,
 };
 use crate::{
     Kind, Now, Rejected, Time, context,
@@ -23,7 +24,7 @@ pub(super) struct Inner<P> {
     pub(super) full: Rejected,
     pub(super) gate: Gate,
     /// `None`: the limit is fixed.
-    pub(super) control: Option<Control>,
+    pub(super) control: Option<LimitControl>,
     /// Calls rejected on arrival, per thread slot.
     pub(super) rejected: Box<[Padded<AtomicU64>]>,
     /// Calls whose deadline had passed when they came, or when they were let in.
@@ -41,7 +42,7 @@ impl<P> Inner<P> {
         let count = self.gate.enter(slot, || now.get())?;
         Some(match self.control {
             None => Permit::UNTIMED,
-            Some(_) => Control::admitted(count, now),
+            Some(_) => LimitControl::admitted(count, now),
         })
     }
 
@@ -58,7 +59,7 @@ impl<P> Inner<P> {
     pub(super) fn reserved(&self, count: u32) -> Permit {
         match self.control {
             None => Permit::UNTIMED,
-            Some(_) => Control::reserved(count),
+            Some(_) => LimitControl::reserved(count),
         }
     }
 
@@ -100,7 +101,7 @@ impl<P> Inner<P> {
     #[cold]
     pub(super) fn late(&self) -> Rejected {
         self.late.fetch_add(1, Relaxed);
-        self.out(Why::Late)
+        self.out(LeftBecause::Late)
     }
 
     /// The rejection of a call that finds no permit, and no place in the queue.
@@ -125,10 +126,10 @@ impl<P> Inner<P> {
     }
 
     /// The rejection of a call that was waiting.
-    pub(super) fn out(&self, why: Why) -> Rejected {
+    pub(super) fn out(&self, why: LeftBecause) -> Rejected {
         match why {
-            Why::Late => Rejected::new(Kind::DeadlineExceeded, self.name),
-            Why::Waited | Why::Evicted => self.full,
+            LeftBecause::Late => Rejected::new(Kind::DeadlineExceeded, self.name),
+            LeftBecause::Waited | LeftBecause::Evicted => self.full,
         }
     }
 

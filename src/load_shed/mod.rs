@@ -96,7 +96,7 @@ mod tests;
 
 pub use backpressure::Backpressure;
 pub use config::LoadShedBuilder;
-pub use permit::{Permit, Place};
+pub use permit::{Permit, QueueWait};
 pub use priority::{Equal, Prioritize, Priority};
 pub use queued::Queued;
 

@@ -66,7 +66,7 @@ impl Permit {
 
 /// A place in the line of a [`LoadShed`](super::LoadShed).
 #[derive(Debug)]
-pub struct Place {
+pub struct QueueWait {
     pub(super) ticket: Ticket,
     /// When the caller stops waiting.
     pub(super) deadline: Option<Time>,

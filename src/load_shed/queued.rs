@@ -1,7 +1,7 @@
 //! The second manner: calls wait in a bounded queue.
 
 use super::{
-    Equal, Inner, LoadShed, Permit, Place, Prioritize, gate::Joined, priority::Threshold,
+    Equal, Inner, LoadShed, Permit, Prioritize, QueueWait, gate::Enqueued, priority::Threshold,
     queue::Turn,
 };
 use crate::{
@@ -45,7 +45,7 @@ impl<P: Prioritize<()>> Queued<P> {
 
 impl<P> GuardBase for Queued<P> {
     type Permit = Permit;
-    type Wait = Place;
+    type Wait = QueueWait;
 
     #[inline]
     fn settle(&self, permit: Permit, end: End, now: &Now) {
@@ -55,7 +55,7 @@ impl<P> GuardBase for Queued<P> {
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
     }
-    fn abandon(&self, place: Place, now: &Now) {
+    fn abandon(&self, place: QueueWait, now: &Now) {
         self.0
             .gate
             .leave(&place.ticket, thread_index(), || now.get());
@@ -64,7 +64,7 @@ impl<P> GuardBase for Queued<P> {
 
 impl<Req, P: Prioritize<Req>> Guard<Req> for Queued<P> {
     #[inline]
-    fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, Place> {
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, QueueWait> {
         let deadline = match self.0.on_time(now) {
             Ok(deadline) => deadline,
             Err(late) => return Admission::Refused(late),
@@ -80,7 +80,7 @@ impl<Req, P: Prioritize<Req>> Guard<Req> for Queued<P> {
 
     fn poll_wait(
         &self,
-        place: &mut Place,
+        place: &mut QueueWait,
         _: &Req,
         cx: &mut Context<'_>,
         now: &Now,
@@ -105,7 +105,7 @@ impl<P> Queued<P> {
         req: &Req,
         deadline: Option<Time>,
         now: &Now,
-    ) -> Admission<Permit, Place>
+    ) -> Admission<Permit, QueueWait>
     where
         P: Prioritize<Req>,
     {
@@ -137,12 +137,12 @@ impl<P> Queued<P> {
         class: Criticality,
         deadline: Option<Time>,
         now: &Now,
-    ) -> Admission<Permit, Place> {
+    ) -> Admission<Permit, QueueWait> {
         self.0.look(thread_index(), now);
         match (self.0.gate).join(class as usize, deadline, thread_index(), now.get()) {
-            Joined::Admitted => Admission::Admitted(self.started(now)),
-            Joined::Waiting(ticket) => Admission::Wait(Place { ticket, deadline }),
-            Joined::Full => Admission::Refused(self.0.refuse(thread_index(), now)),
+            Enqueued::Admitted => Admission::Admitted(self.started(now)),
+            Enqueued::Waiting(ticket) => Admission::Wait(QueueWait { ticket, deadline }),
+            Enqueued::Full => Admission::Refused(self.0.refuse(thread_index(), now)),
         }
     }
 

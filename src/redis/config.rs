@@ -11,13 +11,13 @@ const STORE: &str = "redis store";
 /// Builds a [`RedisStore`].
 #[derive(Clone)]
 #[must_use = "nothing is built before `connect`"]
-pub struct Builder<C = Json> {
+pub struct RedisStoreBuilder<C = Json> {
     url: String,
     namespace: String,
     codec: C,
 }
 
-impl Builder {
+impl RedisStoreBuilder {
     pub(super) const fn new(url: String) -> Self {
         Self {
             url,
@@ -27,7 +27,7 @@ impl Builder {
     }
 }
 
-impl<C> Builder<C> {
+impl<C> RedisStoreBuilder<C> {
     /// What all keys begin with. There is no default: two applications that share a Redis must not
     /// take each other's answers for theirs.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
@@ -37,9 +37,9 @@ impl<C> Builder<C> {
 
     /// How answers are written. By default as [`Json`]: it can be read with `redis-cli`, and
     /// forgives fields that another version of the application added.
-    pub fn codec<D>(self, codec: D) -> Builder<D> {
+    pub fn codec<D>(self, codec: D) -> RedisStoreBuilder<D> {
         let Self { url, namespace, .. } = self;
-        Builder {
+        RedisStoreBuilder {
             url,
             namespace,
             codec,
@@ -84,10 +84,10 @@ impl<C> Builder<C> {
     }
 }
 
-impl<C> fmt::Debug for Builder<C> {
+impl<C> fmt::Debug for RedisStoreBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the address: it may hold a password.
-        f.debug_struct("Builder")
+        f.debug_struct("RedisStoreBuilder")
             .field("namespace", &self.namespace)
             .finish_non_exhaustive()
     }

@@ -28,12 +28,12 @@ const BEAT: Duration = Duration::from_millis(500);
 
 /// Dropping it ends the task and closes the connection.
 pub(super) struct Link {
-    shared: Arc<Shared>,
+    shared: Arc<LinkShared>,
     runtime: Handle,
     task: AbortHandle,
 }
 
-struct Shared {
+struct LinkShared {
     client: Client,
     state: RwLock<State>,
     /// A call has found the connection broken.
@@ -62,7 +62,7 @@ struct NotConnected(Arc<str>);
 
 impl Link {
     pub(super) fn new(client: Client, runtime: Handle) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LinkShared {
             client,
             state: RwLock::new(State::Down("connecting".into())),
             broken: Notify::new(),
@@ -131,7 +131,7 @@ impl fmt::Debug for Link {
     }
 }
 
-impl Shared {
+impl LinkShared {
     fn state(&self) -> State {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.clone()
@@ -172,7 +172,7 @@ impl Shared {
     }
 }
 
-async fn keep(shared: Arc<Shared>) {
+async fn keep(shared: Arc<LinkShared>) {
     let dice = Dice::default();
     let mut failures = 0;
     for serial in 0.. {

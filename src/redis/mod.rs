@@ -53,6 +53,6 @@ mod tier;
 mod tiered;
 mod wire;
 
-pub use config::Builder;
+pub use config::RedisStoreBuilder;
 pub use store::{RedisLease, RedisStore};
 pub use tiered::{Tiered, TieredBuilder, TieredLease};

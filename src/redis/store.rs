@@ -1,15 +1,15 @@
 //! The store in Redis.
 
 use super::{
-    config::Builder,
+    config::RedisStoreBuilder,
     keys::{Invalidated, Keys, Namespace},
     link::{Link, Up},
     scripts::{SCRIPTS, micros, millis},
 };
 use crate::{
     cache::{
-        Acquired, Ask, Codec, Entry, EntryKey, Fill, Freshness, Hit, Json, KeyRef, Mode, Store,
-        StoreError,
+        AcquireOptions, Acquired, Codec, Entry, EntryKey, Fill, Freshness, Hit, InvalidationMode,
+        Json, KeyRef, Store, StoreError,
     },
     clock::{Now, Time},
     rng::Dice,
@@ -42,7 +42,7 @@ pub struct RedisLease {
 
 /// As the scripts return it: age, fresh, stale-while-revalidate, stale-if-error, cost, outdated,
 /// the answer.
-type Stored = (u64, u64, u64, u64, u64, bool, Vec<u8>);
+type StoredTuple = (u64, u64, u64, u64, u64, bool, Vec<u8>);
 
 const FRESH: u8 = 0;
 const LEASED: u8 = 1;
@@ -50,8 +50,8 @@ const LEASED: u8 = 1;
 impl RedisStore {
     /// A store in the Redis at this address: `redis://[user:password@]host[:port][/database]`, or
     /// `redis+unix:///path`. TLS (`rediss://`) is not built in, and refused.
-    pub fn builder(url: impl Into<String>) -> Builder {
-        Builder::new(url.into())
+    pub fn builder(url: impl Into<String>) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(url.into())
     }
 }
 
@@ -96,7 +96,7 @@ impl<C> RedisStore<C> {
     }
 
     /// The entry that the scripts returned; none if its bytes are not those of an answer.
-    fn entry<V>(&self, stored: Stored, read: Time) -> Option<Entry<V>>
+    fn entry<V>(&self, stored: StoredTuple, read: Time) -> Option<Entry<V>>
     where
         C: Codec<V>,
     {
@@ -119,7 +119,7 @@ impl<C> RedisStore<C> {
     pub(super) async fn ask<V>(
         &self,
         key: &EntryKey,
-        ask: Ask,
+        ask: AcquireOptions,
     ) -> Result<(Acquired<V, RedisLease>, Arc<str>), StoreError>
     where
         C: Codec<V>,
@@ -143,7 +143,7 @@ impl<C> RedisStore<C> {
                 keys: &keys,
                 token: &token,
             };
-            let (state, lasts, stored): (u8, i64, Option<Stored>) =
+            let (state, lasts, stored): (u8, i64, Option<StoredTuple>) =
                 self.0.link.run(up, &script).await?;
             unclaimed.answered();
             let known = stored.and_then(|stored| self.entry(stored, sent));
@@ -218,18 +218,26 @@ impl<C> RedisStore<C> {
     {
         let (up, script) = self.begin(&SCRIPTS.look, key)?;
         let sent = Time::now();
-        let stored: Option<Stored> = self.0.link.run(up, &script).await?;
+        let stored: Option<StoredTuple> = self.0.link.run(up, &script).await?;
         Ok(stored.and_then(|stored| self.entry(stored, sent)))
     }
 
-    pub(super) async fn remove(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
+    pub(super) async fn remove(
+        &self,
+        key: &EntryKey,
+        mode: InvalidationMode,
+    ) -> Result<(), StoreError> {
         let (up, mut script) = self.begin(&SCRIPTS.invalidate, key)?;
         let message = Invalidated::Entry(key.as_ref()).message();
         script.arg(word(mode)).arg(self.channel()).arg(message);
         self.0.link.run(up, &script).await
     }
 
-    pub(super) async fn remove_tag(&self, tag: &str, mode: Mode) -> Result<(), StoreError> {
+    pub(super) async fn remove_tag(
+        &self,
+        tag: &str,
+        mode: InvalidationMode,
+    ) -> Result<(), StoreError> {
         let up = self.0.link.up()?;
         let mut script = SCRIPTS.invalidate_tag.prepare_invoke();
         script.key(self.0.namespace.tag(tag));
@@ -305,10 +313,10 @@ fn is_fresh<V>(entry: &Entry<V>) -> bool {
     !entry.outdated && entry.age < entry.freshness.fresh
 }
 
-fn word(mode: Mode) -> &'static str {
+fn word(mode: InvalidationMode) -> &'static str {
     match mode {
-        Mode::Drop => "drop",
-        Mode::Keep => "keep",
+        InvalidationMode::Drop => "drop",
+        InvalidationMode::Keep => "keep",
     }
 }
 
@@ -322,7 +330,7 @@ impl<V: Send + Sync + 'static, C: Codec<V>> Store<V> for RedisStore<C> {
     async fn acquire(
         &self,
         key: &EntryKey,
-        ask: Ask,
+        ask: AcquireOptions,
     ) -> Result<Acquired<V, RedisLease>, StoreError> {
         Ok(self.ask(key, ask).await?.0)
     }
@@ -345,11 +353,11 @@ impl<V: Send + Sync + 'static, C: Codec<V>> Store<V> for RedisStore<C> {
         self.stored(key).await
     }
 
-    async fn invalidate(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
+    async fn invalidate(&self, key: &EntryKey, mode: InvalidationMode) -> Result<(), StoreError> {
         self.remove(key, mode).await
     }
 
-    async fn invalidate_tag(&self, tag: &str, mode: Mode) -> Result<(), StoreError> {
+    async fn invalidate_tag(&self, tag: &str, mode: InvalidationMode) -> Result<(), StoreError> {
         self.remove_tag(tag, mode).await
     }
 }

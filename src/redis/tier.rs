@@ -16,7 +16,7 @@
 
 use super::keys::Invalidated;
 use crate::{
-    cache::{Entry, EntryKey, KeyRef, Worth},
+    cache::{Entry, EntryKey, FreshnessState, KeyRef},
     clock::{Now, Time},
 };
 use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, Weighter, sync::Cache};
@@ -42,7 +42,7 @@ const TAGS: usize = 4096;
 const OVERHEAD: u64 = 160;
 
 pub(super) struct Tier<V> {
-    entries: Cache<EntryKey, Kept<V>, Weighed, DefaultHashBuilder, Gather>,
+    entries: Cache<EntryKey, TierEntry<V>, TierWeights, DefaultHashBuilder, TierLifecycle>,
     weigher: Option<Weigher<V>>,
     epoch: AtomicU64,
     /// A [`Time`], or 0.
@@ -56,7 +56,7 @@ pub(super) struct Tier<V> {
 }
 
 #[derive(Clone)]
-struct Kept<V> {
+struct TierEntry<V> {
     entry: Entry<V>,
     mark: Mark,
     weight: u64,
@@ -76,10 +76,10 @@ pub(super) type Weigher<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
 /// What an entry weighed when it was put here. An answer may grow, but what is taken off must be
 /// what was put on.
 #[derive(Clone, Copy)]
-struct Weighed;
+struct TierWeights;
 
-impl<V> Weighter<EntryKey, Kept<V>> for Weighed {
-    fn weight(&self, _: &EntryKey, kept: &Kept<V>) -> u64 {
+impl<V> Weighter<EntryKey, TierEntry<V>> for TierWeights {
+    fn weight(&self, _: &EntryKey, kept: &TierEntry<V>) -> u64 {
         kept.weight
     }
 }
@@ -87,12 +87,12 @@ impl<V> Weighter<EntryKey, Kept<V>> for Weighed {
 /// Gathers what is evicted: it is dropped when no lock is held any more, as that may run the
 /// application's code.
 #[derive(Clone, Copy)]
-struct Gather;
+struct TierLifecycle;
 
-impl<V> Lifecycle<EntryKey, Kept<V>> for Gather {
-    type RequestState = Vec<Kept<V>>;
+impl<V> Lifecycle<EntryKey, TierEntry<V>> for TierLifecycle {
+    type RequestState = Vec<TierEntry<V>>;
 
-    fn on_evict(&self, evicted: &mut Vec<Kept<V>>, _: EntryKey, kept: Kept<V>) {
+    fn on_evict(&self, evicted: &mut Vec<TierEntry<V>>, _: EntryKey, kept: TierEntry<V>) {
         evicted.push(kept);
     }
 }
@@ -115,9 +115,9 @@ impl<V: Clone> Tier<V> {
             entries: Cache::with(
                 guess,
                 capacity as u64,
-                Weighed,
+                TierWeights,
                 DefaultHashBuilder::default(),
-                Gather,
+                TierLifecycle,
             ),
             weigher,
             epoch: AtomicU64::new(0),
@@ -138,12 +138,12 @@ impl<V: Clone> Tier<V> {
         if until == 0 || now.get().0 >= until {
             return None;
         }
-        let Kept { entry, mark, .. } = self.entries.get(&key)?;
+        let TierEntry { entry, mark, .. } = self.entries.get(&key)?;
         let now = now.get();
         let right = mark.epoch == self.epoch.load(Acquire)
             && mark.tag == self.tag(key.tag())
             && now.since(entry.read) < self.max_age
-            && entry.worth_at(now) == Worth::Fresh;
+            && entry.worth_at(now) == FreshnessState::Fresh;
         right.then_some(entry)
     }
 
@@ -170,7 +170,7 @@ impl<V: Clone> Tier<V> {
         }
         let entry = entry();
         let weight = self.weight_of(key, &entry.value);
-        let mut kept = Some(Kept {
+        let mut kept = Some(TierEntry {
             entry,
             mark,
             weight,

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     cache::{
-        Acquired, Ask, Codec, Entry, EntryKey, Fill, Hit, Json, KeyRef, Mode, Store, StoreError,
+        AcquireOptions, Acquired, Codec, Entry, EntryKey, Fill, Hit, InvalidationMode, Json,
+        KeyRef, Store, StoreError,
     },
     clock::Now,
     error::InvalidConfig,
@@ -197,7 +198,7 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Store<V> for Tiered<V, C> {
     async fn acquire(
         &self,
         key: &EntryKey,
-        ask: Ask,
+        ask: AcquireOptions,
     ) -> Result<Acquired<V, TieredLease>, StoreError> {
         let mark = self.tier.mark(key);
         let (acquired, run) = self.redis.ask(key, ask).await?;
@@ -253,12 +254,12 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Store<V> for Tiered<V, C> {
         self.redis.stored(key).await
     }
 
-    async fn invalidate(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
+    async fn invalidate(&self, key: &EntryKey, mode: InvalidationMode) -> Result<(), StoreError> {
         let _forget = Forget(&self.tier, Invalidated::Entry(key.as_ref()));
         self.redis.remove(key, mode).await
     }
 
-    async fn invalidate_tag(&self, tag: &str, mode: Mode) -> Result<(), StoreError> {
+    async fn invalidate_tag(&self, tag: &str, mode: InvalidationMode) -> Result<(), StoreError> {
         let _forget = Forget(&self.tier, Invalidated::Tag(tag));
         self.redis.remove_tag(tag, mode).await
     }

@@ -10,10 +10,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 /// How the waits before further attempts grow, and how they are spread.
 #[derive(Clone)]
-pub struct Backoff(Kind);
+pub struct Backoff(BackoffKind);
 
 #[derive(Clone)]
-enum Kind {
+enum BackoffKind {
     Exponential {
         initial: Duration,
         multiplier: f64,
@@ -49,7 +49,7 @@ impl Backoff {
     /// `initial` before the second attempt, twice as long before every further one, up to 10 s (or
     /// `initial`, if that is longer), with full jitter.
     pub const fn exponential(initial: Duration) -> Self {
-        Self(Kind::Exponential {
+        Self(BackoffKind::Exponential {
             initial,
             multiplier: 2.0,
             max: None,
@@ -59,7 +59,7 @@ impl Backoff {
 
     /// This long before every further attempt, without jitter. Zero makes no timer.
     pub const fn constant(wait: Duration) -> Self {
-        Self(Kind::Exponential {
+        Self(BackoffKind::Exponential {
             initial: wait,
             multiplier: 1.0,
             max: Some(wait),
@@ -69,14 +69,14 @@ impl Backoff {
 
     /// Any other: given the number of the retry (the first is 1) and a random number in `[0, 1)`.
     pub fn custom(wait: impl Fn(u32, f64) -> Duration + Send + Sync + 'static) -> Self {
-        Self(Kind::Custom(Arc::new(wait)))
+        Self(BackoffKind::Custom(Arc::new(wait)))
     }
 
     /// What each wait is multiplied by for the next: 2 by default, the slowest growth at which the
     /// load of all retries together stays finite however many callers fail. At least 1.
     #[must_use]
     pub fn multiplier(mut self, by: f64) -> Self {
-        if let Kind::Exponential { multiplier, .. } = &mut self.0 {
+        if let BackoffKind::Exponential { multiplier, .. } = &mut self.0 {
             *multiplier = by;
         }
         self
@@ -85,7 +85,7 @@ impl Backoff {
     /// The longest wait, jitter included: 10 s by default.
     #[must_use]
     pub fn max(mut self, longest: Duration) -> Self {
-        if let Kind::Exponential { max, .. } = &mut self.0 {
+        if let BackoffKind::Exponential { max, .. } = &mut self.0 {
             *max = Some(longest);
         }
         self
@@ -94,14 +94,14 @@ impl Backoff {
     /// How waits are spread: [`Jitter::Full`] by default.
     #[must_use]
     pub fn jitter(mut self, kind: Jitter) -> Self {
-        if let Kind::Exponential { jitter, .. } = &mut self.0 {
+        if let BackoffKind::Exponential { jitter, .. } = &mut self.0 {
             *jitter = kind;
         }
         self
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidConfig> {
-        let Kind::Exponential {
+        let BackoffKind::Exponential {
             initial,
             multiplier,
             max,
@@ -124,13 +124,13 @@ impl Backoff {
 
     /// The wait before the `retry`th retry, given the one before it and a number in `[0, 1)`.
     pub(super) fn wait(&self, retry: u32, last: Option<Duration>, unit: f64) -> Duration {
-        let &Kind::Exponential {
+        let &BackoffKind::Exponential {
             initial,
             multiplier,
             max,
             jitter,
         } = (match &self.0 {
-            Kind::Custom(wait) => return wait(retry, unit),
+            BackoffKind::Custom(wait) => return wait(retry, unit),
             exponential => exponential,
         })
         else {
@@ -164,7 +164,7 @@ impl Backoff {
     /// How long this wait may be made: up to the maximum, if it is a random one.
     pub(super) fn longest(&self, wait: Duration) -> Duration {
         match self.0 {
-            Kind::Exponential {
+            BackoffKind::Exponential {
                 initial,
                 max,
                 jitter: Jitter::Full | Jitter::Equal | Jitter::Decorrelated,
@@ -189,7 +189,7 @@ impl Default for Backoff {
 impl fmt::Debug for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Exponential {
+            BackoffKind::Exponential {
                 initial,
                 multiplier,
                 max,
@@ -201,7 +201,7 @@ impl fmt::Debug for Backoff {
                 .field("max", max)
                 .field("jitter", jitter)
                 .finish(),
-            Kind::Custom(_) => f.write_str("Custom"),
+            BackoffKind::Custom(_) => f.write_str("Custom"),
         }
     }
 }

@@ -66,14 +66,14 @@ pub(crate) enum Paid {
 }
 
 impl Budget {
-    /// The defaults of [`Builder`].
+    /// The defaults of [`BudgetBuilder`].
     pub fn new() -> Self {
-        Builder::default().make()
+        BudgetBuilder::default().make()
     }
 
     /// A budget of other terms.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> BudgetBuilder {
+        BudgetBuilder::default()
     }
 
     /// No budget: every failure that may be retried is.
@@ -82,9 +82,9 @@ impl Budget {
     /// short failure into a long one: with three attempts at each of two tiers, a service that is
     /// full gets nine times the calls that it could not serve, and goes on getting them.
     pub fn unlimited() -> Self {
-        Builder {
+        BudgetBuilder {
             unlimited: true,
-            ..Builder::default()
+            ..BudgetBuilder::default()
         }
         .make()
     }
@@ -178,14 +178,14 @@ impl Default for Budget {
 
 /// The terms of a [`Budget`].
 #[derive(Clone, Debug)]
-pub struct Builder {
+pub struct BudgetBuilder {
     ratio: f64,
     cap: u32,
     floor: u32,
     unlimited: bool,
 }
 
-impl Default for Builder {
+impl Default for BudgetBuilder {
     fn default() -> Self {
         Self {
             ratio: 0.1,
@@ -196,7 +196,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl BudgetBuilder {
     /// Retries that each success pays for: 0.1 by default, so that retries never add more than a
     /// tenth to the load of a service that works, and stop when more than one call in eleven
     /// fails. From 0 to 1000.

@@ -11,7 +11,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 /// What an attempt's end means for the next one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum AttemptVerdict {
     /// The call is over, and paid into the budget.
     Succeeded,
     /// The call is over.
@@ -20,7 +20,7 @@ pub(super) enum Verdict {
     Failed(Option<Duration>),
 }
 
-impl From<Outcome> for Verdict {
+impl From<Outcome> for AttemptVerdict {
     #[inline]
     fn from(outcome: Outcome) -> Self {
         match outcome {
@@ -32,7 +32,7 @@ impl From<Outcome> for Verdict {
     }
 }
 
-impl From<Rejected> for Verdict {
+impl From<Rejected> for AttemptVerdict {
     /// A policy below that refuses a call has its reasons, and they still hold a moment later: to
     /// ask again would cost the budget, and get the same answer. A timeout is the end of an
     /// attempt like any other.

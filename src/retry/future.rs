@@ -2,7 +2,7 @@
 
 use super::{
     Hint, Pushback, Replay,
-    course::{Course, Verdict},
+    course::{AttemptVerdict, Course},
     service::Plan,
 };
 use crate::{
@@ -92,7 +92,7 @@ where
                     let mark = RefusalMark::set();
                     let result = ready!(this.course.enter(|| call.poll(cx)));
                     let verdict = this.plan.verdict(mark, result.as_ref());
-                    let Verdict::Failed(retry_after) = verdict else {
+                    let AttemptVerdict::Failed(retry_after) = verdict else {
                         this.plan.over(verdict);
                         return Poll::Ready(result);
                     };
@@ -157,7 +157,7 @@ where
 
 impl<R, C> Plan<R, C> {
     #[inline]
-    fn verdict<Res, E>(&self, mark: RefusalMark, result: Result<&Res, &E>) -> Verdict
+    fn verdict<Res, E>(&self, mark: RefusalMark, result: Result<&Res, &E>) -> AttemptVerdict
     where
         C: Classify<Res, E>,
     {
@@ -170,8 +170,8 @@ impl<R, C> Plan<R, C> {
     }
 
     #[inline]
-    fn over(&self, verdict: Verdict) {
-        if verdict == Verdict::Succeeded {
+    fn over(&self, verdict: AttemptVerdict) {
+        if verdict == AttemptVerdict::Succeeded {
             self.retry.0.budget.success();
         }
     }

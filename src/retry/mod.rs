@@ -7,7 +7,7 @@
 //!   is retried, as the [classifier](crate::Classify) sees it. A rejection by another layer of this
 //!   crate below is not, and costs nothing: an open breaker is still open a moment later. The
 //!   exception is a [timeout](crate::Kind::TimedOut), which ends an attempt like any other failure;
-//! - there are at most [`attempts`](Builder::attempts);
+//! - there are at most [`attempts`](RetryBuilder::attempts);
 //! - [`Backoff`] says how long to wait. A service that says when it wants to be called again is
 //!   never called earlier, and one that wants to be left alone for too long is not called again;
 //! - no attempt is waited for that would start after the [deadline](crate::context) of the call. An
@@ -59,7 +59,7 @@ mod run;
 mod service;
 
 pub use backoff::{Backoff, Jitter};
-pub use budget::{Budget, Builder as BudgetBuilder};
+pub use budget::{Budget, BudgetBuilder};
 pub use future::RetryFuture;
 pub use replay::{Attempt, CloneRequest, Hint, Pushback, Replay};
 pub use service::{RetryLayer, RetryService};
@@ -96,14 +96,14 @@ struct Core {
 }
 
 impl Retry {
-    /// The defaults of [`Builder`], with a budget of its own.
+    /// The defaults of [`RetryBuilder`], with a budget of its own.
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).make()
     }
 
     /// A retry of other terms.
-    pub fn builder(name: impl Into<Name>) -> Builder {
-        Builder {
+    pub fn builder(name: impl Into<Name>) -> RetryBuilder {
+        RetryBuilder {
             name: name.into(),
             attempts: 3,
             backoff: Backoff::default(),
@@ -144,7 +144,7 @@ impl Retry {
 
 /// The terms of a [`Retry`].
 #[derive(Debug)]
-pub struct Builder {
+pub struct RetryBuilder {
     name: Name,
     attempts: u32,
     backoff: Backoff,
@@ -153,7 +153,7 @@ pub struct Builder {
     seed: Option<u64>,
 }
 
-impl Builder {
+impl RetryBuilder {
     /// The most attempts, the first included: 3 by default. If two more do not help, the trouble is
     /// rarely one that a fourth would get around. At least 1.
     #[must_use]

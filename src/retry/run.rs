@@ -2,7 +2,7 @@
 
 use super::{
     Hint, Retry,
-    course::{Course, Verdict},
+    course::{AttemptVerdict, Course},
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures},
@@ -79,9 +79,9 @@ impl Retry {
                 .await
             };
             let retry_after = match verdict {
-                Verdict::Failed(retry_after) => retry_after,
-                Verdict::Final => return result,
-                Verdict::Succeeded => {
+                AttemptVerdict::Failed(retry_after) => retry_after,
+                AttemptVerdict::Final => return result,
+                AttemptVerdict::Succeeded => {
                     core.budget.success();
                     return result;
                 }

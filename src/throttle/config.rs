@@ -1,6 +1,6 @@
 use super::{
     Core, NOTHING, Throttle,
-    counts::{Counts, Recent},
+    counts::{Recent, ThrottleCounts},
 };
 use crate::{
     error::{InvalidConfig, Name},
@@ -14,21 +14,21 @@ use std::{
 
 /// The terms of a [`Throttle`].
 #[derive(Debug)]
-pub struct Builder {
+pub struct ThrottleBuilder {
     name: Name,
-    terms: Terms,
+    terms: ThrottleTerms,
     seed: Option<u64>,
 }
 
 #[derive(Debug)]
-pub(super) struct Terms {
+pub(super) struct ThrottleTerms {
     pub(super) window: Duration,
     multiplier: f64,
     minimum_calls: u32,
     max_rejection: f64,
 }
 
-impl Terms {
+impl ThrottleTerms {
     /// The share of calls to hold back.
     pub(super) fn probability(&self, recent: Recent) -> f64 {
         let (calls, accepted) = (recent.calls as f64, recent.accepted as f64);
@@ -37,11 +37,11 @@ impl Terms {
     }
 }
 
-impl Builder {
+impl ThrottleBuilder {
     pub(super) fn new(name: Name) -> Self {
         Self {
             name,
-            terms: Terms {
+            terms: ThrottleTerms {
                 window: Duration::from_secs(1),
                 multiplier: 2.0,
                 minimum_calls: 2,
@@ -99,7 +99,7 @@ impl Builder {
     /// # Errors
     /// If a setting is not what its setter says.
     pub fn build(self) -> Result<Throttle, InvalidConfig> {
-        let Terms {
+        let ThrottleTerms {
             window,
             multiplier,
             max_rejection,
@@ -120,7 +120,7 @@ impl Builder {
     pub(super) fn make(self) -> Throttle {
         Throttle(Arc::new(Core {
             name: self.name.as_str(),
-            counts: Counts::new(self.terms.window, stripes()),
+            counts: ThrottleCounts::new(self.terms.window, stripes()),
             terms: self.terms,
             pressure: AtomicU64::new(0),
             cached: AtomicU64::new(NOTHING),
@@ -138,7 +138,9 @@ mod tests {
 
     fn probability(calls: u64, accepted: u64) -> f64 {
         let recent = Recent { calls, accepted };
-        Builder::new(Name::from("t")).terms.probability(recent)
+        ThrottleBuilder::new(Name::from("t"))
+            .terms
+            .probability(recent)
     }
 
     // case 43

@@ -25,7 +25,7 @@ pub(super) struct Recent {
 }
 
 #[derive(Debug)]
-pub(super) struct Counts {
+pub(super) struct ThrottleCounts {
     /// Nanoseconds of a tenth of the window.
     tenth: u64,
     shards: Box<[Padded<Shard>]>,
@@ -40,7 +40,7 @@ struct Shard {
     held_back_total: AtomicU64,
 }
 
-impl Counts {
+impl ThrottleCounts {
     /// `shards` must be a power of two.
     pub(super) fn new(window: Duration, shards: usize) -> Self {
         Self {
@@ -152,8 +152,8 @@ fn count_of(word: u64, tag: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn counts() -> Counts {
-        Counts::new(Duration::from_nanos(1_000), 1)
+    fn counts() -> ThrottleCounts {
+        ThrottleCounts::new(Duration::from_nanos(1_000), 1)
     }
 
     #[test]

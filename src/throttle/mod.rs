@@ -4,13 +4,13 @@
 //! are still worth sending. A service that refuses spends work on each refusal; a client that
 //! believes its refusals saves it that work, and a round trip for itself. After "Client-Side
 //! Throttling" in Google's SRE book, chapter 21: of the calls of the last
-//! [window](Builder::window), those held back included, it refuses the share
+//! [window](ThrottleBuilder::window), those held back included, it refuses the share
 //!
 //! ```text
 //! (calls - multiplier * accepted - minimum_calls) / (calls + 1)
 //! ```
 //!
-//! but never more than [`max_rejection`](Builder::max_rejection), so that enough get through to see
+//! but never more than [`max_rejection`](ThrottleBuilder::max_rejection), so that enough get through to see
 //! when the service has room again.
 //!
 //! ```
@@ -46,7 +46,7 @@
 mod config;
 mod counts;
 
-pub use config::Builder;
+pub use config::ThrottleBuilder;
 
 use crate::{
     classify::Outcome,
@@ -55,8 +55,8 @@ use crate::{
     guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
     rng::Dice,
 };
-use config::Terms;
-use counts::Counts;
+use config::ThrottleTerms;
+use counts::ThrottleCounts;
 use std::{
     sync::{
         Arc,
@@ -73,8 +73,8 @@ pub struct Throttle(Arc<Core>);
 #[derive(Debug)]
 struct Core {
     name: &'static str,
-    terms: Terms,
-    counts: Counts,
+    terms: ThrottleTerms,
+    counts: ThrottleCounts,
     /// Until when the probability may be above 0, as a time; 0 while nothing was refused lately.
     /// Written at most once in a tenth of the window.
     pressure: AtomicU64,
@@ -86,14 +86,14 @@ struct Core {
 const NOTHING: u64 = u64::MAX;
 
 impl Throttle {
-    /// The defaults of [`Builder`].
+    /// The defaults of [`ThrottleBuilder`].
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).make()
     }
 
     /// A throttle of other terms.
-    pub fn builder(name: impl Into<Name>) -> Builder {
-        Builder::new(name.into())
+    pub fn builder(name: impl Into<Name>) -> ThrottleBuilder {
+        ThrottleBuilder::new(name.into())
     }
 
     /// Its name.

@@ -4,8 +4,8 @@ use crate::support::*;
 use buttress::{
     Error, Now,
     cache::{
-        Acquired, Ask, Cache, Entry, EntryKey, Fill, Hit, KeyRef, MemoryStore, Mode, Store,
-        StoreError,
+        AcquireOptions, Acquired, Cache, Entry, EntryKey, Fill, Hit, InvalidationMode, KeyRef,
+        MemoryStore, Store, StoreError,
     },
     timeout::Deadline,
 };
@@ -61,7 +61,7 @@ impl Store<u32> for Ailing {
     async fn acquire(
         &self,
         key: &EntryKey,
-        ask: Ask,
+        ask: AcquireOptions,
     ) -> Result<Acquired<u32, Self::Lease>, StoreError> {
         self.ask().await?.acquire(key, ask).await
     }
@@ -79,10 +79,10 @@ impl Store<u32> for Ailing {
     async fn look(&self, key: &EntryKey) -> Result<Option<Entry<u32>>, StoreError> {
         self.ask().await?.look(key).await
     }
-    async fn invalidate(&self, key: &EntryKey, mode: Mode) -> Result<(), StoreError> {
+    async fn invalidate(&self, key: &EntryKey, mode: InvalidationMode) -> Result<(), StoreError> {
         Store::<u32>::invalidate(self.ask().await?, key, mode).await
     }
-    async fn invalidate_tag(&self, tag: &str, mode: Mode) -> Result<(), StoreError> {
+    async fn invalidate_tag(&self, tag: &str, mode: InvalidationMode) -> Result<(), StoreError> {
         Store::<u32>::invalidate_tag(self.ask().await?, tag, mode).await
     }
 }

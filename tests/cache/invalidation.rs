@@ -3,7 +3,7 @@
 use crate::support::*;
 use buttress::{
     Error,
-    cache::{Cache, KeyRef, Mode},
+    cache::{Cache, InvalidationMode, KeyRef},
 };
 use futures::future::join;
 use tokio::time::advance;
@@ -59,7 +59,10 @@ async fn who_asks_after_an_invalidation_does_not_share_a_load_from_before_it() {
 async fn dropped_is_gone_and_kept_is_better_than_an_error() {
     let (cache, source) = (cache(), Source::new());
     let _ = source.ask(&cache).await;
-    cache.invalidate_with("7", Mode::Keep).await.unwrap();
+    cache
+        .invalidate_with("7", InvalidationMode::Keep)
+        .await
+        .unwrap();
     source.broken(true);
     let (answer, status) = source.ask(&cache).await;
     assert_eq!(answer, Ok(1));
@@ -76,7 +79,10 @@ async fn keeping_does_not_make_it_last_longer() {
     source.broken(true);
     for _ in 0..10 {
         advance(11 * SECOND).await;
-        cache.invalidate_with("7", Mode::Keep).await.unwrap();
+        cache
+            .invalidate_with("7", InvalidationMode::Keep)
+            .await
+            .unwrap();
     }
     assert_eq!(source.ask(&cache).await.0, Err(Error::Service(Broken)));
 }
@@ -85,7 +91,10 @@ async fn keeping_does_not_make_it_last_longer() {
 async fn kept_and_outdated_is_not_given_while_a_new_answer_is_looked_for() {
     let (cache, source) = (cache(), Source::new());
     let _ = source.ask(&cache).await;
-    cache.invalidate_with("7", Mode::Keep).await.unwrap();
+    cache
+        .invalidate_with("7", InvalidationMode::Keep)
+        .await
+        .unwrap();
     assert_eq!(source.ask(&cache).await.0, Ok(2));
 }
 
@@ -127,10 +136,16 @@ async fn a_tag_can_be_dropped_or_kept() {
     };
     let broken = Err(Error::Service(Broken));
     ask(Ok(1)).await.unwrap();
-    cache.invalidate_tag_with("a", Mode::Keep).await.unwrap();
+    cache
+        .invalidate_tag_with("a", InvalidationMode::Keep)
+        .await
+        .unwrap();
     assert_eq!(ask(broken).await, Ok(1));
     cache.invalidate_tag("a").await.unwrap();
-    cache.invalidate_tag_with("a", Mode::Keep).await.unwrap();
+    cache
+        .invalidate_tag_with("a", InvalidationMode::Keep)
+        .await
+        .unwrap();
     assert_eq!(ask(broken).await, broken, "what was dropped stays so");
 }
 

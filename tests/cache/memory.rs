@@ -3,7 +3,7 @@
 use crate::support::*;
 use buttress::{
     Error, Now,
-    cache::{Cache, Freshness, KeyRef, MemoryStore, Mode, Store},
+    cache::{Cache, Freshness, InvalidationMode, KeyRef, MemoryStore, Store},
 };
 use std::{
     sync::{
@@ -61,7 +61,7 @@ fn what_is_not_kept_any_more_is_let_go_of_at_once() {
         }),
         ("cleared", |cache, _| cache.store().clear()),
         ("replaced", |cache, runtime| {
-            let kept = cache.invalidate_with(key(), Mode::Keep);
+            let kept = cache.invalidate_with(key(), InvalidationMode::Keep);
             runtime.block_on(kept).unwrap();
             runtime.block_on(ask(cache, key(), &Arc::new(2)));
         }),
@@ -128,7 +128,10 @@ fn nobody_finds_at_hand_what_was_invalidated() {
                 match write % 3 {
                     0 => cache.invalidate_tag("all").await.unwrap(),
                     1 => cache.invalidate(key()).await.unwrap(),
-                    _ => cache.invalidate_with(key(), Mode::Keep).await.unwrap(),
+                    _ => cache
+                        .invalidate_with(key(), InvalidationMode::Keep)
+                        .await
+                        .unwrap(),
                 }
                 acked.store(write, SeqCst);
                 // Until it is at hand again, if nobody has failed.

@@ -2,7 +2,7 @@
 
 use buttress::{
     Error,
-    cache::{Builder, Cache, Freshness},
+    cache::{Cache, CacheBuilder, Freshness},
 };
 use std::{
     future::Future,
@@ -30,7 +30,7 @@ pub(crate) const TERMS: Freshness = Freshness {
 };
 
 /// A cache of exact times.
-pub(crate) fn terms() -> Builder {
+pub(crate) fn terms() -> CacheBuilder {
     Cache::builder("items")
         .freshness(TERMS)
         .jitter(0.0)

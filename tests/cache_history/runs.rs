@@ -11,7 +11,7 @@ use crate::{
     writers::{relay, repeat, writer},
 };
 use buttress::{
-    cache::{Builder, Cache, Freshness, Store},
+    cache::{Cache, CacheBuilder, Freshness, Store},
     redis::{RedisStore, Tiered},
 };
 use std::{
@@ -38,7 +38,7 @@ const INSTANCES: usize = 4;
 const READERS: u64 = 3;
 const WRITERS: u64 = 3;
 
-fn terms() -> Builder {
+fn terms() -> CacheBuilder {
     // Some loads take longer than their lease.
     Cache::builder("rows").freshness(FRESHNESS).lease(200 * MS)
 }

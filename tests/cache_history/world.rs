@@ -5,7 +5,7 @@ use crate::{
     servers::{Postgres, Redis},
     wire::Wire,
 };
-use buttress::cache::{Cache, KeyRef, Mode, Pending, Store};
+use buttress::cache::{Cache, InvalidationMode, InvalidationPending, KeyRef, Store};
 use std::{
     sync::{
         Arc,
@@ -160,9 +160,17 @@ impl<St: Store<Version>> World<St> {
         self.stop.load(SeqCst)
     }
 
-    pub(crate) async fn invalidate(&self, instance: usize, note: Note) -> Result<(), Pending> {
+    pub(crate) async fn invalidate(
+        &self,
+        instance: usize,
+        note: Note,
+    ) -> Result<(), InvalidationPending> {
         let cache = &self.instances[instance];
-        let mode = if note.keep { Mode::Keep } else { Mode::Drop };
+        let mode = if note.keep {
+            InvalidationMode::Keep
+        } else {
+            InvalidationMode::Drop
+        };
         if note.by_tag && note.key >= TAGGED {
             cache.invalidate_tag_with(TAG, mode).await
         } else {

@@ -2,17 +2,20 @@
 
 use super::*;
 
-fn refused_field(builder: Builder) -> &'static str {
+fn refused_field(builder: CircuitBreakerBuilder) -> &'static str {
     builder.build().expect_err("accepted").field()
 }
 
 #[test]
 fn settings_out_of_range_are_refused_by_name() {
-    type Set<T> = fn(Builder, T) -> Builder;
+    type Set<T> = fn(CircuitBreakerBuilder, T) -> CircuitBreakerBuilder;
     let shares: [(&str, Set<f64>); 3] = [
-        ("failure_rate", Builder::failure_rate),
-        ("slow_call_rate", Builder::slow_call_rate),
-        ("probe_success_ratio", Builder::probe_success_ratio),
+        ("failure_rate", CircuitBreakerBuilder::failure_rate),
+        ("slow_call_rate", CircuitBreakerBuilder::slow_call_rate),
+        (
+            "probe_success_ratio",
+            CircuitBreakerBuilder::probe_success_ratio,
+        ),
     ];
     for (field, set) in shares {
         for bad in [
@@ -35,11 +38,15 @@ fn settings_out_of_range_are_refused_by_name() {
         assert_eq!(refused_field(plain().open_jitter(bad)), "open_jitter");
     }
     let times: [(&str, Set<Duration>, Duration); 5] = [
-        ("window", Builder::window, 10 * MILLI),
-        ("ramp", Builder::ramp, 10 * MILLI),
-        ("slow_call_duration", Builder::slow_call_duration, MILLI),
-        ("open_for", Builder::open_for, MILLI),
-        ("probe_timeout", Builder::probe_timeout, MILLI),
+        ("window", CircuitBreakerBuilder::window, 10 * MILLI),
+        ("ramp", CircuitBreakerBuilder::ramp, 10 * MILLI),
+        (
+            "slow_call_duration",
+            CircuitBreakerBuilder::slow_call_duration,
+            MILLI,
+        ),
+        ("open_for", CircuitBreakerBuilder::open_for, MILLI),
+        ("probe_timeout", CircuitBreakerBuilder::probe_timeout, MILLI),
     ];
     for (field, set, least) in times {
         for bad in [Duration::ZERO, least - Duration::from_nanos(1)] {

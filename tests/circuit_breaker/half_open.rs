@@ -5,7 +5,7 @@ use buttress::circuit_breaker::{Reason, State};
 use tokio::time::advance;
 
 /// Open, with its deadline just passed.
-async fn waited_out(builder: Builder) -> CircuitBreaker {
+async fn waited_out(builder: CircuitBreakerBuilder) -> CircuitBreaker {
     let breaker = builder.consecutive_failures(1).build().unwrap();
     call(&breaker, UNWELL);
     advance(5 * SECOND).await;

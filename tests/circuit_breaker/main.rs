@@ -15,7 +15,7 @@ mod trip;
 
 use buttress::{
     CircuitBreaker, Guard, GuardBase, Kind, Now, Outcome, Rejected,
-    circuit_breaker::{Builder, Permit},
+    circuit_breaker::{CircuitBreakerBuilder, Permit},
     guard::{Admission, End},
 };
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn overloaded(retry_after: Option<Duration>) -> End {
 }
 
 /// Without jitter: 5 s open, one probe.
-fn plain() -> Builder {
+fn plain() -> CircuitBreakerBuilder {
     CircuitBreaker::builder("db").open_jitter(0.0)
 }
 

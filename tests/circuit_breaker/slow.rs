@@ -4,7 +4,7 @@ use super::*;
 use buttress::circuit_breaker::{Reason, State};
 use tokio::time::advance;
 
-fn by_slowness() -> Builder {
+fn by_slowness() -> CircuitBreakerBuilder {
     plain().slow_call_rate(0.5).minimum_calls(10)
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use buttress::circuit_breaker::{Reason, State};
 use tokio::time::advance;
 
-fn by_rate() -> Builder {
+fn by_rate() -> CircuitBreakerBuilder {
     plain().without_consecutive_failures()
 }
 

@@ -117,7 +117,7 @@ impl Served {
         ) -> buttress::cache::CacheLayer<
             StoredResponse,
             MemoryStore<StoredResponse>,
-            buttress::http::HttpShape,
+            buttress::http::HttpAdapter,
         >,
     ) -> Self {
         let store = MemoryStore::weighed(1 << 20, StoredResponse::weight).unwrap();

@@ -9,13 +9,13 @@ use axum::{
 };
 use buttress::{
     cache::{Cache, CacheLayer, Store},
-    http::{Http, HttpShape, RespondLayer, StoredResponse},
+    http::{Http, HttpAdapter, RespondLayer, StoredResponse},
 };
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-type HttpLayer<St> = CacheLayer<StoredResponse, St, HttpShape>;
+type HttpLayer<St> = CacheLayer<StoredResponse, St, HttpAdapter>;
 
 /// Answers `/`, `/items` and everything else with its name, and counts what it answered.
 fn items<St: Store<StoredResponse>>(name: &'static str, layer: HttpLayer<St>) -> Router {

@@ -2,7 +2,7 @@
 
 use crate::servers::Redis;
 use buttress::{
-    cache::{Binary, Builder, Cache, Freshness, KeyRef, MemoryStore, Store},
+    cache::{Binary, Cache, CacheBuilder, Freshness, KeyRef, MemoryStore, Store},
     http::StoredResponse,
     redis::{RedisStore, Tiered},
 };
@@ -18,7 +18,7 @@ pub(crate) const TERMS: Freshness = Freshness {
 };
 
 /// Exact times, and patience with a Redis that is well on a machine that is busy.
-pub(crate) fn terms() -> Builder {
+pub(crate) fn terms() -> CacheBuilder {
     let terms = Cache::builder("pages").freshness(TERMS).jitter(0.0);
     let terms = terms.early_refresh(0.0).lease(60 * SECOND);
     terms.store_timeout(10 * SECOND)

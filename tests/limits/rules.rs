@@ -6,15 +6,17 @@ use super::{
 };
 use buttress::{
     Time,
-    load_shed::limit::{Adaptive, Aimd, Close, Fixed, Gradient2, Limit, Progress, Vegas, Window},
+    load_shed::limit::{
+        Adaptive, Aimd, Fixed, Gradient2, Limit, NextWindow, SampleWindow, Vegas, WindowProgress,
+    },
 };
 use std::time::Duration;
 
 /// A window of 100 calls, all of this latency in milliseconds, at its limit.
-fn busy(limit: usize, millis: f64) -> Window {
+fn busy(limit: usize, millis: f64) -> SampleWindow {
     let latency = millis / 1e3;
     let lasted = 100.0 * latency / limit as f64;
-    let mut window = Window::starting(Time::from_nanos(0), limit);
+    let mut window = SampleWindow::starting(Time::from_nanos(0), limit);
     window.ended = Time::from_nanos((lasted * 1e9) as u64);
     window.completions = 100;
     window.in_flight_integral = 100.0 * latency;
@@ -28,7 +30,7 @@ fn busy(limit: usize, millis: f64) -> Window {
 }
 
 /// The same with one call in flight, and a limit nobody ran into.
-fn idle(limit: usize, millis: f64) -> Window {
+fn idle(limit: usize, millis: f64) -> SampleWindow {
     let mut window = busy(1, millis);
     window.limit = limit;
     window.saturated_share = 0.0;
@@ -87,7 +89,7 @@ fn no_window_however_odd_breaks_a_limit() {
                 [0.0, 10.0, f64::NAN, f64::INFINITY, -1.0][i as usize % 5],
             );
             if i % 7 == 0 {
-                window = Window::starting(Time::from_nanos(u64::MAX), n);
+                window = SampleWindow::starting(Time::from_nanos(u64::MAX), n);
             }
             window.lost = [0, 1, 1_000, u64::MAX][i as usize % 4];
             n = limit.on_window(
@@ -134,10 +136,10 @@ fn a_search_measures_only_after_the_calls_from_before_have_ended() {
     assert_eq!(n1, 9);
     let close = limit.close();
     assert_eq!(close.drained, Some(9));
-    let so_far = |in_flight, elapsed| Progress {
+    let so_far = |in_flight, elapsed| WindowProgress {
         elapsed: Duration::from_millis(elapsed),
         in_flight,
-        ..Progress::default()
+        ..WindowProgress::default()
     };
     assert!(!close.is_over(&so_far(10, 999)));
     assert!(close.is_over(&so_far(9, 0)) && close.is_over(&so_far(20, 1_000)));
@@ -188,9 +190,9 @@ fn two_windows_out_of_proportion_start_a_search_and_time_does() {
 
 #[test]
 fn a_window_closes_after_its_ends_and_one_turnover_or_after_its_time_with_a_few() {
-    let close = Close::after(50);
+    let close = NextWindow::after(50);
     let at = |ends, millis, peak| {
-        close.is_over(&Progress {
+        close.is_over(&WindowProgress {
             elapsed: Duration::from_millis(millis),
             ends,
             in_flight: 0,

@@ -10,7 +10,7 @@ use super::{
 };
 use buttress::{
     Time,
-    load_shed::limit::{Close, Limit, Progress, Window},
+    load_shed::limit::{Limit, NextWindow, SampleWindow, WindowProgress},
 };
 use std::{
     collections::{BinaryHeap, VecDeque},
@@ -90,9 +90,9 @@ pub(crate) struct Sim<L> {
     in_flight: usize,
     queue: VecDeque<usize>,
     last_empty: f64,
-    window: Window,
+    window: SampleWindow,
     opened: f64,
-    close: Close,
+    close: NextWindow,
     touched: f64,
     full_for: f64,
     arrived: u32,
@@ -127,7 +127,7 @@ impl<L: Limit> Sim<L> {
             in_flight: 0,
             queue: VecDeque::new(),
             last_empty: 0.0,
-            window: Window::starting(time(0.0), permits),
+            window: SampleWindow::starting(time(0.0), permits),
             opened: 0.0,
             touched: 0.0,
             full_for: 0.0,
@@ -363,7 +363,7 @@ impl<L: Limit> Sim<L> {
     }
 
     fn look(&mut self) {
-        let so_far = Progress {
+        let so_far = WindowProgress {
             elapsed: Duration::from_secs_f64(self.now - self.opened),
             ends: self.window.ends(),
             in_flight: self.in_flight,
@@ -383,7 +383,7 @@ impl<L: Limit> Sim<L> {
         self.window.saturated_share = if all > 0.0 { full / all } else { 0.0 };
         self.permits = self.limit.on_window(&self.window, now).max(1);
         self.close = self.limit.close();
-        self.window = Window::starting(now, self.permits);
+        self.window = SampleWindow::starting(now, self.permits);
         self.window.peak_in_flight = self.in_flight;
         self.window.used = !self.queue.is_empty();
         self.opened = self.now;

@@ -3,7 +3,7 @@
 use crate::support::*;
 use buttress::{
     ErrorsAsFailures, Kind, LoadShed, Outcome, Rejected, Time,
-    load_shed::limit::{Adaptive, Close, Limit, Window},
+    load_shed::limit::{Adaptive, Limit, NextWindow, SampleWindow},
 };
 use std::{
     sync::{
@@ -22,13 +22,13 @@ const MS: Duration = Duration::from_millis(1);
 #[derive(Clone, Debug)]
 struct Told {
     limit: Arc<AtomicUsize>,
-    windows: Arc<Mutex<Vec<Window>>>,
-    close: Close,
+    windows: Arc<Mutex<Vec<SampleWindow>>>,
+    close: NextWindow,
 }
 
 impl Told {
     fn new(limit: usize, ends: u64, min: Duration) -> Self {
-        let mut close = Close::after(ends);
+        let mut close = NextWindow::after(ends);
         (close.min, close.max, close.few) = (min, 10 * min, 1);
         (close.short, close.long) = (50 * MS, 200 * MS);
         Self {
@@ -45,7 +45,7 @@ impl Told {
             .unwrap()
     }
 
-    fn last(&self) -> Window {
+    fn last(&self) -> SampleWindow {
         *self
             .windows
             .lock()
@@ -59,10 +59,10 @@ impl Limit for Told {
     fn initial(&self) -> usize {
         self.limit.load(SeqCst)
     }
-    fn close(&self) -> Close {
+    fn close(&self) -> NextWindow {
         self.close
     }
-    fn on_window(&mut self, window: &Window, _: Time) -> usize {
+    fn on_window(&mut self, window: &SampleWindow, _: Time) -> usize {
         self.windows.lock().unwrap().push(*window);
         self.limit.load(SeqCst)
     }

@@ -3,7 +3,7 @@
 use crate::support::*;
 use buttress::{
     ErrorsAsFailures, LoadShed, Time,
-    load_shed::limit::{Close, Limit, Window},
+    load_shed::limit::{Limit, NextWindow, SampleWindow},
 };
 use proptest::prelude::*;
 use std::{
@@ -174,12 +174,12 @@ impl Limit for Restless {
     fn initial(&self) -> usize {
         8
     }
-    fn close(&self) -> Close {
-        let mut close = Close::after(5);
+    fn close(&self) -> NextWindow {
+        let mut close = NextWindow::after(5);
         close.min = Duration::ZERO;
         close
     }
-    fn on_window(&mut self, _: &Window, _: Time) -> usize {
+    fn on_window(&mut self, _: &SampleWindow, _: Time) -> usize {
         self.0 = (self.0 * 5 + 3) % 8;
         self.0 + 1
     }

@@ -6,7 +6,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use buttress::Time;
-use gate::{Gate, Joined};
+use gate::{Enqueued, Gate};
 use queue::{Discipline, Turn};
 use std::{
     future::poll_fn,
@@ -118,9 +118,9 @@ fn wait(gate: &Gate, slot: usize) {
         return;
     }
     match gate.join(0, None, slot, NOW) {
-        Joined::Admitted => {}
-        Joined::Full => panic!("there is room for ten"),
-        Joined::Waiting(ticket) => {
+        Enqueued::Admitted => {}
+        Enqueued::Full => panic!("there is room for ten"),
+        Enqueued::Waiting(ticket) => {
             loom::future::block_on(poll_fn(|cx| match gate.poll(&ticket, cx.waker(), NOW) {
                 Turn::Granted => Poll::Ready(()),
                 Turn::Waiting(_) => Poll::Pending,
@@ -231,7 +231,7 @@ fn a_permit_granted_to_one_who_leaves_goes_to_the_next() {
     check(|| {
         let gate = gate(1);
         assert!(enter(&gate, 0));
-        let Joined::Waiting(first) = gate.join(0, None, 0, NOW) else {
+        let Enqueued::Waiting(first) = gate.join(0, None, 0, NOW) else {
             panic!("the permit is taken");
         };
         let other = gate.clone();

@@ -190,7 +190,7 @@ async fn a_run_can_be_spawned() {
 
 #[test]
 fn terms_that_could_not_work_are_refused() {
-    let field = |builder: buttress::retry::Builder| builder.build().unwrap_err().field();
+    let field = |builder: buttress::retry::RetryBuilder| builder.build().unwrap_err().field();
     let builder = || Retry::builder("api");
     assert_eq!(field(builder().attempts(0)), "attempts");
     let shrinking = Backoff::default().multiplier(0.5);

@@ -4,7 +4,7 @@
 use buttress::{Classify, Error, Kind, Now, Outcome, Throttle, Time};
 use buttress::{
     guard::{Admission, End, Guard, GuardBase, GuardLayer},
-    throttle::Builder,
+    throttle::ThrottleBuilder,
 };
 use std::{io, time::Duration};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -14,7 +14,7 @@ const SUCCESS: End = End::Done(Outcome::Success);
 /// Well away from zero.
 const START: u64 = 3_600_000_000_000;
 
-fn builder() -> Builder {
+fn builder() -> ThrottleBuilder {
     Throttle::builder("search").seed(7)
 }
 
@@ -169,7 +169,7 @@ fn a_cap_of_zero_only_watches() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let refused = |builder: Builder| builder.build().unwrap_err().field().to_owned();
+    let refused = |builder: ThrottleBuilder| builder.build().unwrap_err().field().to_owned();
     for bad in [0.0, 0.999, -1.0, 1001.0, f64::NAN, f64::INFINITY] {
         assert_eq!(refused(builder().multiplier(bad)), "multiplier");
     }

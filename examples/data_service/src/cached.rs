@@ -4,7 +4,7 @@ use crate::config::Config;
 use axum::body::Bytes;
 use buttress::{
     InvalidConfig,
-    cache::{Cache, Codec, Freshness, KeyRef, Mode, Pending},
+    cache::{Cache, Codec, Freshness, InvalidationMode, InvalidationPending, KeyRef},
     redis::RedisStore,
 };
 use std::{error::Error, time::Duration};
@@ -49,8 +49,10 @@ pub(crate) fn new(config: &Config, redis: &str) -> Result<Answers, InvalidConfig
 
 /// What a write of this item outdates: that there was no such item, and all lists. Until there is a
 /// new one, a list in which one item is missing is better than none.
-pub(crate) async fn outdate(answers: &Answers, id: i64) -> Result<(), Pending> {
-    let lists = answers.invalidate_tag_with(LISTS, Mode::Keep).await;
+pub(crate) async fn outdate(answers: &Answers, id: i64) -> Result<(), InvalidationPending> {
+    let lists = answers
+        .invalidate_tag_with(LISTS, InvalidationMode::Keep)
+        .await;
     answers.invalidate(&item(id)).await?;
     lists
 }

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     cache::{
-        Cache, CacheLayer, Cached, Failure, Freshness, KeyBuf, Loaded, Served, Shape, Store, Use,
+        Adapter, Cache, CacheLayer, Cached, Disposition, Failure, Freshness, KeyBuf, Loaded,
+        Served, Store,
     },
     classify::{Classify, Outcome},
     clock::wall_clock,
@@ -30,7 +31,7 @@ static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// HTTP requests and responses, to a cache: see [`Cache::http_layer`].
 #[derive(Clone)]
-pub struct HttpShape(Arc<Terms>);
+pub struct HttpAdapter(Arc<Terms>);
 
 #[derive(Clone)]
 struct Terms {
@@ -39,11 +40,11 @@ struct Terms {
     body_limit: usize,
     varies_by: Vec<HeaderName>,
     ignores: Vec<HeaderName>,
-    tag: Option<Arc<Tag>>,
+    tag: Option<Arc<TagOf>>,
     original: Original,
 }
 
-type Tag = dyn Fn(&http::Uri) -> String + Send + Sync;
+type TagOf = dyn Fn(&http::Uri) -> String + Send + Sync;
 
 /// Reads the URI that a router left in a request's extensions.
 type Original = fn(&http::Extensions) -> Option<&http::Uri>;
@@ -114,9 +115,9 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     ///
     /// Trade-offs: a response of unknown length is held back until its end, or until it is known to
     /// be too long. A conditional request is answered in full.
-    pub fn http_layer(&self) -> CacheLayer<StoredResponse, St, HttpShape> {
+    pub fn http_layer(&self) -> CacheLayer<StoredResponse, St, HttpAdapter> {
         let freshness = self.freshness();
-        self.shaped(HttpShape(Arc::new(Terms {
+        self.shaped(HttpAdapter(Arc::new(Terms {
             freshness,
             negative: Duration::from_secs(5),
             body_limit: 1 << 20,
@@ -128,12 +129,12 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     }
 }
 
-impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpShape> {
+impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpAdapter> {
     fn with(self, f: impl FnOnce(&mut Terms)) -> Self {
-        self.map(|HttpShape(terms)| {
+        self.map(|HttpAdapter(terms)| {
             let mut terms = Arc::unwrap_or_clone(terms);
             f(&mut terms);
-            HttpShape(Arc::new(terms))
+            HttpAdapter(Arc::new(terms))
         })
     }
 
@@ -187,15 +188,15 @@ impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpShape> {
 }
 
 impl Terms {
-    fn use_of(&self, method: &Method, headers: &HeaderMap) -> Use {
+    fn use_of(&self, method: &Method, headers: &HeaderMap) -> Disposition {
         if matches!(
             *method,
             Method::HEAD | Method::OPTIONS | Method::TRACE | Method::CONNECT
         ) {
-            return Use::Bypass;
+            return Disposition::Bypass;
         }
         if *method != Method::GET {
-            return Use::Invalidate;
+            return Disposition::Invalidate;
         }
         let personal = |name: &HeaderName| {
             let allowed = self.varies_by.contains(name) || self.ignores.contains(name);
@@ -206,7 +207,11 @@ impl Terms {
             || headers.contains_key(header::RANGE)
             || headers.contains_key(header::UPGRADE)
             || control::forbids_storing(headers);
-        if bypass { Use::Bypass } else { Use::Lookup }
+        if bypass {
+            Disposition::Bypass
+        } else {
+            Disposition::Lookup
+        }
     }
 
     fn write(&self, target: Target<'_>, headers: &HeaderMap, key: &mut KeyBuf) {
@@ -265,19 +270,19 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
     )
 }
 
-impl<ReqB, B, E> Shape<Request<ReqB>, Response<B>, E> for HttpShape
+impl<ReqB, B, E> Adapter<Request<ReqB>, Response<B>, E> for HttpAdapter
 where
     ReqB: Send + 'static,
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
     E: Send + 'static,
 {
     type Value = StoredResponse;
-    type Through = Response<CacheBody<B>>;
+    type Uncacheable = Response<CacheBody<B>>;
     type Response = Response<CacheBody<B>>;
 
-    fn key(&self, req: &Request<ReqB>, key: &mut KeyBuf) -> Use {
+    fn key(&self, req: &Request<ReqB>, key: &mut KeyBuf) -> Disposition {
         let used = self.0.use_of(req.method(), req.headers());
-        if used != Use::Bypass {
+        if used != Disposition::Bypass {
             let original = (self.0.original)(req.extensions());
             let target = Target::new(req.uri(), original);
             self.0.write(target, req.headers(), key);
@@ -301,7 +306,7 @@ where
         }
     }
 
-    async fn judge(
+    async fn classify(
         &self,
         result: Result<Response<B>, E>,
         rejected: Option<Rejected>,
@@ -384,16 +389,18 @@ where
         &self,
         response: Response<B>,
         cache: &'static str,
-        used: Use,
+        used: Disposition,
         pending: bool,
     ) -> Response<CacheBody<B>> {
         let mut response = response.map(CacheBody::through);
         match (used, pending) {
-            (Use::Invalidate, true) => say(
+            (Disposition::Invalidate, true) => say(
                 &mut response,
                 &format_args!("{cache}; fwd=method; detail=invalidation-pending"),
             ),
-            (Use::Invalidate, false) => say(&mut response, &format_args!("{cache}; fwd=method")),
+            (Disposition::Invalidate, false) => {
+                say(&mut response, &format_args!("{cache}; fwd=method"))
+            }
             _ => say(&mut response, &format_args!("{cache}; fwd=bypass")),
         }
         response
@@ -408,9 +415,9 @@ fn say<B>(response: &mut Response<B>, status: &dyn fmt::Display) {
     }
 }
 
-impl fmt::Debug for HttpShape {
+impl fmt::Debug for HttpAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpShape")
+        f.debug_struct("HttpAdapter")
             .field("freshness", &self.0.freshness)
             .field("body_limit", &self.0.body_limit)
             .field("varies_by", &self.0.varies_by)

@@ -17,13 +17,13 @@ pub(super) fn write(uri: &Uri, headers: &HeaderMap, ignores: &[HeaderName], key:
     if let Some(scheme) = uri.scheme_str() {
         key.extend(['u', class(scheme)]);
     }
-    let mut field = |name: &HeaderName, letter, told: fn(&str) -> Told| {
+    let mut field = |name: &HeaderName, letter, told: fn(&str) -> ToldScheme| {
         if !headers.contains_key(name) || ignores.contains(name) {
             return;
         }
         let lines = headers.get_all(name).iter();
-        let all = lines.map(|line| HeaderValue::to_str(line).map_or(Told::UNKNOWN, told));
-        if let Some(Told { first, last, more }) = all.reduce(Told::and) {
+        let all = lines.map(|line| HeaderValue::to_str(line).map_or(ToldScheme::UNKNOWN, told));
+        if let Some(ToldScheme { first, last, more }) = all.reduce(ToldScheme::and) {
             key.extend([letter, first, last, if more { '+' } else { '1' }]);
         }
     };
@@ -36,13 +36,13 @@ pub(super) fn write(uri: &Uri, headers: &HeaderMap, ignores: &[HeaderName], key:
 
 /// What a line tells: the first and the last scheme, and whether there are more than one.
 #[derive(Clone, Copy)]
-struct Told {
+struct ToldScheme {
     first: char,
     last: char,
     more: bool,
 }
 
-impl Told {
+impl ToldScheme {
     const UNKNOWN: Self = Self {
         first: OTHER,
         last: OTHER,
@@ -68,18 +68,18 @@ fn class(scheme: &str) -> char {
     }
 }
 
-fn list(line: &str) -> Told {
-    let told = |scheme| Told {
+fn list(line: &str) -> ToldScheme {
+    let told = |scheme| ToldScheme {
         first: class(scheme),
         last: class(scheme.trim_start()),
         more: false,
     };
     let all = line.split(',').map(told);
-    all.reduce(Told::and).unwrap_or(Told::UNKNOWN)
+    all.reduce(ToldScheme::and).unwrap_or(ToldScheme::UNKNOWN)
 }
 
 /// RFC 7239: `for=192.0.2.1;proto=https, for=...`.
-fn forwarded(line: &str) -> Told {
+fn forwarded(line: &str) -> ToldScheme {
     let elements = control::members(line.as_bytes(), ',');
     let pairs = elements.flat_map(|element| control::members(element, ';'));
     let pairs = pairs.filter_map(|pair| str::from_utf8(pair).ok());
@@ -87,11 +87,13 @@ fn forwarded(line: &str) -> Told {
         let (name, scheme) = pair.split_once('=')?;
         let named = name.trim().eq_ignore_ascii_case("proto");
         let class = class(scheme.trim_end());
-        named.then_some(Told {
+        named.then_some(ToldScheme {
             first: class,
             last: class,
             more: false,
         })
     });
-    schemes.reduce(Told::and).unwrap_or(Told::UNKNOWN)
+    schemes
+        .reduce(ToldScheme::and)
+        .unwrap_or(ToldScheme::UNKNOWN)
 }

@@ -109,7 +109,7 @@ mod wire {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
     #[derive(Deserialize, Serialize)]
-    struct Wire<'a> {
+    struct EncodedResponse<'a> {
         status: u16,
         #[serde(borrow)]
         headers: Vec<(std::borrow::Cow<'a, str>, Vec<u8>)>,
@@ -121,7 +121,7 @@ mod wire {
             let field = |(name, value): (&'_ HeaderName, &HeaderValue)| {
                 (name.as_str().to_owned().into(), value.as_bytes().to_vec())
             };
-            let wire = Wire {
+            let wire = EncodedResponse {
                 status: self.0.status.as_u16(),
                 headers: self.0.headers.iter().map(field).collect(),
                 body: self.0.body.to_vec(),
@@ -132,7 +132,7 @@ mod wire {
 
     impl<'de> Deserialize<'de> for StoredResponse {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let wire = Wire::deserialize(deserializer)?;
+            let wire = EncodedResponse::deserialize(deserializer)?;
             let headers = HeaderMap::try_with_capacity(wire.headers.len());
             let mut headers = headers.map_err(D::Error::custom)?;
             for (name, value) in wire.headers {

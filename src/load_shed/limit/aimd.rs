@@ -1,4 +1,4 @@
-use super::{Close, Limit, Window};
+use super::{Limit, NextWindow, SampleWindow};
 use crate::{clock::Time, error::InvalidConfig};
 use std::time::Duration;
 
@@ -79,13 +79,13 @@ impl Limit for Aimd {
         self.limit as usize
     }
 
-    fn close(&self) -> Close {
-        let mut close = Close::after(10);
+    fn close(&self) -> NextWindow {
+        let mut close = NextWindow::after(10);
         close.few = 1;
         close
     }
 
-    fn on_window(&mut self, window: &Window, _: Time) -> usize {
+    fn on_window(&mut self, window: &SampleWindow, _: Time) -> usize {
         let slow = (window.mean_latency().zip(self.timeout))
             .is_some_and(|(latency, timeout)| latency > timeout.as_secs_f64());
         if window.unanswered() > 0.0 || slow {

@@ -1,4 +1,4 @@
-use super::{Close, Limit, Window};
+use super::{Limit, NextWindow, SampleWindow};
 use crate::clock::Time;
 
 /// A limit that stays what it is: for a service whose parallelism is known (its workers, its
@@ -11,11 +11,11 @@ impl Limit for Fixed {
         self.0
     }
 
-    fn close(&self) -> Close {
-        Close::after(u64::MAX)
+    fn close(&self) -> NextWindow {
+        NextWindow::after(u64::MAX)
     }
 
-    fn on_window(&mut self, _: &Window, _: Time) -> usize {
+    fn on_window(&mut self, _: &SampleWindow, _: Time) -> usize {
         self.0
     }
 

@@ -1,4 +1,4 @@
-use super::{Close, Limit, Window};
+use super::{Limit, NextWindow, SampleWindow};
 use crate::{clock::Time, error::InvalidConfig};
 
 /// Compares the latency of the last second with its long average.
@@ -78,14 +78,14 @@ impl Limit for Gradient2 {
         self.limit as usize
     }
 
-    fn close(&self) -> Close {
-        let mut close = Close::after(10);
+    fn close(&self) -> NextWindow {
+        let mut close = NextWindow::after(10);
         close.min = close.max;
         close.few = 10;
         close
     }
 
-    fn on_window(&mut self, window: &Window, _: Time) -> usize {
+    fn on_window(&mut self, window: &SampleWindow, _: Time) -> usize {
         let Some(short) = window.mean_latency() else {
             return self.limit as usize;
         };

@@ -1,7 +1,7 @@
 //! How many calls may be in flight: the rules, pure.
 //!
-//! A [`Limit`] is asked once per [`Window`] what the limit shall be from now on, and says with a
-//! [`Close`] when it wants to be asked again. It sees calls only from outside: how many were in
+//! A [`Limit`] is asked once per [`SampleWindow`] what the limit shall be from now on, and says with a
+//! [`NextWindow`] when it wants to be asked again. It sees calls only from outside: how many were in
 //! flight for how long, and how they ended. Nothing changes within a window.
 //!
 //! | rule | takes for overload | use it when |
@@ -30,7 +30,7 @@ use std::{fmt::Debug, time::Duration};
 /// A rule for the number of calls in flight.
 ///
 /// ```
-/// use buttress::{Time, load_shed::limit::{Close, Limit, Window}};
+/// use buttress::{Time, load_shed::limit::{NextWindow, Limit, SampleWindow}};
 ///
 /// /// Down by one whenever the service said that it was full.
 /// #[derive(Debug)]
@@ -40,10 +40,10 @@ use std::{fmt::Debug, time::Duration};
 ///     fn initial(&self) -> usize {
 ///         self.0
 ///     }
-///     fn close(&self) -> Close {
-///         Close::after(50)
+///     fn close(&self) -> NextWindow {
+///         NextWindow::after(50)
 ///     }
-///     fn on_window(&mut self, window: &Window, _now: Time) -> usize {
+///     fn on_window(&mut self, window: &SampleWindow, _now: Time) -> usize {
 ///         if window.overloaded > 0 {
 ///             self.0 = (self.0 - 1).max(1);
 ///         }
@@ -56,10 +56,10 @@ pub trait Limit: Debug + Send + 'static {
     fn initial(&self) -> usize;
 
     /// When the window that begins now is to close. Asked once per window, at its start.
-    fn close(&self) -> Close;
+    fn close(&self) -> NextWindow;
 
     /// A window has closed: the limit from now on, which is also when the next window begins.
-    fn on_window(&mut self, window: &Window, now: Time) -> usize;
+    fn on_window(&mut self, window: &SampleWindow, now: Time) -> usize;
 
     /// Whether the limit never changes, so that nothing has to be measured and no window is ever
     /// closed: false unless said otherwise.
@@ -78,10 +78,10 @@ impl<L: Limit + ?Sized> Limit for Box<L> {
     fn initial(&self) -> usize {
         (**self).initial()
     }
-    fn close(&self) -> Close {
+    fn close(&self) -> NextWindow {
         (**self).close()
     }
-    fn on_window(&mut self, window: &Window, now: Time) -> usize {
+    fn on_window(&mut self, window: &SampleWindow, now: Time) -> usize {
         (**self).on_window(window, now)
     }
     fn is_fixed(&self) -> bool {
@@ -98,7 +98,7 @@ impl<L: Limit + ?Sized> Limit for Box<L> {
 /// permit, whether the window [`is_over`](Self::is_over).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Close {
+pub struct NextWindow {
     /// After this many ends, though never before as many as were in flight at once: calls that
     /// started under an earlier limit have to be gone before a window can say something about this
     /// one.
@@ -114,16 +114,16 @@ pub struct Close {
     pub drained: Option<usize>,
     /// A call that was cancelled or panicked sooner than this is left out of the window altogether,
     /// its time in flight included: the hedges and the impatient say nothing. Later, it is
-    /// [`lost`](Window::lost).
+    /// [`lost`](SampleWindow::lost).
     pub short: Duration,
-    /// A call that failed later than this is [`lost`](Window::lost), because what ends so late in a
+    /// A call that failed later than this is [`lost`](SampleWindow::lost), because what ends so late in a
     /// failure is a timeout in disguise. Sooner, it is a completion.
     pub long: Duration,
 }
 
 /// The state of a window that has not closed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
+pub struct WindowProgress {
     /// How long it has been open.
     pub elapsed: Duration,
     /// Calls that ended in it and count.
@@ -136,7 +136,7 @@ pub struct Progress {
     pub limit: usize,
 }
 
-impl Close {
+impl NextWindow {
     /// A window of this many ends, no shorter than 100 ms, and at 1 s content with 20.
     pub const fn after(ends: u64) -> Self {
         Self {
@@ -152,7 +152,7 @@ impl Close {
 
     /// Whether the window is to be closed now.
     #[inline]
-    pub fn is_over(&self, so_far: &Progress) -> bool {
+    pub fn is_over(&self, so_far: &WindowProgress) -> bool {
         if let Some(few) = self.drained {
             return so_far.in_flight <= few || so_far.elapsed >= self.max;
         }
@@ -167,21 +167,21 @@ const UNKNOWN: Duration = Duration::from_millis(250);
 
 /// What was seen of the calls between two decisions.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Window {
+pub struct SampleWindow {
     /// When it began.
     pub started: Time,
     /// When it was closed.
     pub ended: Time,
     /// Calls that ended with an answer: successes, ignored ones, and failures that did not take
-    /// longer than [`Close::long`].
+    /// longer than [`NextWindow::long`].
     pub completions: u64,
     /// Calls that the service refused because it was full.
     pub overloaded: u64,
-    /// Calls that ran for long without an answer: cancelled or panicked after [`Close::short`],
-    /// failed after [`Close::long`].
+    /// Calls that ran for long without an answer: cancelled or panicked after [`NextWindow::short`],
+    /// failed after [`NextWindow::long`].
     pub lost: u64,
     /// The integral of the calls in flight over the window, in call-seconds, without those that
-    /// [`Close::short`] leaves out. By Little's law their mean latency is this by the completions,
+    /// [`NextWindow::short`] leaves out. By Little's law their mean latency is this by the completions,
     /// whichever calls happened to end first.
     pub in_flight_integral: f64,
     /// The sum of the completions' latencies, in seconds.
@@ -202,7 +202,7 @@ pub struct Window {
     pub used: bool,
 }
 
-impl Window {
+impl SampleWindow {
     /// An empty window under this limit, from now on.
     pub const fn starting(started: Time, limit: usize) -> Self {
         Self {

@@ -1,4 +1,4 @@
-use super::{Close, Limit, Window};
+use super::{Limit, NextWindow, SampleWindow};
 use crate::{clock::Time, error::InvalidConfig};
 
 /// Keeps a few calls waiting inside the service: more while its latency is close to the least seen,
@@ -63,13 +63,13 @@ impl Limit for Vegas {
         self.limit as usize
     }
 
-    fn close(&self) -> Close {
-        let mut close = Close::after(50);
+    fn close(&self) -> NextWindow {
+        let mut close = NextWindow::after(50);
         close.few = 10;
         close
     }
 
-    fn on_window(&mut self, window: &Window, _: Time) -> usize {
+    fn on_window(&mut self, window: &SampleWindow, _: Time) -> usize {
         let step = self.limit.log10().floor().max(1.0);
         if window.unanswered() > 0.1 {
             self.limit = (self.limit - step).max(1.0);

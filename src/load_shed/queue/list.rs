@@ -6,7 +6,7 @@ const KEPT: usize = 1_024;
 
 /// A place in a [`Slab`]. It is never used twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Key {
+pub(super) struct NodeKey {
     index: u32,
     serial: u64,
 }
@@ -37,7 +37,7 @@ impl<T> Slab<T> {
         }
     }
 
-    pub(super) fn insert(&mut self, item: T) -> Key {
+    pub(super) fn insert(&mut self, item: T) -> NodeKey {
         self.serial += 1;
         self.len += 1;
         let serial = self.serial;
@@ -51,20 +51,20 @@ impl<T> Slab<T> {
         if let Some(node) = self.nodes.get_mut(index as usize) {
             self.vacant = node.next;
             *node = fresh(NIL);
-            return Key { index, serial };
+            return NodeKey { index, serial };
         }
         let index = self.nodes.len() as u32;
         self.nodes.push(fresh(NIL));
-        Key { index, serial }
+        NodeKey { index, serial }
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, key: NodeKey) -> Option<&mut T> {
         let node = self.nodes.get_mut(key.index as usize)?;
         (node.serial == key.serial).then_some(node.item.as_mut())?
     }
 
     /// Takes out what is there; it must be in no list any more.
-    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+    pub(super) fn remove(&mut self, key: NodeKey) -> Option<T> {
         let vacant = self.vacant;
         let node = self.nodes.get_mut(key.index as usize)?;
         if node.serial != key.serial {
@@ -81,9 +81,9 @@ impl<T> Slab<T> {
         Some(item)
     }
 
-    fn key(&self, index: u32) -> Option<Key> {
+    fn key(&self, index: u32) -> Option<NodeKey> {
         let serial = self.nodes.get(index as usize)?.serial;
-        Some(Key { index, serial })
+        Some(NodeKey { index, serial })
     }
 }
 
@@ -106,15 +106,15 @@ impl List {
         self.head == NIL
     }
 
-    pub(super) fn oldest<T>(&self, slab: &Slab<T>) -> Option<Key> {
+    pub(super) fn oldest<T>(&self, slab: &Slab<T>) -> Option<NodeKey> {
         slab.key(self.head)
     }
 
-    pub(super) fn newest<T>(&self, slab: &Slab<T>) -> Option<Key> {
+    pub(super) fn newest<T>(&self, slab: &Slab<T>) -> Option<NodeKey> {
         slab.key(self.tail)
     }
 
-    pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, key: Key) {
+    pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, key: NodeKey) {
         let last = std::mem::replace(&mut self.tail, key.index);
         match slab.nodes.get_mut(last as usize) {
             Some(node) => node.next = key.index,
@@ -126,7 +126,7 @@ impl List {
     }
 
     /// Takes a member out; it must be in this list.
-    pub(super) fn unlink<T>(&mut self, slab: &mut Slab<T>, key: Key) {
+    pub(super) fn unlink<T>(&mut self, slab: &mut Slab<T>, key: NodeKey) {
         let Some(node) = slab.nodes.get(key.index as usize) else {
             return;
         };
@@ -159,7 +159,7 @@ mod tests {
     fn members_leave_from_the_ends_and_the_middle_and_places_are_used_again() {
         let (mut slab, mut list) = (Slab::new(), List::new());
         for round in 0..3 {
-            let keys: Vec<Key> = (0..6).map(|n| slab.insert(n)).collect();
+            let keys: Vec<NodeKey> = (0..6).map(|n| slab.insert(n)).collect();
             keys.iter().for_each(|&key| list.push(&mut slab, key));
             for out in [0, 3, 5] {
                 list.unlink(&mut slab, keys[out]);
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_key_of_the_past_finds_nothing_even_after_the_memory_was_given_back() {
         let mut slab = Slab::new();
-        let keys: Vec<Key> = (0..2_000).map(|n| slab.insert(n)).collect();
+        let keys: Vec<NodeKey> = (0..2_000).map(|n| slab.insert(n)).collect();
         keys.iter()
             .for_each(|&key| assert!(slab.remove(key).is_some()));
         assert_eq!(slab.nodes.capacity(), 0);

@@ -11,7 +11,7 @@
 mod list;
 
 use super::Time;
-use list::{Key, List, Slab};
+use list::{List, NodeKey, Slab};
 use std::task::Waker;
 
 /// How many classes of requests there are; 0 goes first.
@@ -30,21 +30,21 @@ pub(super) struct Discipline {
 
 /// A place in the line.
 #[derive(Debug)]
-pub(super) struct Ticket(Key);
+pub(super) struct Ticket(NodeKey);
 
 /// What has become of a place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Turn {
     /// It is its turn, and the permit is its.
     Granted,
-    Out(Why),
+    Out(LeftBecause),
     /// Not before this time is it out.
     Waiting(Time),
 }
 
 /// Why a place was lost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Why {
+pub(super) enum LeftBecause {
     /// It waited for as long as it may.
     Waited,
     /// Its caller's deadline has passed.
@@ -84,15 +84,15 @@ struct Waiter {
     lane: usize,
     expires: Time,
     late: bool,
-    place: Place,
+    place: QueuePlace,
 }
 
 #[derive(Debug)]
-enum Place {
+enum QueuePlace {
     Waiting(Option<Waker>),
     Granted,
     /// Its waker stays until it is asked for: dropping one may run code that comes back here.
-    Out(Why, Option<Waker>),
+    Out(LeftBecause, Option<Waker>),
 }
 
 impl Line {
@@ -143,7 +143,7 @@ impl Line {
                 (of > class || self.standing(of, now)).then_some(oldest)
             });
             let victim = victim?;
-            self.put_out(victim, Why::Evicted);
+            self.put_out(victim, LeftBecause::Evicted);
             evicted = self.waiters.get_mut(victim).and_then(Waiter::waker);
         }
         let bound = match self.standing(class, now) {
@@ -159,7 +159,7 @@ impl Line {
                 lane: class,
                 expires,
                 late,
-                place: Place::Waiting(None),
+                place: QueuePlace::Waiting(None),
             },
             now,
         );
@@ -174,13 +174,13 @@ impl Line {
                 lane: RESERVE,
                 expires: Time::from_nanos(u64::MAX),
                 late: false,
-                place: Place::Waiting(None),
+                place: QueuePlace::Waiting(None),
             },
             now,
         ))
     }
 
-    fn push(&mut self, waiter: Waiter, now: Time) -> Key {
+    fn push(&mut self, waiter: Waiter, now: Time) -> NodeKey {
         let lane = waiter.lane;
         let key = self.waiters.insert(waiter);
         if let Some(lane) = self.lanes.get_mut(lane) {
@@ -212,7 +212,7 @@ impl Line {
         }
     }
 
-    fn next_of(&mut self, class: usize, now: Time) -> Option<Key> {
+    fn next_of(&mut self, class: usize, now: Time) -> Option<NodeKey> {
         let newest_first = self.standing(class, now);
         loop {
             let list = &self.lanes.get(class)?.list;
@@ -251,24 +251,24 @@ impl Line {
         let waiter = self.waiters.get_mut(next.0)?;
         self.reserve_next = waiter.lane != RESERVE;
         let waker = waiter.waker();
-        waiter.place = Place::Granted;
+        waiter.place = QueuePlace::Granted;
         waker
     }
 
-    fn put_out(&mut self, key: Key, why: Why) {
+    fn put_out(&mut self, key: NodeKey, why: LeftBecause) {
         match why {
-            Why::Waited => self.lost.waited += 1,
-            Why::Late => self.lost.late += 1,
-            Why::Evicted => self.lost.evicted += 1,
+            LeftBecause::Waited => self.lost.waited += 1,
+            LeftBecause::Late => self.lost.late += 1,
+            LeftBecause::Evicted => self.lost.evicted += 1,
         }
         self.unlink(key);
         if let Some(waiter) = self.waiters.get_mut(key) {
-            waiter.place = Place::Out(why, waiter.waker());
+            waiter.place = QueuePlace::Out(why, waiter.waker());
         }
     }
 
     /// Takes someone who waits out of the line.
-    fn unlink(&mut self, key: Key) {
+    fn unlink(&mut self, key: NodeKey) {
         let Some(waiter) = self.waiters.get_mut(key) else {
             return;
         };
@@ -291,20 +291,22 @@ impl Line {
     ) -> (Turn, Option<Waker>) {
         let key = ticket.0;
         // A place that is no more was lost long ago.
-        let gone = (Turn::Out(Why::Waited), None);
+        let gone = (Turn::Out(LeftBecause::Waited), None);
         let Some(waiter) = self.waiters.get_mut(key) else {
             return gone;
         };
         let (expires, why) = (waiter.expires, waiter.too_late());
         match &mut waiter.place {
-            Place::Waiting(_) if expires <= now => {
+            QueuePlace::Waiting(_) if expires <= now => {
                 self.put_out(key, why);
                 (Turn::Out(why), self.remove(key))
             }
-            Place::Waiting(Some(known)) if known.will_wake(waker) => (Turn::Waiting(expires), None),
-            Place::Waiting(known) => (Turn::Waiting(expires), known.replace(waker.clone())),
-            Place::Granted => (Turn::Granted, self.remove(key)),
-            &mut Place::Out(why, _) => (Turn::Out(why), self.remove(key)),
+            QueuePlace::Waiting(Some(known)) if known.will_wake(waker) => {
+                (Turn::Waiting(expires), None)
+            }
+            QueuePlace::Waiting(known) => (Turn::Waiting(expires), known.replace(waker.clone())),
+            QueuePlace::Granted => (Turn::Granted, self.remove(key)),
+            &mut QueuePlace::Out(why, _) => (Turn::Out(why), self.remove(key)),
         }
     }
 
@@ -312,17 +314,17 @@ impl Line {
     pub(super) fn leave(&mut self, ticket: &Ticket) -> (bool, Option<Waker>) {
         let key = ticket.0;
         let granted = match self.waiters.get_mut(key).map(|waiter| &waiter.place) {
-            Some(Place::Waiting(_)) => {
+            Some(QueuePlace::Waiting(_)) => {
                 self.unlink(key);
                 false
             }
-            Some(Place::Granted) => true,
-            Some(Place::Out(..)) | None => false,
+            Some(QueuePlace::Granted) => true,
+            Some(QueuePlace::Out(..)) | None => false,
         };
         (granted, self.remove(key))
     }
 
-    fn remove(&mut self, key: Key) -> Option<Waker> {
+    fn remove(&mut self, key: NodeKey) -> Option<Waker> {
         self.waiters.remove(key)?.waker()
     }
 }
@@ -330,22 +332,22 @@ impl Line {
 impl Waiter {
     fn waker(&mut self) -> Option<Waker> {
         match &mut self.place {
-            Place::Waiting(waker) | Place::Out(_, waker) => waker.take(),
-            Place::Granted => None,
+            QueuePlace::Waiting(waker) | QueuePlace::Out(_, waker) => waker.take(),
+            QueuePlace::Granted => None,
         }
     }
 
-    fn too_late(&self) -> Why {
+    fn too_late(&self) -> LeftBecause {
         match self.late {
-            true => Why::Late,
-            false => Why::Waited,
+            true => LeftBecause::Late,
+            false => LeftBecause::Waited,
         }
     }
 }
 
 /// Who gets the next permit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Next(Key);
+pub(super) struct Next(NodeKey);
 
 #[cfg(test)]
 mod tests;

@@ -34,7 +34,10 @@ fn while_it_is_well_the_oldest_goes_first_and_may_wait_for_the_full_time() {
     assert_eq!(turn(&mut line, &tickets[0], 99), Turn::Waiting(ms(100)));
     assert_eq!(serve(&mut line, &tickets, 99), Some(0));
     assert_eq!(turn(&mut line, &tickets[0], 300), Turn::Granted);
-    assert_eq!(turn(&mut line, &tickets[1], 110), Turn::Out(Why::Waited));
+    assert_eq!(
+        turn(&mut line, &tickets[1], 110),
+        Turn::Out(LeftBecause::Waited)
+    );
     assert_eq!(serve(&mut line, &tickets, 119), Some(2));
     assert!(line.is_empty());
     assert_eq!((line.queued(), line.lost().waited), (0, 1));
@@ -76,7 +79,10 @@ fn a_full_queue_refuses_and_under_standing_overload_the_oldest_gives_way() {
     assert!(line.join(1, None, ms(100)).is_none());
     line.lanes[1].since = ms(0);
     let (newest, _) = line.join(1, None, ms(101)).unwrap();
-    assert_eq!(turn(&mut line, &tickets[0], 101), Turn::Out(Why::Evicted));
+    assert_eq!(
+        turn(&mut line, &tickets[0], 101),
+        Turn::Out(LeftBecause::Evicted)
+    );
     assert_eq!(serve(&mut line, &[newest], 101), Some(0));
     assert_eq!((line.queued(), line.lost().evicted), (3, 1));
 }
@@ -87,7 +93,7 @@ fn a_higher_class_goes_first_and_takes_the_place_of_a_lower_one() {
     let low: Vec<_> = (0..4).map(|n| join(&mut line, 2 + n % 2, 0)).collect();
     assert!(line.join(3, None, ms(1)).is_none());
     let high = [join(&mut line, 0, 1)];
-    assert_eq!(turn(&mut line, &low[1], 1), Turn::Out(Why::Evicted));
+    assert_eq!(turn(&mut line, &low[1], 1), Turn::Out(LeftBecause::Evicted));
     assert_eq!(serve(&mut line, &high, 1), Some(0));
     assert_eq!(serve(&mut line, &low, 1), Some(0));
     assert_eq!(serve(&mut line, &low, 1), Some(2));
@@ -110,7 +116,7 @@ fn nobody_is_let_in_after_its_deadline() {
     let patient = line.join(1, Some(ms(500)), ms(0)).unwrap().0;
     assert_eq!(turn(&mut line, &late, 29), Turn::Waiting(ms(30)));
     assert_eq!(serve(&mut line, &[patient], 30), Some(0));
-    assert_eq!(turn(&mut line, &late, 30), Turn::Out(Why::Late));
+    assert_eq!(turn(&mut line, &late, 30), Turn::Out(LeftBecause::Late));
     assert_eq!(
         line.lost(),
         Lost {
@@ -128,7 +134,7 @@ fn those_who_waited_too_long_make_room() {
     assert_eq!(serve(&mut line, &new, 100), Some(0));
     assert!(
         old.iter()
-            .all(|t| turn(&mut line, t, 100) == Turn::Out(Why::Waited))
+            .all(|t| turn(&mut line, t, 100) == Turn::Out(LeftBecause::Waited))
     );
 }
 
@@ -152,7 +158,10 @@ fn leaving_says_whether_a_permit_must_come_back_and_the_rest_keep_their_order() 
     assert_eq!(serve(&mut line, &tickets, 1), Some(0));
     assert!(line.leave(&tickets[0]).0);
     assert!(!line.leave(&tickets[0]).0, "only once");
-    assert_eq!(turn(&mut line, &tickets[0], 1), Turn::Out(Why::Waited));
+    assert_eq!(
+        turn(&mut line, &tickets[0], 1),
+        Turn::Out(LeftBecause::Waited)
+    );
     assert_eq!(serve(&mut line, &tickets, 1), Some(2));
     assert_eq!(line.queued(), 1);
 }
@@ -166,6 +175,9 @@ fn clocks_that_jump_put_nobody_in_twice_and_overflow_nothing() {
         Turn::Waiting(Time::from_nanos(u64::MAX))
     );
     let back = join(&mut line, 1, 0);
-    assert_eq!(turn(&mut line, &back, 3_600_000), Turn::Out(Why::Waited));
+    assert_eq!(
+        turn(&mut line, &back, 3_600_000),
+        Turn::Out(LeftBecause::Waited)
+    );
     assert_eq!(line.queued(), 1);
 }

@@ -124,7 +124,7 @@ fn a_lost_connection_forgets_everything_and_nothing_from_before_comes_back() {
     let (entry_before, mark) = (entry(1), while_up);
     tier.entries.insert(
         key(),
-        Kept {
+        TierEntry {
             entry: entry_before,
             mark,
             weight: 1,

@@ -5,7 +5,7 @@ use super::{
     support::*,
     tiered::{HEARTBEAT, both, peek},
 };
-use buttress::cache::{Acquired, Ask, Fill, Mode, Store};
+use buttress::cache::{AcquireOptions, Acquired, Fill, InvalidationMode, Store};
 use std::{
     sync::{
         Arc, Mutex,
@@ -55,7 +55,7 @@ async fn nothing_is_answered_from_memory_a_heartbeat_after_its_invalidation_was_
                     continue;
                 }
                 let acknowledged = history.before(began);
-                match store.acquire(&page, Ask::new(S)).await {
+                match store.acquire(&page, AcquireOptions::new(S)).await {
                     Ok(Acquired::Fresh(entry)) => {
                         // From Redis: nothing that was acknowledged before.
                         assert!(version(entry.value) >= acknowledged);
@@ -82,8 +82,8 @@ async fn nothing_is_answered_from_memory_a_heartbeat_after_its_invalidation_was_
         }
         row.store(round, SeqCst);
         let invalidated = match round % 2 {
-            0 => writer.invalidate_tag("items", Mode::Drop).await,
-            _ => writer.invalidate(&page, Mode::Keep).await,
+            0 => writer.invalidate_tag("items", InvalidationMode::Drop).await,
+            _ => writer.invalidate(&page, InvalidationMode::Keep).await,
         };
         assert_eq!(peek(&writer, &page), None);
         invalidated.unwrap();

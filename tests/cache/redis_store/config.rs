@@ -54,7 +54,7 @@ async fn sections_share_a_connection_and_nothing_else() {
     for (i, section) in sections.iter().enumerate() {
         put(section, &seven, &i.to_string()).await;
     }
-    invalidate_tag(&sections[1], "all", buttress::cache::Mode::Drop).await;
+    invalidate_tag(&sections[1], "all", buttress::cache::InvalidationMode::Drop).await;
     for (i, section) in sections.iter().enumerate() {
         let text = look(section, &seven).await.map(|entry| entry.value);
         assert_eq!(text, (i != 1).then(|| i.to_string()));
@@ -79,7 +79,7 @@ async fn namespaces_do_not_see_each_other() {
     connected(&other).await;
     put(&app, &tagged("7", "items"), "app").await;
     put(&other, &tagged("7", "items"), "other").await;
-    invalidate_tag(&app, "items", buttress::cache::Mode::Drop).await;
+    invalidate_tag(&app, "items", buttress::cache::InvalidationMode::Drop).await;
     assert!(look(&app, &tagged("7", "items")).await.is_none());
     assert_eq!(
         look(&other, &tagged("7", "items")).await.unwrap().value,

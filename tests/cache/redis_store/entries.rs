@@ -3,7 +3,10 @@
 use super::{server::Server, support::*};
 use buttress::{
     Time,
-    cache::{Acquired, Ask, Fill, Freshness, Mode, Store, StoreError, Worth},
+    cache::{
+        AcquireOptions, Acquired, Fill, Freshness, FreshnessState, InvalidationMode, Store,
+        StoreError,
+    },
 };
 
 #[tokio::test]
@@ -20,7 +23,7 @@ async fn what_was_filled_is_read_as_it_was_with_its_age() {
     assert!(entry.read >= before && entry.read <= Time::now());
     // Never older than it can be; and from when it was asked for, it is counted as older.
     assert!(entry.age <= Time::now().since(before));
-    assert_eq!(entry.worth_at(Time::now()), Worth::Fresh);
+    assert_eq!(entry.worth_at(Time::now()), FreshnessState::Fresh);
     assert_eq!(look(&store, &seven).await.unwrap().value, "a row");
 }
 
@@ -112,7 +115,12 @@ async fn windows_without_end_are_cut_to_ten_years() {
         stale_while_revalidate: longest,
         stale_if_error: longest,
     };
-    let (granted, _) = leased(store.acquire(&seven, Ask::new(longest)).await.unwrap());
+    let (granted, _) = leased(
+        store
+            .acquire(&seven, AcquireOptions::new(longest))
+            .await
+            .unwrap(),
+    );
     let fill = Fill::new("x".to_owned(), windows, longest);
     assert!(store.fill(&seven, &granted, fill).await.unwrap());
     let entry = fresh(acquire(&store, &seven).await);
@@ -127,19 +135,22 @@ async fn an_invalidation_leaves_neither_an_entry_nor_a_lease() {
     let store = connect(&server).await;
     let seven = key("7");
     put(&store, &seven, "old").await;
-    let early = store.acquire(&seven, Ask::new(S).early()).await.unwrap();
+    let early = store
+        .acquire(&seven, AcquireOptions::new(S).early())
+        .await
+        .unwrap();
     let (racing, known) = leased(early);
     assert_eq!(known.unwrap().value, "old");
 
-    invalidate(&store, &seven, Mode::Drop).await;
+    invalidate(&store, &seven, InvalidationMode::Drop).await;
     assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0);
     assert!(look(&store, &seven).await.is_none());
     // I2: what was read before the write is not stored.
     assert!(!fill(&store, &seven, racing, "old").await);
     assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0);
     // And it can be said again, or of what is not there.
-    invalidate(&store, &seven, Mode::Drop).await;
-    invalidate(&store, &seven, Mode::Keep).await;
+    invalidate(&store, &seven, InvalidationMode::Drop).await;
+    invalidate(&store, &seven, InvalidationMode::Keep).await;
     assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0);
 }
 
@@ -153,14 +164,14 @@ async fn what_is_kept_is_known_to_be_outdated_and_lasts_no_longer_for_it() {
     let ends = || server.ask::<u64>(&["PEXPIRETIME", "app:v:{k=7}"]);
     let before = ends();
     for _ in 0..2 {
-        invalidate(&store, &seven, Mode::Keep).await;
+        invalidate(&store, &seven, InvalidationMode::Keep).await;
         assert_eq!(ends(), before);
     }
 
     let (granted, known) = leased(acquire(&store, &seven).await);
     let known = known.unwrap();
     assert!(known.outdated);
-    assert_eq!(known.worth_at(Time::now()), Worth::IfError);
+    assert_eq!(known.worth_at(Time::now()), FreshnessState::IfError);
     assert!(busy(acquire(&store, &seven).await).1.unwrap().outdated);
     assert!(look(&store, &seven).await.unwrap().outdated);
 
@@ -168,8 +179,8 @@ async fn what_is_kept_is_known_to_be_outdated_and_lasts_no_longer_for_it() {
     let entry = fresh(acquire(&store, &seven).await);
     assert_eq!((entry.value.as_str(), entry.outdated), ("new", false));
     // And it can still be dropped.
-    invalidate(&store, &seven, Mode::Keep).await;
-    invalidate(&store, &seven, Mode::Drop).await;
+    invalidate(&store, &seven, InvalidationMode::Keep).await;
+    invalidate(&store, &seven, InvalidationMode::Drop).await;
     assert!(look(&store, &seven).await.is_none());
 }
 
@@ -185,7 +196,10 @@ async fn bytes_that_are_no_answer_count_as_nothing_and_are_replaced() {
     // Whoever else asks waits for the one who has the lease.
     let (lasts, known) = busy(acquire(&store, &seven).await);
     assert!(known.is_none() && lasts > 9 * S, "{lasts:?}");
-    let early = store.acquire(&seven, Ask::new(S).early()).await.unwrap();
+    let early = store
+        .acquire(&seven, AcquireOptions::new(S).early())
+        .await
+        .unwrap();
     assert!(busy(early).1.is_none());
     assert!(fill(&store, &seven, granted, "fine").await);
     assert_eq!(fresh(acquire(&store, &seven).await).value, "fine");
@@ -233,11 +247,11 @@ async fn keys_may_be_any_text() {
         assert_eq!(fresh(acquire(&store, key).await).value, i.to_string());
     }
     for tag in texts {
-        invalidate_tag(&store, tag, Mode::Drop).await;
+        invalidate_tag(&store, tag, InvalidationMode::Drop).await;
     }
     for key in &keys {
         assert_eq!(look(&store, key).await.is_some(), key.tag().is_none());
-        invalidate(&store, key, Mode::Drop).await;
+        invalidate(&store, key, InvalidationMode::Drop).await;
         assert!(look(&store, key).await.is_none());
     }
 }
@@ -257,7 +271,10 @@ async fn all_keys_of_an_entry_lie_in_one_slot_of_a_cluster() {
         let mut groups = Vec::new();
         for entry in [key(text), tagged("page {2}", text)] {
             put(&store, &entry, "x").await;
-            let _ = store.acquire(&entry, Ask::new(S).early()).await.unwrap();
+            let _ = store
+                .acquire(&entry, AcquireOptions::new(S).early())
+                .await
+                .unwrap();
             groups.push(names().await);
         }
         assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [2, 3]);

@@ -2,7 +2,7 @@
 
 use super::{server::Server, support::*};
 use buttress::{
-    cache::{Acquired, Ask, Mode, Store, StoreError},
+    cache::{AcquireOptions, Acquired, InvalidationMode, Store, StoreError},
     redis::RedisStore,
 };
 use std::time::Instant;
@@ -37,7 +37,10 @@ async fn calls_fail_at_once_while_redis_is_dead_and_work_soon_after_it_is_back()
         .await;
         let began = Instant::now();
         for _ in 0..100 {
-            let error = store.invalidate(&key("7"), Mode::Drop).await.unwrap_err();
+            let error = store
+                .invalidate(&key("7"), InvalidationMode::Drop)
+                .await
+                .unwrap_err();
             assert!(
                 error.to_string().starts_with("the store is not available"),
                 "{error}"
@@ -159,7 +162,9 @@ async fn a_lease_that_nobody_waited_for_is_given_back() {
     // Redis grants the leases now; they would last for ten seconds.
     eventually("all is loaded", async || {
         for key in &keys {
-            if let Ok(Acquired::Leased { lease, .. }) = store.acquire(key, Ask::new(S)).await {
+            if let Ok(Acquired::Leased { lease, .. }) =
+                store.acquire(key, AcquireOptions::new(S)).await
+            {
                 let _ = try_fill(&store, key, lease, "x").await;
             }
         }

@@ -1,7 +1,7 @@
 //! Who may load, and whose answer is taken.
 
 use super::{server::Server, support::*};
-use buttress::cache::{Acquired, Ask, Mode, Store};
+use buttress::cache::{AcquireOptions, Acquired, InvalidationMode, Store};
 
 // I9
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_lease_that_has_expired_fills_nothing_not_even_under_the_next_ones_nam
     let server = Server::start();
     let store = connect(&server).await;
     let seven = key("7");
-    let answer = store.acquire(&seven, Ask::new(S)).await.unwrap();
+    let answer = store.acquire(&seven, AcquireOptions::new(S)).await.unwrap();
     let (slow, _) = leased(answer);
     let lasts = busy(acquire(&store, &seven).await).0;
     assert!(lasts <= S, "{lasts:?}");
@@ -63,7 +63,7 @@ async fn a_load_that_an_invalidation_overtook_is_not_stored_in_any_mode() {
     let server = Server::start();
     let (store, writer) = (connect(&server).await, connect(&server).await);
     let page = tagged("page", "items");
-    for mode in [Mode::Drop, Mode::Keep] {
+    for mode in [InvalidationMode::Drop, InvalidationMode::Keep] {
         for by_tag in [false, true] {
             let before = lease(&store, &page).await;
             match by_tag {
@@ -76,7 +76,7 @@ async fn a_load_that_an_invalidation_overtook_is_not_stored_in_any_mode() {
             assert!(look(&store, &page).await.is_none());
             assert!(fill(&store, &page, after, "new").await);
             assert_eq!(look(&store, &page).await.unwrap().value, "new");
-            invalidate(&writer, &page, Mode::Drop).await;
+            invalidate(&writer, &page, InvalidationMode::Drop).await;
         }
     }
 }
@@ -89,7 +89,7 @@ async fn whoever_asks_early_gets_the_lease_and_all_others_the_fresh_entry() {
     put(&store, &seven, "old").await;
     let early = async || {
         store
-            .acquire(&seven, Ask::new(10 * S).early())
+            .acquire(&seven, AcquireOptions::new(10 * S).early())
             .await
             .unwrap()
     };
@@ -100,7 +100,7 @@ async fn whoever_asks_early_gets_the_lease_and_all_others_the_fresh_entry() {
     assert!(fill(&store, &seven, granted, "new").await);
     assert_eq!(fresh(acquire(&store, &seven).await).value, "new");
     // A stale one is waited for, early or not.
-    invalidate(&store, &seven, Mode::Keep).await;
+    invalidate(&store, &seven, InvalidationMode::Keep).await;
     let _granted = lease(&store, &seven).await;
     assert!(busy(early().await).1.unwrap().outdated);
 }
@@ -111,7 +111,7 @@ async fn a_lease_that_is_given_back_is_anybodys_but_only_its_holder_can_do_so() 
     let store = connect(&server).await;
     let seven = key("7");
     let first = lease(&store, &seven).await;
-    invalidate(&store, &seven, Mode::Drop).await;
+    invalidate(&store, &seven, InvalidationMode::Drop).await;
     let second = lease(&store, &seven).await;
     store.release(&seven, first).await.unwrap();
     busy(acquire(&store, &seven).await);

@@ -6,7 +6,7 @@
 use super::{server::Server, support::*};
 use crate::tags_model::redis::{self as decisions, Now, Redis, Rules};
 use buttress::{
-    cache::{Acquired, Ask, Entry, Mode, Store},
+    cache::{AcquireOptions, Acquired, Entry, InvalidationMode, Store},
     redis::RedisLease,
 };
 
@@ -66,14 +66,18 @@ async fn redis_and_the_model_of_it_say_the_same() {
             let what = numbers.below(12);
             done.push(what);
             let keep = numbers.below(2) == 1;
-            let mode = if keep { Mode::Keep } else { Mode::Drop };
+            let mode = if keep {
+                InvalidationMode::Keep
+            } else {
+                InvalidationMode::Drop
+            };
             match what {
                 0..=3 => {
                     let early = numbers.below(3) == 0;
                     let ask = if early {
-                        Ask::new(60 * S).early()
+                        AcquireOptions::new(60 * S).early()
                     } else {
-                        Ask::new(60 * S)
+                        AcquireOptions::new(60 * S)
                     };
                     let real = store.acquire(&page, ask).await.unwrap();
                     let (token, tok, base) = (drawn + 1, drawn + 2, drawn + 3);

@@ -1,7 +1,7 @@
 //! Redis is restarted: what it holds then may be what it had dropped before.
 
 use super::{server::Server, support::*};
-use buttress::cache::{Acquired, Ask, Mode, Store};
+use buttress::cache::{AcquireOptions, Acquired, InvalidationMode, Store};
 
 #[tokio::test]
 async fn a_lease_from_before_a_restart_fills_nothing() {
@@ -26,7 +26,9 @@ async fn a_lease_from_before_a_restart_fills_nothing() {
 async fn lease_of_nobody(store: &Texts) -> buttress::redis::RedisLease {
     for i in 0.. {
         let key = key(&format!("nobody {i}"));
-        if let Ok(Acquired::Leased { lease, .. }) = store.acquire(&key, Ask::new(S)).await {
+        if let Ok(Acquired::Leased { lease, .. }) =
+            store.acquire(&key, AcquireOptions::new(S)).await
+        {
             return lease;
         }
         tokio::time::sleep(5 * MS).await;
@@ -44,8 +46,8 @@ async fn what_a_restart_brings_back_counts_for_nothing_fresh_stale_or_leased() {
     let racing = lease(&store, &other).await;
     server.ask::<()>(&["SAVE"]);
     // Dropped and acknowledged, and then forgotten by the crash.
-    invalidate(&store, &seven, Mode::Drop).await;
-    invalidate_tag(&store, "items", Mode::Keep).await;
+    invalidate(&store, &seven, InvalidationMode::Drop).await;
+    invalidate_tag(&store, "items", InvalidationMode::Keep).await;
     server.restart();
     assert_eq!(server.ask::<i64>(&["EXISTS", "app:v:{k=7}"]), 1);
     assert_eq!(server.ask::<i64>(&["EXISTS", "app:l:{t=items}:other"]), 1);
@@ -56,7 +58,7 @@ async fn what_a_restart_brings_back_counts_for_nothing_fresh_stale_or_leased() {
         let (granted, known) = leased(acquire(&store, key).await);
         assert!(known.is_none());
         // Not even as outdated.
-        invalidate(&store, key, Mode::Keep).await;
+        invalidate(&store, key, InvalidationMode::Keep).await;
         assert!(look(&store, key).await.is_none());
         assert!(!fill(&store, key, granted, "old").await);
     }
@@ -74,7 +76,10 @@ async fn a_change_of_the_history_of_writes_is_noticed_on_a_connection_that_lasts
     let store = connect(&server).await;
     let seven = key("7");
     put(&store, &seven, "old").await;
-    let early = store.acquire(&seven, Ask::new(S).early()).await.unwrap();
+    let early = store
+        .acquire(&seven, AcquireOptions::new(S).early())
+        .await
+        .unwrap();
     let (racing, _) = leased(early);
     server.ask::<()>(&["DEBUG", "CHANGE-REPL-ID"]);
     eventually("it is noticed", async || {
@@ -82,6 +87,6 @@ async fn a_change_of_the_history_of_writes_is_noticed_on_a_connection_that_lasts
     })
     .await;
     assert!(!fill(&store, &seven, racing, "old").await);
-    invalidate(&store, &seven, Mode::Drop).await;
+    invalidate(&store, &seven, InvalidationMode::Drop).await;
     put(&store, &seven, "new").await;
 }

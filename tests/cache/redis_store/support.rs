@@ -3,7 +3,8 @@
 use super::server::Server;
 use buttress::{
     cache::{
-        Acquired, Ask, Codec, Entry, EntryKey, Fill, Freshness, KeyRef, Mode, Store, StoreError,
+        AcquireOptions, Acquired, Codec, Entry, EntryKey, Fill, Freshness, InvalidationMode,
+        KeyRef, Store, StoreError,
     },
     redis::{RedisLease, RedisStore},
 };
@@ -82,7 +83,10 @@ pub(crate) async fn eventually(what: &str, so: impl AsyncFn() -> bool) {
 }
 
 pub(crate) async fn acquire(store: &Texts, key: &EntryKey) -> Answer {
-    store.acquire(key, Ask::new(10 * S)).await.unwrap()
+    store
+        .acquire(key, AcquireOptions::new(10 * S))
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn lease(store: &Texts, key: &EntryKey) -> RedisLease {
@@ -134,10 +138,10 @@ pub(crate) async fn look(store: &Texts, key: &EntryKey) -> Option<Entry<String>>
     store.look(key).await.unwrap()
 }
 
-pub(crate) async fn invalidate(store: &Texts, key: &EntryKey, mode: Mode) {
+pub(crate) async fn invalidate(store: &Texts, key: &EntryKey, mode: InvalidationMode) {
     store.invalidate(key, mode).await.unwrap();
 }
 
-pub(crate) async fn invalidate_tag(store: &Texts, tag: &str, mode: Mode) {
+pub(crate) async fn invalidate_tag(store: &Texts, tag: &str, mode: InvalidationMode) {
     store.invalidate_tag(tag, mode).await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! Many entries, invalidated by one name.
 
 use super::{server::Server, support::*};
-use buttress::cache::{Ask, Mode, Store};
+use buttress::cache::{AcquireOptions, InvalidationMode, Store};
 
 #[tokio::test]
 async fn a_tag_takes_its_own_entries_with_it_and_no_others() {
@@ -12,7 +12,7 @@ async fn a_tag_takes_its_own_entries_with_it_and_no_others() {
     for entry in of_items.iter().chain(&others) {
         put(&store, entry, "old").await;
     }
-    invalidate_tag(&store, "items", Mode::Drop).await;
+    invalidate_tag(&store, "items", InvalidationMode::Drop).await;
     for entry in &of_items {
         assert!(look(&store, entry).await.is_none());
         let (granted, known) = leased(acquire(&store, entry).await);
@@ -34,7 +34,7 @@ async fn what_a_tag_keeps_is_known_to_be_outdated_until_it_is_dropped() {
     let ends = || server.ask::<u64>(&["PEXPIRETIME", "app:v:{t=items}:page"]);
     let before = ends();
     for _ in 0..2 {
-        invalidate_tag(&store, "items", Mode::Keep).await;
+        invalidate_tag(&store, "items", InvalidationMode::Keep).await;
         assert!(look(&store, &page).await.unwrap().outdated);
         assert_eq!(ends(), before);
     }
@@ -42,12 +42,12 @@ async fn what_a_tag_keeps_is_known_to_be_outdated_until_it_is_dropped() {
     assert!(known.unwrap().outdated);
     store.release(&page, granted).await.unwrap();
 
-    invalidate_tag(&store, "items", Mode::Drop).await;
+    invalidate_tag(&store, "items", InvalidationMode::Drop).await;
     assert!(look(&store, &page).await.is_none());
     // A tag that nothing was stored under leaves nothing.
     server.ask::<()>(&["FLUSHALL"]);
-    invalidate_tag(&store, "items", Mode::Keep).await;
-    invalidate_tag(&store, "items", Mode::Drop).await;
+    invalidate_tag(&store, "items", InvalidationMode::Keep).await;
+    invalidate_tag(&store, "items", InvalidationMode::Drop).await;
     assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0);
 }
 
@@ -83,7 +83,7 @@ async fn a_tag_outlives_every_entry_and_every_lease_under_it() {
     // A short lease does not shorten it, a longer one makes it last longer.
     let ask = async |key, lease| {
         store
-            .acquire(&tagged(key, "items"), Ask::new(lease))
+            .acquire(&tagged(key, "items"), AcquireOptions::new(lease))
             .await
             .unwrap()
     };
@@ -93,6 +93,6 @@ async fn a_tag_outlives_every_entry_and_every_lease_under_it() {
     assert!(ends(tag) >= ends("app:l:{t=items}:3"));
     let second = ends(tag);
     put(&store, &tagged("4", "items"), "x").await;
-    invalidate_tag(&store, "items", Mode::Keep).await;
+    invalidate_tag(&store, "items", InvalidationMode::Keep).await;
     assert_eq!(ends(tag), second);
 }

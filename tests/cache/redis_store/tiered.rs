@@ -3,7 +3,7 @@
 use super::{server::Server, support::*};
 use buttress::{
     Now, Time,
-    cache::{Acquired, Ask, EntryKey, Fill, Freshness, Mode, Store},
+    cache::{AcquireOptions, Acquired, EntryKey, Fill, Freshness, InvalidationMode, Store},
     redis::{RedisStore, Tiered},
 };
 use std::time::{Duration, Instant};
@@ -36,14 +36,22 @@ pub(crate) fn peek(store: &Both, key: &EntryKey) -> Option<String> {
 }
 
 async fn ask(store: &Both, key: &EntryKey) -> String {
-    match store.acquire(key, Ask::new(10 * S)).await.unwrap() {
+    match store
+        .acquire(key, AcquireOptions::new(10 * S))
+        .await
+        .unwrap()
+    {
         Acquired::Fresh(entry) => entry.value,
         other => panic!("{other:?}"),
     }
 }
 
 async fn load(store: &Both, key: &EntryKey, text: &str) {
-    match store.acquire(key, Ask::new(10 * S)).await.unwrap() {
+    match store
+        .acquire(key, AcquireOptions::new(10 * S))
+        .await
+        .unwrap()
+    {
         Acquired::Leased { lease, .. } => {
             let fill = Fill::new(text.to_owned(), WINDOWS, MS);
             assert!(store.fill(key, &lease, fill).await.unwrap());
@@ -80,7 +88,7 @@ async fn what_another_instance_invalidates_is_heard_of() {
     let server = Server::start();
     let (here, there) = (lasting(&server).await, lasting(&server).await);
     let page = tagged("page", "items");
-    for mode in [Mode::Drop, Mode::Keep] {
+    for mode in [InvalidationMode::Drop, InvalidationMode::Keep] {
         for by_tag in [false, true] {
             load(&here, &page, "x").await;
             assert_eq!(peek(&here, &page).unwrap(), "x");
@@ -100,8 +108,8 @@ async fn its_own_invalidations_hold_at_once_whether_redis_hears_of_them_or_not()
     for by_tag in [false, true] {
         let page = tagged("page", if by_tag { "items" } else { "users" });
         let invalidate = async || match by_tag {
-            true => store.invalidate_tag("items", Mode::Drop).await,
-            false => store.invalidate(&page, Mode::Drop).await,
+            true => store.invalidate_tag("items", InvalidationMode::Drop).await,
+            false => store.invalidate(&page, InvalidationMode::Drop).await,
         };
         load(&store, &page, "x").await;
         assert!(peek(&store, &page).is_some());
@@ -116,7 +124,12 @@ async fn its_own_invalidations_hold_at_once_whether_redis_hears_of_them_or_not()
     let page = tagged("page", "others");
     load(&store, &page, "x").await;
     server.kill();
-    assert!(store.invalidate(&page, Mode::Drop).await.is_err());
+    assert!(
+        store
+            .invalidate(&page, InvalidationMode::Drop)
+            .await
+            .is_err()
+    );
     assert_eq!(peek(&store, &page), None);
 }
 
@@ -140,7 +153,7 @@ async fn memory_holds_nothing_stale_and_nothing_for_longer_than_it_may() {
     assert_eq!(ask(&store, &seven).await, "x");
 
     let eight = key("8");
-    let answer = store.acquire(&eight, Ask::new(S)).await.unwrap();
+    let answer = store.acquire(&eight, AcquireOptions::new(S)).await.unwrap();
     let Acquired::Leased { lease, .. } = answer else {
         panic!("{answer:?}")
     };
@@ -166,7 +179,10 @@ async fn an_answer_that_redis_refused_is_not_in_memory() {
     let store = lasting(&server).await;
     let seven = key("7");
     // Its lease has expired, which nobody is told of.
-    let answer = store.acquire(&seven, Ask::new(MS)).await.unwrap();
+    let answer = store
+        .acquire(&seven, AcquireOptions::new(MS))
+        .await
+        .unwrap();
     let Acquired::Leased { lease, .. } = answer else {
         panic!("{answer:?}")
     };
@@ -187,7 +203,7 @@ async fn a_lost_connection_forgets_all_so_that_nothing_missed_meanwhile_is_answe
         assert_eq!(peek(&here, &seven).unwrap(), "old");
         // The message goes nowhere: the connection is cut before it.
         server.ask::<()>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-        invalidate(&there, &seven, Mode::Drop).await;
+        invalidate(&there, &seven, InvalidationMode::Drop).await;
         eventually("it is forgotten", async || peek(&here, &seven).is_none()).await;
         eventually("it listens again", async || here.listens()).await;
         assert_eq!(peek(&here, &seven), None);
@@ -212,13 +228,13 @@ async fn while_redis_hangs_memory_answers_for_a_heartbeat_and_no_longer() {
     }
     // An invalidation waits in the queue of the server; it goes on within its patience.
     let (store, entry) = (there.clone(), seven.clone());
-    let said = tokio::spawn(async move { store.invalidate(&entry, Mode::Drop).await });
+    let said = tokio::spawn(async move { store.invalidate(&entry, InvalidationMode::Drop).await });
     sleep(50 * MS).await;
     server.go_on();
     if said.await.unwrap().is_err() {
         // It hung for so long that the connection was given up.
         connected(&there).await;
-        invalidate(&there, &seven, Mode::Drop).await;
+        invalidate(&there, &seven, InvalidationMode::Drop).await;
     }
     eventually("it listens", async || here.listens()).await;
     eventually("it has heard of it", async || peek(&here, &seven).is_none()).await;

@@ -1,7 +1,7 @@
 //! Stale answers, which all instances have in common.
 
 use crate::{servers::Redis, shared::support::*, support::*};
-use buttress::{Error, Outcome, cache::Mode};
+use buttress::{Error, Outcome, cache::InvalidationMode};
 use std::{collections::BTreeMap, time::Instant};
 
 #[tokio::test]
@@ -136,7 +136,9 @@ async fn what_was_invalidated_is_gone_or_kept_for_errors_as_it_was_told() {
     let [here, there] = instances(&redis, patient).await;
     let source = Source::new();
     let _ = source.ask(&here).await;
-    here.invalidate_with("7", Mode::Keep).await.unwrap();
+    here.invalidate_with("7", InvalidationMode::Keep)
+        .await
+        .unwrap();
     source.broken(true);
     let (answer, status) = source.ask(&there).await;
     assert_eq!(answer, Ok(1));

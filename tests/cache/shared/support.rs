@@ -5,7 +5,7 @@ use crate::{
     support::{Answer, MS, SECOND, Source, terms},
 };
 use buttress::{
-    cache::{Builder, Cache, Freshness, KeyRef, Store},
+    cache::{Cache, CacheBuilder, Freshness, KeyRef, Store},
     redis::{RedisStore, Tiered},
 };
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub(crate) type Instance<St = RedisStore> = Cache<u32, St>;
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
 /// Exact times, and patience with a Redis that is well on a machine that is busy.
-pub(crate) fn patient() -> Builder {
+pub(crate) fn patient() -> CacheBuilder {
     terms().lease(LEASE).store_timeout(10 * SECOND)
 }
 
@@ -36,11 +36,11 @@ pub(crate) fn store(redis: &Redis) -> RedisStore {
     store.connect().unwrap()
 }
 
-pub(crate) async fn instance(redis: &Redis, terms: Builder) -> Instance {
+pub(crate) async fn instance(redis: &Redis, terms: CacheBuilder) -> Instance {
     ready(terms.store(store(redis)).build().unwrap()).await
 }
 
-pub(crate) async fn instances(redis: &Redis, terms: impl Fn() -> Builder) -> [Instance; 2] {
+pub(crate) async fn instances(redis: &Redis, terms: impl Fn() -> CacheBuilder) -> [Instance; 2] {
     [
         instance(redis, terms()).await,
         instance(redis, terms()).await,
@@ -48,7 +48,7 @@ pub(crate) async fn instances(redis: &Redis, terms: impl Fn() -> Builder) -> [In
 }
 
 /// One with memory of its own. It hears of what others invalidate.
-pub(crate) async fn tiered(redis: &Redis, terms: Builder) -> Instance<Tiered<u32>> {
+pub(crate) async fn tiered(redis: &Redis, terms: CacheBuilder) -> Instance<Tiered<u32>> {
     let tiered = Tiered::builder(store(redis)).heartbeat(10 * SECOND);
     let cache = ready(terms.store(tiered.build().unwrap()).build().unwrap()).await;
     eventually("it listens", async || cache.store().listens()).await;

@@ -3,7 +3,7 @@ use crate::{
     subject::{Entry, Leaves, Subject},
 };
 use buttress::{
-    circuit_breaker::{Builder, CircuitBreaker, State},
+    circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder, State},
     http::{Http, RespondLayer},
 };
 use futures::executor::block_on;
@@ -28,7 +28,7 @@ pub(super) fn ended(breaker: &CircuitBreaker) -> impl Fn() -> u64 + Send + Sync 
     move || ended() - before
 }
 
-fn entry(builder: Builder) -> Entry<impl Subject> {
+fn entry(builder: CircuitBreakerBuilder) -> Entry<impl Subject> {
     of(&builder.build().unwrap())
 }
 

@@ -3,9 +3,9 @@
 mod config;
 mod search;
 
-use super::{Close, Limit, Window};
+use super::{Limit, NextWindow, SampleWindow};
 use crate::clock::Time;
-use search::{Answer, Search, Step};
+use search::{Search, SearchStep, Step};
 use std::time::Duration;
 
 /// Finds how many calls the service works on at once, and allows a quarter and a square root more.
@@ -67,16 +67,16 @@ impl Adaptive {
     }
 
     /// Calls are lost, or refused by the service: no latency can be told from those that are left.
-    fn lost(window: &Window) -> bool {
+    fn lost(window: &SampleWindow) -> bool {
         window.unanswered() > 0.1
     }
 
     /// Latency by Little's law, in seconds.
-    fn latency(window: &Window) -> f64 {
+    fn latency(window: &SampleWindow) -> f64 {
         window.in_flight_integral / window.completions.max(1) as f64
     }
 
-    fn learn_variation(&mut self, window: &Window) {
+    fn learn_variation(&mut self, window: &SampleWindow) {
         let Some(mean) = window.mean_latency() else {
             return;
         };
@@ -85,7 +85,7 @@ impl Adaptive {
         self.cv2 += 0.2 * (cv2 - self.cv2);
     }
 
-    fn steady(&mut self, window: &Window, now: Time) {
+    fn steady(&mut self, window: &SampleWindow, now: Time) {
         let r = Self::latency(window);
         let (sat, lost) = (window.saturated_share, Self::lost(window));
         let n0 = window.limit as f64;
@@ -119,7 +119,7 @@ impl Adaptive {
         }
     }
 
-    fn start_up(&mut self, window: &Window, now: Time) {
+    fn start_up(&mut self, window: &SampleWindow, now: Time) {
         let r = Self::latency(window);
         let (sat, n0) = (window.saturated_share, window.limit as f64);
         if Self::lost(window) {
@@ -160,7 +160,7 @@ impl Adaptive {
         self.search = Some(Search::new(n0, r0, self.n, self.min as f64, now));
     }
 
-    fn found(&mut self, answer: Answer, began: Time, now: Time) {
+    fn found(&mut self, answer: SearchStep, began: Time, now: Time) {
         self.search = None;
         self.last_search = now;
         // The next one is to be a forty times longer search away; but the first one, which compares
@@ -172,11 +172,11 @@ impl Adaptive {
         self.per_permit = 0.0;
         match answer {
             // Starting => Steady, unless there was no queue at all
-            Answer::Base { base, n, flat } => {
+            SearchStep::Base { base, n, flat } => {
                 (self.base, self.n) = (base, n);
                 self.starting &= flat;
             }
-            Answer::LoadLeft {
+            SearchStep::LoadLeft {
                 r1,
                 n1,
                 r0,
@@ -192,7 +192,7 @@ impl Adaptive {
                 self.n = if lost || r0 > 2.0 * self.base { n1 } else { n };
             }
             // Steady => Starting: even one call at a time is too much, so nothing is known
-            Answer::Hopeless => {
+            SearchStep::Hopeless => {
                 (self.n, self.base, self.seen) = (1.0, 0.0, 0.0);
                 self.starting = true;
                 self.bound = false;
@@ -206,8 +206,8 @@ impl Limit for Adaptive {
         self.initial
     }
 
-    fn close(&self) -> Close {
-        let mut close = Close::after(self.ends());
+    fn close(&self) -> NextWindow {
+        let mut close = NextWindow::after(self.ends());
         if let Some(search) = &self.search {
             search.close(&mut close, self.cv2);
         } else if self.starting {
@@ -224,7 +224,7 @@ impl Limit for Adaptive {
         close
     }
 
-    fn on_window(&mut self, window: &Window, now: Time) -> usize {
+    fn on_window(&mut self, window: &SampleWindow, now: Time) -> usize {
         if let Some(search) = &mut self.search {
             let began = search.began();
             match search.on_window(window, Self::latency(window), Self::lost(window)) {

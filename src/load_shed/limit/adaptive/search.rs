@@ -1,7 +1,7 @@
 //! One look for the latency of a call that does not wait: less than half the limit for some dozens
 //! of calls.
 
-use super::{Close, HEADROOM, Window, is_latency};
+use super::{HEADROOM, NextWindow, SampleWindow, is_latency};
 use crate::clock::Time;
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ pub(super) struct Search {
 
 pub(super) enum Step {
     GoOn,
-    Found(Answer),
+    Found(SearchStep),
 }
 
-pub(super) enum Answer {
+pub(super) enum SearchStep {
     /// This is the base latency, and the limit to go on with. Flat if the lower limit changed
     /// nothing: there was no queue.
     Base { base: f64, n: f64, flat: bool },
@@ -66,7 +66,7 @@ impl Search {
         self.n1 as usize
     }
 
-    pub(super) fn close(&self, close: &mut Close, cv2: f64) {
+    pub(super) fn close(&self, close: &mut NextWindow, cv2: f64) {
         if self.drained {
             close.ends = (cv2 / 0.005).clamp(100.0, 1000.0) as u64;
             close.min = Duration::ZERO;
@@ -76,7 +76,7 @@ impl Search {
         }
     }
 
-    pub(super) fn on_window(&mut self, window: &Window, r1: f64, lost: bool) -> Step {
+    pub(super) fn on_window(&mut self, window: &SampleWindow, r1: f64, lost: bool) -> Step {
         if !self.drained {
             // Draining => measuring
             self.drained = true;
@@ -86,7 +86,7 @@ impl Search {
         let lost = lost || !is_latency(r1);
         if window.saturated_share < 0.5 {
             let n = self.cap;
-            return Step::Found(Answer::LoadLeft {
+            return Step::Found(SearchStep::LoadLeft {
                 r1,
                 n1,
                 r0,
@@ -114,11 +114,11 @@ impl Search {
             return Step::GoOn;
         }
         if lost {
-            return Step::Found(Answer::Hopeless);
+            return Step::Found(SearchStep::Hopeless);
         }
         // What was in flight and not in the queue.
         let x = n0 * r1 / r0;
-        Step::Found(Answer::Base {
+        Step::Found(SearchStep::Base {
             base: r1,
             n: self.cap.min(n0.max(HEADROOM * x + x.sqrt())),
             flat: e < 0.3 && n1 < n0 && !self.went_on,
