@@ -1,5 +1,5 @@
 use super::{
-    One, RateLimiter,
+    RateLimiter, UnitCost,
     gcra::Pace,
     global, keyed,
     state::{Inner, State},
@@ -31,7 +31,7 @@ pub enum Algorithm {
 /// The configuration of a [`RateLimiter`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct RateLimiterBuilder<K = Global, C = One> {
+pub struct RateLimiterBuilder<K = Global, C = UnitCost> {
     name: Name,
     quota: u32,
     window: Duration,
@@ -60,7 +60,7 @@ impl RateLimiterBuilder {
             max_keys: MAX_KEYS,
             keyed: false,
             key: Global,
-            cost: One,
+            cost: UnitCost,
         }
     }
 }

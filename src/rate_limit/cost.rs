@@ -17,9 +17,9 @@ impl<Req, F: Fn(&Req) -> u32> Cost<Req> for F {
 
 /// Every request costs 1.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct One;
+pub struct UnitCost;
 
-impl<Req> Cost<Req> for One {
+impl<Req> Cost<Req> for UnitCost {
     #[inline]
     fn cost(&self, _: &Req) -> u32 {
         1

@@ -1,5 +1,5 @@
 use super::{
-    Cost, One, QuotaStatus, RateLimiterBuilder, Snapshot, WaitingLimiter, config,
+    Cost, Permit, QuotaStatus, RateLimiterBuilder, Snapshot, UnitCost, WaitingLimiter, config,
     state::{Inner, State},
 };
 use crate::{
@@ -14,16 +14,7 @@ use std::{fmt, sync::Arc, task::Context, time::Duration};
 ///
 /// A cheap handle: clones, and all layers made from them, share one limit. See the
 /// [module](super) for the decision it takes.
-pub struct RateLimiter<K = Global, C = One>(Arc<Inner<K, C>>);
-
-/// What an admitted call has taken from its quota.
-#[derive(Clone, Copy, Debug)]
-pub struct Taken {
-    pub(super) key: u64,
-    /// Time, sub-window or arrival time: whatever the core needs to find it again.
-    pub(super) at: u64,
-    pub(super) cost: u32,
-}
+pub struct RateLimiter<K = Global, C = UnitCost>(Arc<Inner<K, C>>);
 
 impl RateLimiter {
     /// A limit of `quota` per `window` for all requests together, with the default settings.
@@ -90,22 +81,22 @@ impl<K, C> RateLimiter<K, C> {
     /// What has been done so far.
     pub fn snapshot(&self) -> Snapshot {
         let inner = &*self.0;
-        let (quota, allowed, remaining, keys) = match &inner.state {
+        let (quota, admitted_total, remaining, keys) = match &inner.state {
             State::Global(state) => {
                 let status = state.level(Time::now().0).status(inner.window);
                 (status.quota, state.allowed(), Some(status.remaining), None)
             }
             State::Keyed(keyed) => {
-                let (allowed, keys) = keyed.totals();
-                (keyed.quota(), allowed, None, Some(keys))
+                let (admitted, keys) = keyed.totals();
+                (keyed.quota(), admitted, None, Some(keys))
             }
         };
         Snapshot {
             name: self.name(),
             quota,
             window: inner.window,
-            allowed,
-            rejected: inner.rejected(),
+            admitted_total,
+            rejected_total: inner.rejected(),
             waiting: inner.lines.waiting(),
             remaining,
             keys,
@@ -162,13 +153,13 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static> RateLimiter<K, C> {
 }
 
 impl<K, C> GuardBase for RateLimiter<K, C> {
-    type Permit = Taken;
+    type Permit = Permit;
     type Wait = Never;
 
     #[inline]
-    fn settle(&self, taken: Taken, end: End, _: &Now) {
-        if end == End::NeverStarted && taken.cost > 0 {
-            self.0.give_back(taken);
+    fn settle(&self, permit: Permit, end: End, _: &Now) {
+        if end == End::NeverStarted && permit.cost > 0 {
+            self.0.give_back(permit);
         }
     }
 
@@ -192,11 +183,11 @@ impl<K, C> GuardBase for RateLimiter<K, C> {
 impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
     // Always, as for a tuple of guards.
     #[inline(always)]
-    fn admit(&self, req: &Req, now: &Now) -> Admission<Taken, Never> {
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, Never> {
         let inner = &*self.0;
         let (key, cost) = inner.identify(req);
         if cost == 0 {
-            return Admission::Admitted(Taken { key, at: 0, cost });
+            return Admission::Admitted(Permit { key, at: 0, cost });
         }
         let now = now.get();
         let taken = if inner.lines.is_empty(key) {
@@ -205,7 +196,7 @@ impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
             inner.take_behind(key, cost, now)
         };
         match taken {
-            Ok(at) => Admission::Admitted(Taken { key, at, cost }),
+            Ok(at) => Admission::Admitted(Permit { key, at, cost }),
             Err(until) => Admission::Refused(inner.refused(until, now)),
         }
     }
@@ -216,7 +207,7 @@ impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
         _: &Req,
         _: &mut Context<'_>,
         _: &Now,
-    ) -> WaitProgress<Taken> {
+    ) -> WaitProgress<Permit> {
         match *wait {}
     }
 }

@@ -101,7 +101,8 @@ mod status;
 mod wait;
 
 pub use config::{Algorithm, RateLimiterBuilder};
-pub use cost::{Cost, One};
-pub use limiter::{RateLimiter, Taken};
+pub use cost::{Cost, UnitCost};
+pub use limiter::RateLimiter;
+pub use state::Permit;
 pub use status::{QuotaStatus, Snapshot};
-pub use wait::{Ticket, WaitingLimiter};
+pub use wait::{QuotaWait, WaitingLimiter};

@@ -1,6 +1,6 @@
 //! What all handles of a limiter share.
 
-use super::{Cost, forecast::Supply, global, keyed, limiter::Taken, wait::Lines};
+use super::{Cost, forecast::Supply, global, keyed, wait::Lines};
 use crate::{Key, Kind, Name, Rejected, clock::Time, key::KeyHash, striped::StripedCounter};
 use std::time::Duration;
 
@@ -13,6 +13,18 @@ pub(super) struct Inner<K, C> {
     pub(super) lines: Lines,
     /// Refused calls.
     pub(super) rejected: StripedCounter,
+}
+
+/// What an admitted call has taken from its quota.
+///
+/// Plain data: dropping it gives nothing back. [`GuardBase::settle`](crate::GuardBase::settle) does,
+/// for a call that never started.
+#[derive(Clone, Copy, Debug)]
+pub struct Permit {
+    pub(super) key: u64,
+    /// Time, sub-window or arrival time: whatever the counting needs to find the admission again.
+    pub(super) at: u64,
+    pub(super) cost: u32,
 }
 
 // There is one per limiter, and it is read on every call: no further pointer to save its padding.
@@ -66,12 +78,12 @@ impl<K, C> Inner<K, C> {
     }
 
     #[cold]
-    pub(super) fn give_back(&self, taken: Taken) {
+    pub(super) fn give_back(&self, permit: Permit) {
         match &self.state {
-            State::Global(state) => state.give_back(taken.at, taken.cost),
-            State::Keyed(keyed) => keyed.give_back(taken.key, taken.at, taken.cost),
+            State::Global(state) => state.give_back(permit.at, permit.cost),
+            State::Keyed(keyed) => keyed.give_back(permit.key, permit.at, permit.cost),
         }
-        self.wake(taken.key);
+        self.wake(permit.key);
     }
 
     /// Something may have become free.

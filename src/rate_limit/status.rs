@@ -35,9 +35,9 @@ pub struct Snapshot {
     )]
     pub window: Duration,
     /// The cost admitted so far, without what was given back by calls that never started.
-    pub allowed: u64,
+    pub admitted_total: u64,
     /// Calls refused so far.
-    pub rejected: u64,
+    pub rejected_total: u64,
     /// Calls waiting for their turn.
     pub waiting: usize,
     /// What a global limiter would admit now; `None` for a keyed one.

@@ -1,7 +1,7 @@
 use buttress::{
     Error, ErrorsAsFailures, Kind, Now, Outcome, RateLimiter, Rejected, Time,
     guard::{Admission, End, Guard, GuardBase, GuardLayer, Never},
-    rate_limit::{Algorithm, Taken},
+    rate_limit::{Algorithm, Permit},
 };
 use std::{
     convert::Infallible,
@@ -19,10 +19,10 @@ const NS: u64 = 1_000_000_000;
 type Answer = Result<(), Error<Infallible>>;
 
 fn at<Req>(
-    limiter: &impl Guard<Req, Permit = Taken, Wait = Never>,
+    limiter: &impl Guard<Req, Permit = Permit, Wait = Never>,
     req: &Req,
     now: u64,
-) -> Result<Taken, Rejected> {
+) -> Result<Permit, Rejected> {
     match limiter.admit(req, &Now::at(Time::from_nanos(now))) {
         Admission::Admitted(taken) => Ok(taken),
         Admission::Refused(rejected) => Err(rejected),
@@ -31,7 +31,7 @@ fn at<Req>(
 }
 
 /// A call of this cost at this time.
-type Form = Box<dyn Fn(u32, u64) -> Result<Taken, Rejected>>;
+type Form = Box<dyn Fn(u32, u64) -> Result<Permit, Rejected>>;
 
 /// A global and a keyed limiter of each form of counting.
 fn forms(quota: u32) -> [Form; 4] {
@@ -69,7 +69,7 @@ async fn the_call_above_the_quota_is_refused_with_the_time_to_come_back() {
     tokio::time::advance(wait).await;
     assert!(limiter.run(async || Answer::Ok(())).await.is_ok());
     let snapshot = limiter.snapshot();
-    assert_eq!((snapshot.allowed, snapshot.rejected), (3, 1));
+    assert_eq!((snapshot.admitted_total, snapshot.rejected_total), (3, 1));
 }
 
 // A peer gave each of 60 connections a limit of its own.
@@ -88,7 +88,7 @@ async fn all_layers_services_and_clones_share_one_limit() {
         }
     }
     assert_eq!(served.load(SeqCst), 5);
-    assert_eq!(limiter.snapshot().rejected, 175);
+    assert_eq!(limiter.snapshot().rejected_total, 175);
 }
 
 // A peer spent a token in `poll_ready`, and lost it when no call came.
@@ -136,7 +136,7 @@ fn only_calls_that_never_started_give_back_what_they_took() {
         let limiter = RateLimiter::new("api", quota, SECOND).unwrap();
         let keyed = RateLimiter::builder("api", quota, SECOND).keyed(|_: &()| 1);
         let keyed = keyed.build().unwrap();
-        let guards: [&dyn Guard<(), Permit = Taken, Wait = Never>; 2] = [&limiter, &keyed];
+        let guards: [&dyn Guard<(), Permit = Permit, Wait = Never>; 2] = [&limiter, &keyed];
         for guard in guards {
             let now = Now::at(Time::from_nanos(NS));
             let take = || match guard.admit(&(), &now) {
@@ -153,8 +153,8 @@ fn only_calls_that_never_started_give_back_what_they_took() {
             assert!(take().is_some());
             assert!(take().is_none());
         }
-        assert_eq!(limiter.snapshot().allowed, u64::from(quota));
-        assert_eq!(keyed.snapshot().allowed, u64::from(quota));
+        assert_eq!(limiter.snapshot().admitted_total, u64::from(quota));
+        assert_eq!(keyed.snapshot().admitted_total, u64::from(quota));
     }
 }
 
@@ -168,7 +168,7 @@ async fn a_guard_that_refuses_after_it_costs_the_limiter_nothing() {
         let _ = service.clone().oneshot(()).await;
     }
     assert_eq!(limiter.status(&()).remaining, 4);
-    assert_eq!(limiter.snapshot().allowed, 1);
+    assert_eq!(limiter.snapshot().admitted_total, 1);
 }
 
 // case 34
@@ -350,8 +350,8 @@ fn threads_get_the_whole_quota_between_them_and_no_more() {
             }
             assert_eq!(admitted.load(SeqCst), quota as usize, "{keyed}");
         }
-        let allowed = [&global.snapshot(), &key.snapshot()][usize::from(keyed)].allowed;
-        assert_eq!(allowed, 5 * u64::from(quota));
+        let admitted = [&global.snapshot(), &key.snapshot()][usize::from(keyed)].admitted_total;
+        assert_eq!(admitted, 5 * u64::from(quota));
     }
 }
 
@@ -361,7 +361,7 @@ fn the_promise_holds_between_threads_on_the_real_clock() {
     for quota in [50, 3_000] {
         let limiter = RateLimiter::new("api", quota, window).unwrap();
         // However long that takes on a machine that does other things as well.
-        let enough = || limiter.snapshot().allowed >= 6 * u64::from(quota);
+        let enough = || limiter.snapshot().admitted_total >= 6 * u64::from(quota);
         // A thread can be held up between reading the clock and being admitted, so all that is known
         // of an admission is that it came between two readings.
         let mut times: Vec<(u64, u64)> = thread::scope(|s| {
@@ -471,7 +471,11 @@ fn an_endless_window_of_callers_does_not_disturb_each_others_keys() {
     }
     let snapshot = limiter.snapshot();
     assert_eq!(
-        (snapshot.allowed, snapshot.rejected, snapshot.keys),
+        (
+            snapshot.admitted_total,
+            snapshot.rejected_total,
+            snapshot.keys
+        ),
         (6, 3, Some(3))
     );
 }

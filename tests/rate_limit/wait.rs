@@ -61,7 +61,7 @@ async fn calls_are_let_in_in_order_when_their_place_is_there() {
     .await;
     assert_eq!(order.into_inner().unwrap(), (0..7).collect::<Vec<_>>());
     assert_eq!(limiter.snapshot().waiting, 0);
-    assert_eq!(limiter.snapshot().allowed, 7);
+    assert_eq!(limiter.snapshot().admitted_total, 7);
 }
 
 // cases 33, 35
@@ -192,7 +192,7 @@ async fn a_raised_quota_lets_in_those_who_wait_and_a_lowered_one_keeps_what_is_a
         let status = plain.status(&());
         assert_eq!((status.quota, status.remaining), (1, 0));
         assert!(plain.run(async || Answer::Ok(WINDOW)).await.is_err());
-        assert_eq!(plain.snapshot().allowed, u64::from(quota) + 2);
+        assert_eq!(plain.snapshot().admitted_total, u64::from(quota) + 2);
         assert!(plain.set_quota(0).is_err());
     }
 }

@@ -4,7 +4,7 @@ mod line;
 
 pub(super) use line::Lines;
 
-use super::{Cost, One, RateLimiter, Snapshot, limiter::Taken};
+use super::{Cost, Permit, RateLimiter, Snapshot, UnitCost};
 use crate::{
     Global, Key,
     clock::{Now, Time},
@@ -20,14 +20,14 @@ use std::{fmt, task::Context, time::Duration};
 /// Made by [`RateLimiter::wait_up_to`]; a cheap handle on the same limit. All handles of one limiter
 /// share one line per key. Nobody overtakes it: while somebody waits for a key, calls for that key
 /// through the limiter itself are refused.
-pub struct WaitingLimiter<K = Global, C = One> {
+pub struct WaitingLimiter<K = Global, C = UnitCost> {
     limiter: RateLimiter<K, C>,
     max: Duration,
 }
 
 /// A place in the line.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct QuotaWait {
     key: u64,
     id: u64,
     cost: u32,
@@ -68,7 +68,7 @@ impl<K, C> WaitingLimiter<K, C> {
     }
 
     #[cold]
-    fn join(&self, key: u64, cost: u32, now: Time) -> Admission<Taken, Ticket> {
+    fn join(&self, key: u64, cost: u32, now: Time) -> Admission<Permit, QuotaWait> {
         let inner = self.limiter.inner();
         let mut lines = inner.lines.lock(key);
         lines.announce();
@@ -78,7 +78,7 @@ impl<K, C> WaitingLimiter<K, C> {
             match inner.take(key, cost, now) {
                 Ok(at) => {
                     lines.withdraw();
-                    return Admission::Admitted(Taken { key, at, cost });
+                    return Admission::Admitted(Permit { key, at, cost });
                 }
                 Err(at) => at,
             }
@@ -94,7 +94,7 @@ impl<K, C> WaitingLimiter<K, C> {
             return Admission::Refused(inner.refused(admitted_at, now));
         }
         let id = lines.join(key, cost);
-        Admission::Wait(Ticket {
+        Admission::Wait(QuotaWait {
             key,
             id,
             cost,
@@ -102,9 +102,9 @@ impl<K, C> WaitingLimiter<K, C> {
         })
     }
 
-    fn poll(&self, ticket: &Ticket, cx: &mut Context<'_>, now: Time) -> WaitProgress<Taken> {
+    fn poll(&self, wait: &QuotaWait, cx: &mut Context<'_>, now: Time) -> WaitProgress<Permit> {
         let inner = self.limiter.inner();
-        let &Ticket { key, id, cost, .. } = ticket;
+        let &QuotaWait { key, id, cost, .. } = wait;
         let mut lines = inner.lines.lock(key);
         let (until, ended): (Time, Option<Option<u64>>) = if lines.is_first(key, id) {
             match inner.take(key, cost, now) {
@@ -113,19 +113,19 @@ impl<K, C> WaitingLimiter<K, C> {
                     let left = lines.leave(key, id);
                     drop(lines);
                     left.wake_next();
-                    return WaitProgress::Admitted(Taken { key, at, cost });
+                    return WaitProgress::Admitted(Permit { key, at, cost });
                 }
-                Err(Some(at)) if at <= ticket.until.0 && now < ticket.until => (Time(at), None),
+                Err(Some(at)) if at <= wait.until.0 && now < wait.until => (Time(at), None),
                 Err(at) => (now, Some(at)),
             }
-        } else if now >= ticket.until {
+        } else if now >= wait.until {
             let line = lines.line(key);
             let at = line.and_then(|line| line.forecast(inner.supply(key, now), cost));
             (now, Some(at))
         } else {
             // Not woken before it is the first, but for the end of its patience: the first may be
             // held up by a task that does not poll it.
-            (ticket.until, None)
+            (wait.until, None)
         };
         match ended {
             // Waiting => refused
@@ -154,18 +154,18 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
 }
 
 impl<K, C> GuardBase for WaitingLimiter<K, C> {
-    type Permit = Taken;
-    type Wait = Ticket;
+    type Permit = Permit;
+    type Wait = QuotaWait;
 
     #[inline]
-    fn settle(&self, taken: Taken, end: End, now: &Now) {
-        self.limiter.settle(taken, end, now);
+    fn settle(&self, permit: Permit, end: End, now: &Now) {
+        self.limiter.settle(permit, end, now);
     }
 
-    fn abandon(&self, ticket: Ticket, _: &Now) {
+    fn abandon(&self, wait: QuotaWait, _: &Now) {
         let left: Left = {
-            let mut lines = self.limiter.inner().lines.lock(ticket.key);
-            lines.leave(ticket.key, ticket.id)
+            let mut lines = self.limiter.inner().lines.lock(wait.key);
+            lines.leave(wait.key, wait.id)
         };
         left.wake_next();
     }
@@ -173,29 +173,29 @@ impl<K, C> GuardBase for WaitingLimiter<K, C> {
 
 impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for WaitingLimiter<K, C> {
     #[inline]
-    fn admit(&self, req: &Req, now: &Now) -> Admission<Taken, Ticket> {
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, QuotaWait> {
         let inner = self.limiter.inner();
         let (key, cost) = inner.identify(req);
         if cost == 0 {
-            return Admission::Admitted(Taken { key, at: 0, cost });
+            return Admission::Admitted(Permit { key, at: 0, cost });
         }
         let now = now.get();
         if inner.lines.is_empty(key)
             && let Ok(at) = inner.take(key, cost, now)
         {
-            return Admission::Admitted(Taken { key, at, cost });
+            return Admission::Admitted(Permit { key, at, cost });
         }
         self.join(key, cost, now)
     }
 
     fn poll_wait(
         &self,
-        ticket: &mut Ticket,
+        wait: &mut QuotaWait,
         _: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> WaitProgress<Taken> {
-        self.poll(ticket, cx, now.get())
+    ) -> WaitProgress<Permit> {
+        self.poll(wait, cx, now.get())
     }
 }
 
