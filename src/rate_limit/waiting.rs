@@ -1,0 +1,218 @@
+//! Waiting in order for a place in the window.
+
+mod line;
+
+pub(super) use line::Lines;
+
+use super::{Cost, Permit, RateLimiter, Snapshot, UnitCost};
+use crate::{
+    Global, Key,
+    clock::{Now, Time},
+    context,
+    error::FromRejected,
+    guard::{self, Admission, End, Guard, GuardBase, OnResponse, WaitLayer, WaitProgress},
+};
+use line::{Left, Line};
+use std::{fmt, task::Context, time::Duration};
+
+/// A [`RateLimiter`] whose calls wait in order instead of being refused, up to a maximum.
+///
+/// Made by [`RateLimiter::wait_up_to`]; a cheap handle on the same limit. All handles of one limiter
+/// share one line per key. Nobody overtakes it: while somebody waits for a key, calls for that key
+/// through the limiter itself are refused.
+pub struct WaitingLimiter<K = Global, C = UnitCost> {
+    limiter: RateLimiter<K, C>,
+    max: Duration,
+}
+
+/// A place in the line.
+#[derive(Debug)]
+pub struct QuotaWait {
+    key: u64,
+    id: u64,
+    cost: u32,
+    /// The wait ends here at the latest.
+    until: Time,
+}
+
+impl<K, C> WaitingLimiter<K, C> {
+    pub(super) fn new(limiter: RateLimiter<K, C>, max: Duration) -> Self {
+        Self { limiter, max }
+    }
+
+    /// The limiter's name.
+    pub fn name(&self) -> &'static str {
+        self.limiter.name()
+    }
+
+    /// The limit.
+    pub fn limiter(&self) -> &RateLimiter<K, C> {
+        &self.limiter
+    }
+
+    /// What the limiter has done so far.
+    pub fn snapshot(&self) -> Snapshot {
+        self.limiter.snapshot()
+    }
+
+    /// Runs `op` when the limit allows it, or not at all if the wait would be too long.
+    ///
+    /// # Errors
+    /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
+    pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        Self: Guard<()>,
+        E: FromRejected,
+    {
+        guard::run(self, &(), op).await
+    }
+
+    #[cold]
+    fn join(&self, key: u64, cost: u32, now: Time) -> Admission<Permit, QuotaWait> {
+        let inner = self.limiter.inner();
+        let mut lines = inner.lines.lock(key);
+        lines.announce();
+        let nobody = Line::default();
+        let line = lines.line(key).unwrap_or(&nobody);
+        let admitted_at = if line.is_empty() {
+            match inner.take(key, cost, now) {
+                Ok(at) => {
+                    lines.withdraw();
+                    return Admission::Admitted(Permit { key, at, cost });
+                }
+                Err(at) => at,
+            }
+        } else {
+            line.forecast(inner.supply(key, now), cost)
+        };
+        let latest = now.after(self.max);
+        let deadline = context::current().deadline;
+        let until = deadline.map_or(latest, |deadline| latest.min(deadline));
+        if admitted_at.is_none_or(|at| at > until.0) {
+            lines.withdraw();
+            drop(lines);
+            return Admission::Refused(inner.refused(admitted_at, now));
+        }
+        let id = lines.join(key, cost);
+        Admission::Wait(QuotaWait {
+            key,
+            id,
+            cost,
+            until,
+        })
+    }
+
+    fn poll(&self, wait: &QuotaWait, cx: &mut Context<'_>, now: Time) -> WaitProgress<Permit> {
+        let inner = self.limiter.inner();
+        let &QuotaWait { key, id, cost, .. } = wait;
+        let mut lines = inner.lines.lock(key);
+        let (until, ended): (Time, Option<Option<u64>>) = if lines.is_first(key, id) {
+            match inner.take(key, cost, now) {
+                // Waiting => admitted
+                Ok(at) => {
+                    let left = lines.leave(key, id);
+                    drop(lines);
+                    left.wake_next();
+                    return WaitProgress::Admitted(Permit { key, at, cost });
+                }
+                Err(Some(at)) if at <= wait.until.0 && now < wait.until => (Time(at), None),
+                Err(at) => (now, Some(at)),
+            }
+        } else if now >= wait.until {
+            let line = lines.line(key);
+            let at = line.and_then(|line| line.forecast(inner.supply(key, now), cost));
+            (now, Some(at))
+        } else {
+            // Not woken before it is the first, but for the end of its patience: the first may be
+            // held up by a task that does not poll it.
+            (wait.until, None)
+        };
+        match ended {
+            // Waiting => refused
+            Some(at) => {
+                let left = lines.leave(key, id);
+                drop(lines);
+                left.wake_next();
+                WaitProgress::Refused(inner.refused(at, now))
+            }
+            None => {
+                let former = lines.park(key, id, cx.waker());
+                drop(lines);
+                drop(former);
+                WaitProgress::Pending((until.0 < u64::MAX).then_some(until))
+            }
+        }
+    }
+}
+
+impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
+    /// A layer with this limit. All layers of one limiter, waiting or not, share it.
+    pub fn layer(&self) -> WaitLayer<Self, OnResponse> {
+        // It learns nothing from how calls end, so nobody need say what responses mean.
+        WaitLayer::settling(self.clone(), OnResponse::default())
+    }
+}
+
+impl<K, C> GuardBase for WaitingLimiter<K, C> {
+    type Permit = Permit;
+    type Wait = QuotaWait;
+
+    #[inline]
+    fn settle(&self, permit: Permit, end: End, now: &Now) {
+        self.limiter.settle(permit, end, now);
+    }
+
+    fn abandon(&self, wait: QuotaWait, _: &Now) {
+        let left: Left = {
+            let mut lines = self.limiter.inner().lines.lock(wait.key);
+            lines.leave(wait.key, wait.id)
+        };
+        left.wake_next();
+    }
+}
+
+impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for WaitingLimiter<K, C> {
+    #[inline]
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, QuotaWait> {
+        let inner = self.limiter.inner();
+        let (key, cost) = inner.identify(req);
+        if cost == 0 {
+            return Admission::Admitted(Permit { key, at: 0, cost });
+        }
+        let now = now.get();
+        if inner.lines.is_empty(key)
+            && let Ok(at) = inner.take(key, cost, now)
+        {
+            return Admission::Admitted(Permit { key, at, cost });
+        }
+        self.join(key, cost, now)
+    }
+
+    fn poll_wait(
+        &self,
+        wait: &mut QuotaWait,
+        _: &Req,
+        cx: &mut Context<'_>,
+        now: &Now,
+    ) -> WaitProgress<Permit> {
+        self.poll(wait, cx, now.get())
+    }
+}
+
+impl<K, C> Clone for WaitingLimiter<K, C> {
+    fn clone(&self) -> Self {
+        Self {
+            limiter: self.limiter.clone(),
+            max: self.max,
+        }
+    }
+}
+
+impl<K, C> fmt::Debug for WaitingLimiter<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitingLimiter")
+            .field("limiter", &self.limiter)
+            .field("max", &self.max)
+            .finish()
+    }
+}
