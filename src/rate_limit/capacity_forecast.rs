@@ -39,9 +39,9 @@ impl CountedFor {
     pub(super) fn leaves(self, at: u64) -> u64 {
         match self {
             Self::Window(window) => at.saturating_add(window),
-            Self::SubWindows { length, count } => (at / length)
-                .saturating_add(count)
-                .saturating_mul(length),
+            Self::SubWindows { length, count } => {
+                (at / length).saturating_add(count).saturating_mul(length)
+            }
         }
     }
 
@@ -98,7 +98,7 @@ impl WindowForecast {
     /// Returns when the unit of this index is given out, counting from now.
     fn unit_at(&self, index: u64) -> u64 {
         let leaving = self.leaving.iter().map(|(_, amount)| amount);
-        debug_assert_eq!(self.used, leaving.sum(), "{self:?}");
+        debug_assert_eq!(self.used, leaving.sum::<u64>(), "{self:?}");
         debug_assert!(self.leaving.is_sorted_by_key(|(at, _)| *at), "{self:?}");
         let quota = self.quota.max(1);
         let (windows, index) = (index / quota, index % quota);
@@ -182,7 +182,10 @@ mod tests {
 
     #[test]
     fn admissions_to_sub_windows_count_until_their_last_sub_window_has_passed() {
-        let counted_for = CountedFor::SubWindows { length: 10, count: 5 };
+        let counted_for = CountedFor::SubWindows {
+            length: 10,
+            count: 5,
+        };
         assert_eq!(counted_for.leaves(19), 60);
         assert_eq!(counted_for.leaves_again(19, 2), 110);
         assert_eq!(counted_for.leaves(u64::MAX), u64::MAX);

@@ -1,164 +1,187 @@
 //! Who waits for which key, in the order of arrival.
 
-use crate::{rate_limit::forecast::Supply, shared::Padded};
+use super::capacity_forecast::CapacityForecast;
+use crate::shared::{Padded, lock};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::Waker,
 };
 
-/// All lines of a limiter: one for each key that somebody waits for.
+/// All queues of a limiter: one for each key that somebody waits for.
+///
+/// # Invariants
+/// 1. `busy` is the number of shards whose `waiting` is not 0.
+/// 2. `waiting` is the number of calls in the shard's queues, and of arrivals that hold its lock. It
+///    is written under that lock only.
+/// 3. No queue is empty.
+/// 4. The number of shards is a power of two.
 #[derive(Debug)]
-pub(in crate::rate_limit) struct Lines {
+pub(super) struct WaitQueues {
     shards: Box<[Padded<Shard>]>,
-    /// Shards in which somebody waits: what all arrivals look at, and hardly ever written.
+    /// What all arrivals look at, and hardly ever written.
     busy: Padded<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// Calls in the lines.
     waiting: AtomicUsize,
-    lines: Mutex<HashMap<u64, Line>>,
+    queues: Mutex<HashMap<u64, WaitQueue>>,
 }
 
-impl Lines {
-    /// A power of two of shards.
-    pub(in crate::rate_limit) fn new(shards: usize) -> Self {
+impl WaitQueues {
+    /// Makes that many shards, which must be a power of two.
+    pub(super) fn new(shards: usize) -> Self {
+        debug_assert!(shards.is_power_of_two(), "{shards} shards");
         Self {
             shards: (0..shards).map(|_| Padded::default()).collect(),
             busy: Padded::default(),
         }
     }
 
-    /// Whether nobody waits for this key, or for those that share its shard.
+    /// Returns whether nobody waits for this key, or for those that share its shard.
     #[inline]
-    pub(in crate::rate_limit) fn is_empty(&self, key: u64) -> bool {
-        self.busy.0.load(SeqCst) == 0 || self.of(key).waiting.load(SeqCst) == 0
+    pub(super) fn is_empty(&self, key: u64) -> bool {
+        self.busy.0.load(SeqCst) == 0 || self.shard(key).waiting.load(SeqCst) == 0
     }
 
-    pub(in crate::rate_limit) fn lock(&self, key: u64) -> Locked<'_> {
-        let Shard { waiting, lines } = self.of(key);
-        Locked {
+    pub(super) fn lock(&self, key: u64) -> LockedQueues<'_> {
+        let Shard { waiting, queues } = self.shard(key);
+        LockedQueues {
             busy: &self.busy.0,
             waiting,
-            lines: lines.lock().unwrap_or_else(PoisonError::into_inner),
+            queues: lock(queues),
         }
     }
 
-    /// Something has become free: lets the first in line look.
+    /// Lets the first in the queue look again, because something has become free.
     #[cold]
-    pub(in crate::rate_limit) fn wake(&self, key: u64) {
-        let waker = self.lock(key).first(key);
+    pub(super) fn wake(&self, key: u64) {
+        let waker = self.lock(key).take_first_waker(key);
         // Not under the lock: the task may be run, or dropped, in here.
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    pub(in crate::rate_limit) fn waiting(&self) -> usize {
+    /// Returns how many calls wait.
+    pub(super) fn waiting(&self) -> usize {
         let waiting = self.shards.iter().map(|shard| &shard.0.waiting);
         waiting.map(|waiting| waiting.load(SeqCst)).sum()
     }
 
-    fn of(&self, key: u64) -> &Shard {
+    fn shard(&self, key: u64) -> &Shard {
         &self.shards[key as usize & (self.shards.len() - 1)].0
     }
 }
 
-/// The lines of one shard, locked. What it returns is to be woken or dropped without the lock.
-pub(in crate::rate_limit) struct Locked<'a> {
+/// The queues of one shard, locked. The wakers that it returns are to be woken or dropped without the
+/// lock.
+pub(super) struct LockedQueues<'a> {
     busy: &'a AtomicUsize,
     waiting: &'a AtomicUsize,
-    lines: MutexGuard<'a, HashMap<u64, Line>>,
+    queues: MutexGuard<'a, HashMap<u64, WaitQueue>>,
 }
 
-impl Locked<'_> {
-    pub(in crate::rate_limit) fn line(&self, key: u64) -> Option<&Line> {
-        self.lines.get(&key)
+impl LockedQueues<'_> {
+    /// Returns the queue for this key, if anybody waits for it.
+    pub(super) fn queue(&self, key: u64) -> Option<&WaitQueue> {
+        self.queues.get(&key)
     }
 
-    /// Counts an arrival that may come to stand in line. From here on a call that gives something
-    /// back looks for it, so what it looks at afterwards is not out of date.
+    /// Counts an arrival that may come to wait, before it looks at the quota: from here on whoever
+    /// gives something back looks for waiting calls, so the arrival sees that, or is woken for it.
     pub(super) fn announce(&self) {
         if self.waiting.fetch_add(1, SeqCst) == 0 {
             self.busy.fetch_add(1, SeqCst);
         }
     }
 
-    /// It does not.
+    /// Takes back an announcement, because the arrival does not wait.
     pub(super) fn withdraw(&self) {
-        if self.waiting.fetch_sub(1, SeqCst) == 1 {
-            self.busy.fetch_sub(1, SeqCst);
+        let waiting = self.waiting.fetch_sub(1, SeqCst);
+        debug_assert!(waiting > 0, "an arrival that was not announced");
+        if waiting == 1 {
+            let busy = self.busy.fetch_sub(1, SeqCst);
+            debug_assert!(busy > 0, "a shard that was not counted");
         }
     }
 
-    /// It does.
+    /// Puts an announced arrival at the end of the queue. Returns its place.
     pub(super) fn join(&mut self, key: u64, cost: u32) -> u64 {
-        let line = self.lines.entry(key).or_default();
-        let id = line.next;
-        line.next += 1;
-        line.owed += u64::from(cost);
-        line.uneven += usize::from(cost != 1);
-        line.waiters.insert(id, Waiter { cost, waker: None });
+        let queue = self.queues.entry(key).or_default();
+        let id = queue.next_id;
+        queue.next_id += 1;
+        queue.total_cost += u64::from(cost);
+        queue.weighted += usize::from(cost != 1);
+        queue.calls.insert(id, WaitingCall { cost, waker: None });
         id
     }
 
     pub(super) fn is_first(&self, key: u64, id: u64) -> bool {
-        let first = self.lines.get(&key).and_then(|l| l.waiters.keys().next());
+        let first = self.queues.get(&key).and_then(|q| q.calls.keys().next());
         first == Some(&id)
     }
 
-    /// Leaves the line. Returns the waiter's own waker and, if it was the first, that of the next.
-    pub(super) fn leave(&mut self, key: u64, id: u64) -> Left {
+    /// Takes a call out of the queue. Returns its own waker and, if it was the first, that of the
+    /// next.
+    pub(super) fn leave(&mut self, key: u64, id: u64) -> Departure {
         let was_first = self.is_first(key, id);
-        let Some(line) = self.lines.get_mut(&key) else {
-            return Left::default();
+        let queue = self.queues.get_mut(&key);
+        let left = queue.and_then(|queue| Some((queue.calls.remove(&id)?, queue)));
+        debug_assert!(left.is_some(), "a call leaves that does not wait");
+        let Some((call, queue)) = left else {
+            return Departure::default();
         };
-        let Some(waiter) = line.waiters.remove(&id) else {
-            return Left::default();
-        };
-        line.owed -= u64::from(waiter.cost);
-        line.uneven -= usize::from(waiter.cost != 1);
-        if line.waiters.is_empty() {
-            self.lines.remove(&key);
+        queue.total_cost -= u64::from(call.cost);
+        queue.weighted -= usize::from(call.cost != 1);
+        if queue.calls.is_empty() {
+            debug_assert_eq!((queue.total_cost, queue.weighted), (0, 0));
+            self.queues.remove(&key);
         }
         self.withdraw();
-        let next = if was_first { self.first(key) } else { None };
-        Left {
-            _own: waiter.waker,
+        let next = match was_first {
+            true => self.take_first_waker(key),
+            false => None,
+        };
+        Departure {
+            _own: call.waker,
             next,
         }
     }
 
     /// Notes whom to wake. Returns the former waker.
-    pub(super) fn park(&mut self, key: u64, id: u64, waker: &Waker) -> Option<Waker> {
-        let line = self.lines.get_mut(&key)?;
-        let noted = &mut line.waiters.get_mut(&id)?.waker;
-        match noted {
+    pub(super) fn set_waker(&mut self, key: u64, id: u64, waker: &Waker) -> Option<Waker> {
+        let queue = self.queues.get_mut(&key);
+        let call = queue.and_then(|queue| queue.calls.get_mut(&id));
+        debug_assert!(
+            call.is_some(),
+            "nobody would wake a call that does not wait"
+        );
+        match &mut call?.waker {
             Some(noted) if noted.will_wake(waker) => None,
             noted => noted.replace(waker.clone()),
         }
     }
 
-    fn first(&mut self, key: u64) -> Option<Waker> {
-        let mut first = self.lines.get_mut(&key)?.waiters.first_entry()?;
+    fn take_first_waker(&mut self, key: u64) -> Option<Waker> {
+        let mut first = self.queues.get_mut(&key)?.calls.first_entry()?;
         first.get_mut().waker.take()
     }
 }
 
-/// What is left of a waiter that left.
+/// The wakers of a call that left a queue, and of the one that is the first now.
 #[derive(Debug, Default)]
-pub(super) struct Left {
+pub(super) struct Departure {
     _own: Option<Waker>,
     next: Option<Waker>,
 }
 
-impl Left {
-    /// Once the lock is gone.
+impl Departure {
+    /// Lets the next one look, once the lock is gone.
     pub(super) fn wake_next(self) {
         if let Some(next) = self.next {
             next.wake();
@@ -167,41 +190,45 @@ impl Left {
 }
 
 /// Calls that wait for one key.
+///
+/// # Invariants
+/// 1. Ids ascend in the order of arrival, and are not used twice while anybody waits.
+/// 2. `total_cost` and `weighted` are sums over all calls.
 #[derive(Debug, Default)]
-pub(in crate::rate_limit) struct Line {
-    next: u64,
-    waiters: BTreeMap<u64, Waiter>,
+pub(super) struct WaitQueue {
+    next_id: u64,
+    calls: BTreeMap<u64, WaitingCall>,
     /// What they cost together.
-    owed: u64,
+    total_cost: u64,
     /// How many of them cost something other than 1.
-    uneven: usize,
+    weighted: usize,
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct WaitingCall {
     cost: u32,
     waker: Option<Waker>,
 }
 
-/// Longer lines of uneven costs are not walked for every arrival; the forecast is a lower bound
+/// Longer queues of weighted calls are not walked for every arrival; the forecast is a lower bound
 /// then, and a wait that it should have refused ends at its maximum.
 const WALK: usize = 1024;
 
-impl Line {
-    pub(in crate::rate_limit) fn is_empty(&self) -> bool {
-        self.waiters.is_empty()
+impl WaitQueue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
     }
 
-    /// When a call that joins the end of this line is admitted; `None` if it never is.
-    pub(in crate::rate_limit) fn forecast(&self, supply: Supply, cost: u32) -> Option<u64> {
-        if !supply.fits(cost) {
+    /// Returns when a call that joins the end of this queue is admitted; `None` if it never is.
+    pub(super) fn admits_at(&self, forecast: CapacityForecast, cost: u32) -> Option<u64> {
+        if !forecast.fits(cost) {
             return None;
         }
         // A call of any cost behind calls of cost 1 is told exactly without a walk.
-        if self.uneven == 0 || self.waiters.len() > WALK {
-            return Some(supply.at_least(self.owed, cost));
+        if self.weighted == 0 || self.calls.len() > WALK {
+            return Some(forecast.at_least(self.total_cost, cost));
         }
-        let costs = self.waiters.values().map(|waiter| waiter.cost);
-        Some(supply.exactly(costs, cost))
+        let costs = self.calls.values().map(|call| call.cost);
+        Some(forecast.exactly(costs, cost))
     }
 }

@@ -83,7 +83,7 @@ impl SubWindows {
             let leaving = std::mem::take(self.count(self.newest));
             self.used -= leaving;
         }
-        debug_assert_eq!(self.used, self.counts.iter().sum(), "{self:?}");
+        debug_assert_eq!(self.used, self.counts.iter().sum::<u64>(), "{self:?}");
         self.newest
     }
 

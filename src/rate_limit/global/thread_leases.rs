@@ -8,7 +8,8 @@
 use super::sub_windows::SubWindows;
 use crate::{
     rate_limit::{capacity_forecast::CapacityForecast, status::RemainingQuota},
-    shared::{Padded, lock, stripes, thread_index},
+    shared::{Padded, lock, stripes},
+    striped::Striped,
 };
 use std::sync::{
     Mutex, MutexGuard,
@@ -22,7 +23,6 @@ use std::sync::{
 /// 2. A lease is spent only in that sub-window.
 /// 3. `full_until` is written under the lock only. Whoever gives something back either sees it, and
 ///    clears it, or is seen by whoever sets it.
-/// 4. The number of leases is a power of two.
 #[derive(Debug)]
 pub(in crate::rate_limit) struct ThreadLeases {
     /// How long a sub-window is, in nanoseconds.
@@ -32,7 +32,7 @@ pub(in crate::rate_limit) struct ThreadLeases {
     full_until: Padded<AtomicU64>,
     /// One lease for each stripe: the number of the sub-window in the upper 48 bits, what is left
     /// in the lower 16.
-    leases: Box<[Padded<AtomicU64>]>,
+    leases: Striped<AtomicU64>,
     counts: Padded<Mutex<SubWindows>>,
 }
 
@@ -43,12 +43,11 @@ const LEFT: u64 = (1 << 16) - 1;
 
 impl ThreadLeases {
     pub(super) fn new(quota: u32, window: u64) -> Self {
-        let (counts, stripes) = (SubWindows::new(quota, window), stripes());
-        debug_assert!(stripes.is_power_of_two(), "{stripes} stripes");
+        let counts = SubWindows::new(quota, window);
         Self {
             sub_window: counts.length(),
             full_until: Padded::default(),
-            leases: (0..stripes).map(|_| Padded::default()).collect(),
+            leases: Striped::default(),
             counts: Padded(Mutex::new(counts)),
         }
     }
@@ -59,7 +58,7 @@ impl ThreadLeases {
         if now < full_until && cost == 1 {
             return Err(Some(full_until));
         }
-        let lease = self.own();
+        let lease = self.leases.own();
         let mut word = lease.load(SeqCst);
         while self.is_now(word >> 16, now) && word & LEFT >= u64::from(cost) {
             match lease.compare_exchange_weak(word, word - u64::from(cost), SeqCst, SeqCst) {
@@ -99,7 +98,7 @@ impl ThreadLeases {
         self.reopen();
         // A share of what is left, so that few draws are needed while there is much, and little
         // lies about in leases while there is not.
-        let share = counts.free() / (2 * self.leases.len() as u64);
+        let share = counts.free() / (2 * stripes() as u64);
         let drawn = share.clamp(1, LEFT).max(cost);
         counts.draw(drawn);
         debug_assert!(drawn - cost <= LEFT, "{drawn} do not fit into a lease");
@@ -110,7 +109,7 @@ impl ThreadLeases {
     }
 
     pub(super) fn give_back(&self, number: u64, cost: u32) {
-        let (lease, cost) = (self.own(), u64::from(cost));
+        let (lease, cost) = (self.leases.own(), u64::from(cost));
         let word = lease.load(SeqCst);
         let fits = word >> 16 == number && (word & LEFT) + cost <= LEFT;
         if fits
@@ -143,7 +142,11 @@ impl ThreadLeases {
 
     pub(super) fn admitted_total(&self) -> u64 {
         let counts = lock(&self.counts.0);
-        let left: u64 = self.leases.iter().map(|l| l.0.load(SeqCst) & LEFT).sum();
+        let left: u64 = self
+            .leases
+            .iter()
+            .map(|lease| lease.load(SeqCst) & LEFT)
+            .sum();
         counts.drawn_total.saturating_sub(left)
     }
 
@@ -170,8 +173,8 @@ impl ThreadLeases {
     }
 
     fn reclaim_all(&self, counts: &mut SubWindows) {
-        for lease in &self.leases {
-            reclaim(counts, &lease.0);
+        for lease in self.leases.iter() {
+            reclaim(counts, lease);
         }
     }
 
@@ -180,12 +183,6 @@ impl ThreadLeases {
         if self.full_until.0.load(SeqCst) != 0 {
             self.full_until.0.store(0, SeqCst);
         }
-    }
-
-    /// Returns the lease of this thread's stripe.
-    #[inline]
-    fn own(&self) -> &AtomicU64 {
-        &self.leases[thread_index() & (self.leases.len() - 1)].0
     }
 
     /// Returns the number of the sub-window at this time.

@@ -1,21 +1,21 @@
 //! The exact log of a small quota: a ring of times, one for each unit of cost.
 //!
 //! A time is kept as the lower half of its number of ticks, which is enough next to the newest of
-//! them, kept whole in the word: no other is older than a window, and a window is 2^31 ticks at most. Up to two
-//! seconds a tick is a nanosecond; in a longer window times are rounded up, so that each is counted
-//! for at most two ticks longer than it must: a billionth of the window.
+//! them, kept whole in the word: no other is older than a window, and a window is 2^31 ticks at
+//! most. Up to two seconds a tick is a nanosecond; in a longer window times are rounded up, so that
+//! each is counted for at most two ticks longer than it must: a billionth of the window.
 
-use super::super::{
-    forecast::{Span, Supply, Window},
-    status::Level,
-};
 use super::{
-    cells::Cell,
-    form::{Form, Line, RING, level},
+    counting::{Counting, PackedWindow, RING_BYTES, remaining},
+    slot_table::Slot,
+};
+use crate::rate_limit::{
+    capacity_forecast::{CapacityForecast, CountedFor, WindowForecast},
+    status::RemainingQuota,
 };
 
 #[derive(Debug)]
-pub(super) struct Times {
+pub(super) struct PackedLog {
     quota: usize,
     /// In nanoseconds.
     tick: u64,
@@ -24,60 +24,66 @@ pub(super) struct Times {
 }
 
 /// The largest quota whose times fit.
-pub(super) const MOST: u32 = (RING / 4) as u32;
+pub(super) const LARGEST_QUOTA: u32 = (RING_BYTES / 4) as u32;
 
-/// A cell, opened: its `sum` holds where the oldest time is, and how many there are.
-struct Ring<'a> {
-    head: usize,
+/// A slot, opened: the `sum` of its window holds where the oldest time is, and how many there are.
+///
+/// # Invariants
+/// 1. There are no more times than the quota.
+/// 2. From the oldest to the newest they ascend, and none is later than `newest`.
+struct TimeRing<'a> {
+    oldest: usize,
     len: usize,
     newest: &'a mut u64,
-    line: &'a mut Line,
+    window: &'a mut PackedWindow,
 }
 
-impl Times {
-    /// Of a quota up to [`MOST`].
+impl PackedLog {
+    /// Makes the log of a quota up to [`LARGEST_QUOTA`].
     pub(super) fn new(quota: u32, window: u64) -> Self {
+        debug_assert!(quota <= LARGEST_QUOTA, "{quota} times do not fit");
         let tick = window.div_ceil(1 << 31);
         Self {
-            quota: quota.min(MOST) as usize,
+            quota: quota.min(LARGEST_QUOTA) as usize,
             tick,
             window: window.div_ceil(tick),
         }
     }
 
     /// Lets go what has left.
-    fn advance<'a>(&self, cell: Cell<'a, Line>, now: u64) -> Ring<'a> {
+    fn advance<'a>(&self, slot: Slot<'a, PackedWindow>, now: u64) -> TimeRing<'a> {
         let now = now / self.tick;
-        let mut ring = Ring::open(cell);
+        let mut ring = TimeRing::open(slot);
+        debug_assert!(ring.len <= self.quota, "more than the quota");
         while ring.len > 0 && now.saturating_sub(ring.get(0)) >= self.window {
-            ring.head = place(ring.head + 1);
+            ring.oldest = wrapped(ring.oldest + 1);
             ring.len -= 1;
         }
         ring
     }
 
-    /// When an admission at this tick leaves.
+    /// Returns when an admission at this tick leaves.
     fn leaves(&self, at: u64) -> u64 {
         at.saturating_add(self.window).saturating_mul(self.tick)
     }
 
-    fn window(&self, cell: Cell<'_, Line>, now: u64) -> Window {
-        let ring = self.advance(cell, now);
+    fn window(&self, slot: Slot<'_, PackedWindow>, now: u64) -> WindowForecast {
+        let ring = self.advance(slot, now);
         let leaving = (0..ring.len).map(|i| (self.leaves(ring.get(i)), 1));
-        let window = Window {
+        let window = WindowForecast {
             now,
             quota: self.quota as u64,
             used: ring.len as u64,
             leaving: leaving.collect(),
-            span: Span::Exact(self.window * self.tick),
+            counted_for: CountedFor::Window(self.window * self.tick),
         };
         ring.close();
         window
     }
 }
 
-impl Form for Times {
-    type Body = Line;
+impl Counting for PackedLog {
+    type Detail = PackedWindow;
 
     fn quota(&self) -> u32 {
         self.quota as u32
@@ -87,8 +93,8 @@ impl Form for Times {
         cost as usize <= self.quota
     }
 
-    fn take(&self, cell: Cell<'_, Line>, cost: u32, now: u64) -> Result<u64, Option<u64>> {
-        let mut ring = self.advance(cell, now);
+    fn take(&self, slot: Slot<'_, PackedWindow>, cost: u32, now: u64) -> Result<u64, Option<u64>> {
+        let mut ring = self.advance(slot, now);
         let cost = cost as usize;
         let taken = match (ring.len + cost).saturating_sub(self.quota) {
             0 => {
@@ -107,8 +113,8 @@ impl Form for Times {
         taken
     }
 
-    fn give_back(&self, cell: Cell<'_, Line>, at: u64, cost: u32) {
-        let mut ring = Ring::open(cell);
+    fn give_back(&self, slot: Slot<'_, PackedWindow>, at: u64, cost: u32) {
+        let mut ring = TimeRing::open(slot);
         let (mut kept, mut gone) = (0, 0);
         for i in 0..ring.len {
             let time = ring.get(i);
@@ -123,57 +129,61 @@ impl Form for Times {
         ring.close();
     }
 
-    fn idle(&self, cell: Cell<'_, Line>, now: u64) -> bool {
+    fn is_idle(&self, slot: Slot<'_, PackedWindow>, now: u64) -> bool {
         // What is newer than the last time that is kept has been given back.
-        let (_, len) = split(cell.body.sum);
-        len == 0 || (now / self.tick).saturating_sub(*cell.word) >= self.window
+        let (_, len) = split(slot.detail.sum);
+        len == 0 || (now / self.tick).saturating_sub(*slot.word) >= self.window
     }
 
-    fn level(&self, cell: Cell<'_, Line>, now: u64) -> Level {
-        level(&self.window(cell, now), now)
+    fn remaining(&self, slot: Slot<'_, PackedWindow>, now: u64) -> RemainingQuota {
+        remaining(&self.window(slot, now), now)
     }
 
-    fn supply(&self, cell: Cell<'_, Line>, now: u64) -> Supply {
-        Supply::Window(self.window(cell, now))
+    fn forecast(&self, slot: Slot<'_, PackedWindow>, now: u64) -> CapacityForecast {
+        CapacityForecast::Window(self.window(slot, now))
     }
 }
 
+/// Returns where the oldest time is, and how many there are.
 fn split(sum: u32) -> (usize, usize) {
     ((sum >> 16) as usize, (sum & 0xffff) as usize)
 }
 
-fn place(i: usize) -> usize {
-    let most = MOST as usize;
-    if i >= most { i - most } else { i }
+/// Returns where in the ring this is, less than one time around.
+fn wrapped(i: usize) -> usize {
+    let len = LARGEST_QUOTA as usize;
+    debug_assert!(i < 2 * len, "{i} is more than once around");
+    if i >= len { i - len } else { i }
 }
 
-impl<'a> Ring<'a> {
-    fn open(cell: Cell<'a, Line>) -> Self {
-        let (head, len) = split(cell.body.sum);
+impl<'a> TimeRing<'a> {
+    fn open(slot: Slot<'a, PackedWindow>) -> Self {
+        let (oldest, len) = split(slot.detail.sum);
         Self {
-            head,
+            oldest,
             len,
-            newest: cell.word,
-            line: cell.body,
+            newest: slot.word,
+            window: slot.detail,
         }
     }
 
     fn close(self) {
-        self.line.sum = (self.head as u32) << 16 | self.len as u32;
+        self.window.sum = (self.oldest as u32) << 16 | self.len as u32;
     }
 
     fn get(&self, i: usize) -> u64 {
-        let bytes = &self.line.ring.as_chunks::<4>().0[place(self.head + i)];
+        let bytes = &self.window.ring.as_chunks::<4>().0[wrapped(self.oldest + i)];
         let before = (*self.newest as u32).wrapping_sub(u32::from_le_bytes(*bytes));
         *self.newest - u64::from(before)
     }
 
     fn set(&mut self, i: usize, time: u64) {
-        let i = place(self.head + i);
-        self.line.ring.as_chunks_mut::<4>().0[i] = (time as u32).to_le_bytes();
+        let i = wrapped(self.oldest + i);
+        self.window.ring.as_chunks_mut::<4>().0[i] = (time as u32).to_le_bytes();
     }
 
     fn push(&mut self, time: u64) {
+        debug_assert!(self.len < LARGEST_QUOTA as usize, "the ring is full");
         self.set(self.len, time);
         self.len += 1;
     }
