@@ -59,6 +59,8 @@ pub mod guard;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod key;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
+mod key_table;
+#[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod rng;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod shared;

@@ -1,4 +1,8 @@
 //! A bounded map from keys to breakers.
+//!
+//! When it is full somebody has to go for every new key. A clock hand chooses: a breaker that was
+//! used since the hand last passed is spared for a round, and one that is open, or has calls
+//! running, for as long as there is a better choice.
 
 use super::{
     breaker::{Breaker, CLOSED, FORCED_CLOSED, FORCED_OPEN, PHASE, RAMP},
@@ -7,58 +11,43 @@ use super::{
 use crate::{
     clock::Time,
     key::KeyHash,
-    shared::{Padded, stripes},
+    key_table::{ClockHand, KeyShards, PrehashedMap},
+    shared::stripes,
 };
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-
-/// The keys are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-struct PassThrough(u64);
-
-impl Hasher for PassThrough {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Map {
-    shards: Box<[Padded<Mutex<Shard>>]>,
-    /// Of one shard.
+    shards: KeyShards<Shard>,
+    /// Breakers in one shard, at most.
     limit: usize,
 }
 
+/// A part of the breakers. A new one takes the place of the one that goes for it, where the hand has
+/// just been: so it has a whole round to be used again.
+///
+/// # Invariants
+/// 1. `index` has the place in `ring` of every breaker, and nothing else.
+/// 2. There are no more than the limit, and nobody goes before there are as many.
 #[derive(Debug, Default)]
 struct Shard {
-    at: HashMap<u64, usize, BuildHasherDefault<PassThrough>>,
-    places: Vec<Place>,
-    hand: usize,
-    gone: Gone,
+    index: PrehashedMap<usize>,
+    ring: Vec<KeyedEntry>,
+    hand: ClockHand,
+    evicted: EvictedTotals,
 }
 
 #[derive(Debug)]
-struct Place {
+struct KeyedEntry {
     hash: u64,
     breaker: Arc<Breaker>,
-    /// Since the hand last passed.
+    /// Whether it was used since the hand last passed.
     used: bool,
 }
 
-/// What became of breakers that were evicted, so that no total ever falls.
+/// The totals of breakers that were evicted, so that no total ever falls.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Gone {
+pub(super) struct EvictedTotals {
     pub(super) evicted: u64,
     /// Those of them that were not closed.
     pub(super) evicted_open: u64,
@@ -81,104 +70,99 @@ impl Map {
         };
         Self {
             limit: (max_keys / shards).max(1),
-            shards: (0..shards).map(|_| Padded::default()).collect(),
+            shards: KeyShards::new(shards),
         }
     }
 
-    fn shard(&self, key: KeyHash) -> MutexGuard<'_, Shard> {
-        // The upper bits: the map in the shard uses the lower ones (and the topmost seven).
-        let index = (key.0 >> 40) as usize & (self.shards.len() - 1);
-        lock(&self.shards[index].0)
-    }
-
+    /// Returns the key's breaker, if there is one.
     pub(super) fn find(&self, key: KeyHash) -> Option<Arc<Breaker>> {
-        let shard = self.shard(key);
-        let place = shard.places.get(*shard.at.get(&key.0)?)?;
-        Some(Arc::clone(&place.breaker))
+        let shard = self.shards.lock(key.0);
+        let entry = shard.ring.get(*shard.index.get(&key.0)?);
+        debug_assert!(entry.is_some(), "the index leads out of the ring");
+        Some(Arc::clone(&entry?.breaker))
     }
 
-    /// The key's breaker, a new one if there is none.
+    /// Returns the key's breaker, a new one if there is none.
     pub(super) fn obtain(
         &self,
         key: KeyHash,
         cfg: &Arc<Config>,
         now: impl Fn() -> Time,
     ) -> Arc<Breaker> {
-        let mut shard = self.shard(key);
+        let mut shard = self.shards.lock(key.0);
         let shard = &mut *shard;
-        if let Some(place) = shard
-            .at
-            .get(&key.0)
-            .and_then(|at| shard.places.get_mut(*at))
-        {
-            if !place.used {
-                place.used = true;
+        let at = shard.index.get(&key.0);
+        if let Some(entry) = at.and_then(|at| shard.ring.get_mut(*at)) {
+            debug_assert_eq!(entry.hash, key.0, "the index leads to another key");
+            if !entry.used {
+                entry.used = true;
             }
-            return Arc::clone(&place.breaker);
+            return Arc::clone(&entry.breaker);
         }
         let breaker = Arc::new(Breaker::new(Arc::clone(cfg), 1));
-        let place = Place {
+        let entry = KeyedEntry {
             hash: key.0,
             breaker: Arc::clone(&breaker),
             used: false,
         };
-        let at = if shard.places.len() < self.limit {
-            shard.places.push(place);
-            shard.places.len() - 1
+        let at = if shard.ring.len() < self.limit {
+            shard.ring.push(entry);
+            shard.ring.len() - 1
         } else {
             let at = shard.victim(now());
-            if let Some(old) = shard.places.get_mut(at) {
-                let old = std::mem::replace(old, place);
-                shard.at.remove(&old.hash);
-                shard.gone.add(&old.breaker);
+            if let Some(old) = shard.ring.get_mut(at) {
+                let old = std::mem::replace(old, entry);
+                shard.index.remove(&old.hash);
+                shard.evicted.add(&old.breaker);
             }
             at
         };
-        shard.at.insert(key.0, at);
+        shard.index.insert(key.0, at);
+        debug_assert_eq!(shard.index.len(), shard.ring.len());
         breaker
     }
 
-    /// Looks at every breaker, and at what the evicted ones left.
-    pub(super) fn each(&self, mut look: impl FnMut(&Breaker)) -> Gone {
-        let mut gone = Gone::default();
-        for shard in &self.shards {
-            let shard = lock(&shard.0);
-            gone.merge(shard.gone);
-            shard.places.iter().for_each(|place| look(&place.breaker));
+    /// Looks at every breaker, and returns what the evicted ones left.
+    pub(super) fn each(&self, mut look: impl FnMut(&Breaker)) -> EvictedTotals {
+        let mut evicted = EvictedTotals::default();
+        for shard in self.shards.lock_each() {
+            evicted.merge(shard.evicted);
+            shard.ring.iter().for_each(|entry| look(&entry.breaker));
         }
-        gone
+        evicted
     }
 }
 
 impl Shard {
-    /// Whom to forget: the hand goes round and takes the first one that is closed, has no call
-    /// running and was not used since it last passed. If there is none it takes the best it saw.
+    /// Returns whom to forget: the hand goes round and takes the first one that is closed, has no
+    /// call running and was not used since it last passed. If there is none it takes the best it saw.
     fn victim(&mut self, now: Time) -> usize {
-        let len = self.places.len().max(1);
-        let mut best = (u64::MAX, self.hand % len);
+        let len = self.ring.len();
+        let mut best = (u64::MAX, self.hand.at());
         // A second round meets those whose mark the first has taken away.
         for _ in 0..2 * len {
-            let at = self.hand % len;
-            self.hand = (at + 1) % len;
-            let Some(place) = self.places.get_mut(at) else {
+            let at = self.hand.at();
+            self.hand.advance(len);
+            let Some(entry) = self.ring.get_mut(at) else {
+                debug_assert!(false, "the hand points to {at} of {len}");
                 break;
             };
-            let used = std::mem::take(&mut place.used);
-            let worth = place.worth(now);
-            if worth == 0 && !used {
+            let used = std::mem::take(&mut entry.used);
+            let cost = entry.eviction_cost(now);
+            if cost == 0 && !used {
                 return at;
             }
-            if worth < best.0 {
-                best = (worth, at);
+            if cost < best.0 {
+                best = (cost, at);
             }
         }
         best.1
     }
 }
 
-impl Place {
-    /// How bad it is to forget this one.
-    fn worth(&self, now: Time) -> u64 {
+impl KeyedEntry {
+    /// Returns how bad it is to forget this one.
+    fn eviction_cost(&self, now: Time) -> u64 {
         match self.breaker.word() & PHASE {
             CLOSED | RAMP if Arc::strong_count(&self.breaker) == 1 => 0,
             CLOSED | RAMP => 1,
@@ -190,7 +174,7 @@ impl Place {
     }
 }
 
-impl Gone {
+impl EvictedTotals {
     fn add(&mut self, breaker: &Breaker) {
         let end = breaker.snapshot(Time(0));
         let closed = matches!(breaker.word() & PHASE, CLOSED | RAMP | FORCED_CLOSED);
@@ -218,14 +202,10 @@ impl Gone {
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::circuit_breaker::totals::Counters;
+    use crate::{circuit_breaker::totals::Counters, shared::Padded};
 
     // What the docs of `KeyedCircuitBreaker` say of memory.
     #[test]
@@ -233,10 +213,10 @@ mod tests {
         let breaker = (16 + size_of::<Breaker>()).next_multiple_of(128);
         let shard = size_of::<Padded<Counters>>() + crate::circuit_breaker::window::SHARD_BYTES;
         // The index is at least half full, a byte of control with every slot.
-        let place = 2 * size_of::<Place>() + 2 * (size_of::<(u64, usize)>() + 1);
+        let entry = 2 * size_of::<KeyedEntry>() + 2 * (size_of::<(u64, usize)>() + 1);
         assert!(
-            breaker + shard + place <= 1_250,
-            "{breaker} {shard} {place}"
+            breaker + shard + entry <= 1_250,
+            "{breaker} {shard} {entry}"
         );
     }
 }

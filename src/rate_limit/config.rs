@@ -1,37 +1,44 @@
+//! How a limiter is configured, and what it accepts.
+
 use super::{
-    One, RateLimiter,
-    gcra::Pace,
+    RateLimiter, UnitCost,
+    gcra::Gcra,
     global, keyed,
     state::{Inner, State},
-    wait::Lines,
+    wait_queue::WaitQueues,
 };
 use crate::{Global, InvalidConfig, Name, clock::nanos, striped::StripedCounter};
 use std::time::Duration;
 
-/// How admissions are counted.
+/// How admissions are counted: over a sliding window, or by the generic cell rate algorithm.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// No window, wherever it starts, admits more than the quota. The default, because it is what a
-    /// quota is usually taken to mean.
+    /// No window, wherever it starts, admits more than the quota.
+    ///
+    /// The default, because it is what a quota is usually taken to mean.
     #[default]
     SlidingWindow,
     /// The generic cell rate algorithm: `quota / window` calls per second, evenly spaced, and up to
-    /// `burst` at once after a pause.
+    /// `burst` at once after a pause. A token bucket of `burst` tokens decides in the same way.
     ///
     /// Smoother than a window and eight bytes of state per key; but a window may see up to
     /// `burst + quota` calls: those of a full burst, and those that fall due while it lasts.
+    #[doc(alias = "leaky_bucket")]
+    #[doc(alias = "token_bucket")]
     Gcra {
-        /// How many calls may come at once, at least 1. With 1 no two calls are closer than
+        /// How much may come at once, at least 1. With 1 no two calls are closer than
         /// `window / quota`.
         burst: u32,
     },
 }
 
-/// The configuration of a [`RateLimiter`].
+/// The configuration of a [`RateLimiter`], started by [`RateLimiter::builder`].
+///
+/// The [module](super#defaults) lists the defaults.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct RateLimiterBuilder<K = Global, C = One> {
+pub struct RateLimiterBuilder<K = Global, C = UnitCost> {
     name: Name,
     quota: u32,
     window: Duration,
@@ -60,14 +67,16 @@ impl RateLimiterBuilder {
             max_keys: MAX_KEYS,
             keyed: false,
             key: Global,
-            cost: One,
+            cost: UnitCost,
         }
     }
 }
 
 impl<K, C> RateLimiterBuilder<K, C> {
-    /// A quota for each key instead of one for all requests. The key is a closure that returns
-    /// anything hashable, or one of the ready-made keys of the `http` feature; see [`Key`].
+    /// Gives each key a quota of its own, instead of one to all requests together.
+    ///
+    /// The key is a closure that returns anything hashable, or one of the ready-made keys of the
+    /// `http` feature; see [`Key`]. By default there is one quota for all.
     ///
     /// [`Key`]: crate::Key
     pub fn keyed<K2>(self, key: K2) -> RateLimiterBuilder<K2, C> {
@@ -83,7 +92,10 @@ impl<K, C> RateLimiterBuilder<K, C> {
         }
     }
 
-    /// How much of the quota a request takes: a closure `|req: &Req| -> u32`. Without it, 1.
+    /// Sets how much of the quota a request takes: a closure `|req: &Req| -> u32`, or another
+    /// [`Cost`](super::Cost). By default every request costs 1.
+    #[doc(alias = "check_n")]
+    #[doc(alias = "weight")]
     pub fn cost<C2>(self, cost: C2) -> RateLimiterBuilder<K, C2> {
         RateLimiterBuilder {
             name: self.name,
@@ -97,17 +109,17 @@ impl<K, C> RateLimiterBuilder<K, C> {
         }
     }
 
-    /// How admissions are counted. By default [`Algorithm::SlidingWindow`], the hard promise.
+    /// Sets how admissions are counted. By default [`Algorithm::SlidingWindow`], the hard promise.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
         self
     }
 
-    /// How many keys are kept at most. By default 1,000,000: about 110 MB when all are there.
+    /// Sets how many keys are kept at most. By default 1,000,000: about 110 MB when all are there.
     ///
-    /// While a key has been admitted within the last window it is never evicted. If all that are
-    /// kept are such, further keys share a quota (one per shard of the table), so that a flood of
-    /// new keys can neither grow the memory nor reset anybody's count. Ignored without
+    /// A key that has been admitted within the last window is never evicted. If all that are kept
+    /// are such, further keys share a quota (one per shard of the table), so that a flood of new
+    /// keys can neither grow the memory nor reset anybody's count. Ignored without
     /// [`keyed`](Self::keyed).
     pub fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
@@ -116,7 +128,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
 }
 
 impl<K, C> RateLimiterBuilder<K, C> {
-    /// The limiter.
+    /// Builds the limiter.
     ///
     /// # Errors
     /// If the quota, the burst or `max_keys` is 0, the window is not between 1 ms and 366 days, or
@@ -128,7 +140,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
         let valid = (SHORTEST..=LONGEST).contains(&self.window);
         InvalidConfig::check(valid, POLICY, "window", self.window, accepts)?;
         if let Algorithm::Gcra { burst } = self.algorithm {
-            let valid = burst > 0 && lasts(quota, window, burst);
+            let valid = burst > 0 && burst_ends(quota, window, burst);
             let accepts = "at least 1, and burst * window / quota at most 100 years";
             InvalidConfig::check(valid, POLICY, "burst", burst, accepts)?;
         }
@@ -137,18 +149,18 @@ impl<K, C> RateLimiterBuilder<K, C> {
         let valid = (1..=MOST_KEYS).contains(&(max_keys as u64));
         InvalidConfig::check(valid, POLICY, "max_keys", max_keys, accepts)?;
 
-        let (state, lines) = match (self.keyed, self.algorithm) {
+        let (state, queues) = match (self.keyed, self.algorithm) {
             (true, algorithm) => {
-                let keyed = keyed::Keyed::new(algorithm, quota, window, max_keys);
-                (State::Keyed(keyed), Lines::new(16))
+                let state = keyed::State::new(algorithm, quota, window, max_keys);
+                (State::Keyed(state), WaitQueues::new(16))
             }
             (false, Algorithm::SlidingWindow) => {
                 let state = global::State::sliding(quota, window);
-                (State::Global(state), Lines::new(1))
+                (State::Global(state), WaitQueues::new(1))
             }
             (false, Algorithm::Gcra { burst }) => {
-                let state = global::State::paced(quota, window, burst);
-                (State::Global(state), Lines::new(1))
+                let state = global::State::gcra(quota, window, burst);
+                (State::Global(state), WaitQueues::new(1))
             }
         };
         Ok(RateLimiter::of(Inner {
@@ -157,26 +169,27 @@ impl<K, C> RateLimiterBuilder<K, C> {
             key: self.key,
             cost: self.cost,
             state,
-            lines,
-            rejected: StripedCounter::default(),
+            queues,
+            rejected_total: StripedCounter::default(),
         }))
     }
 }
 
-/// Whether a burst is made up for within 100 years.
-fn lasts(quota: u32, window: u64, burst: u32) -> bool {
+/// Returns whether a burst is made up for within 100 years.
+fn burst_ends(quota: u32, window: u64, burst: u32) -> bool {
     let longest = LONGEST.saturating_mul(100);
-    let pace = Pace::new(quota, window, burst);
-    u64::from(burst) <= nanos(longest) / pace.interval.max(1)
+    let gcra = Gcra::new(quota, window, burst);
+    u64::from(burst) <= nanos(longest) / gcra.interval.max(1)
 }
 
-/// The same of another quota for a burst that there is.
-pub(super) fn check_pace(quota: u32, window: u64, burst: u32) -> Result<(), InvalidConfig> {
+/// Rejects another quota under which a burst that there is would last for too long.
+pub(super) fn check_burst(quota: u32, window: u64, burst: u32) -> Result<(), InvalidConfig> {
     let accepts = "so high that burst * window / quota is at most 100 years";
-    let valid = lasts(quota, window, burst);
+    let valid = burst_ends(quota, window, burst);
     InvalidConfig::check(valid, POLICY, "quota", quota, accepts)
 }
 
+/// Rejects a quota that admits nothing.
 pub(super) fn check_quota(quota: u32) -> Result<(), InvalidConfig> {
     InvalidConfig::check(quota > 0, POLICY, "quota", quota, "at least 1")
 }

@@ -1,10 +1,32 @@
+//! How much of the quota a request takes.
+
 /// How much of the quota a request takes.
 ///
 /// Closures are costs: `|req: &Upload| req.chunks`. A cost of 0 is admitted without being counted; a
 /// cost above the quota (or above the burst of [`Gcra`](super::Algorithm::Gcra)) can never be
 /// admitted and is refused without a time to come back.
+///
+/// ```
+/// use buttress::RateLimiter;
+/// use std::time::Duration;
+///
+/// struct Upload { chunks: u32 }
+///
+/// # fn main() -> Result<(), buttress::InvalidConfig> {
+/// let limiter = RateLimiter::builder("uploads", 100, Duration::from_secs(1))
+///     .cost(|req: &Upload| req.chunks)
+///     .build()?;
+/// assert_eq!(limiter.status(&Upload { chunks: 7 }).remaining, 100);
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a cost of requests of type `{Req}`",
+    label = "does not say what a `{Req}` costs",
+    note = "a closure over this type of request is one: `|req: &{Req}| -> u32 {{ .. }}`"
+)]
 pub trait Cost<Req> {
-    /// The cost of this request.
+    /// Returns the cost of this request.
     fn cost(&self, req: &Req) -> u32;
 }
 
@@ -15,11 +37,11 @@ impl<Req, F: Fn(&Req) -> u32> Cost<Req> for F {
     }
 }
 
-/// Every request costs 1.
+/// The cost of a limiter that is not told another: 1 for every request.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct One;
+pub struct UnitCost;
 
-impl<Req> Cost<Req> for One {
+impl<Req> Cost<Req> for UnitCost {
     #[inline]
     fn cost(&self, _: &Req) -> u32 {
         1

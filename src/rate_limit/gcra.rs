@@ -1,30 +1,34 @@
 //! The generic cell rate algorithm: one moment per key, no window.
 //!
 //! ATM Forum, *Traffic Management Specification 4.0* (1996), section 4.4.2, in its virtual
-//! scheduling form: each admission moves a *theoretical arrival time* on by one interval, and a call
-//! is admitted if that time is not further ahead than the burst allows.
+//! scheduling form: each admission moves a *theoretical arrival time* (`tat`) on by one interval,
+//! and a call is admitted if that time is not further ahead than the burst allows.
 
 /// One call per `interval` nanoseconds, `burst` of them at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct Gcra {
     pub(super) interval: u64,
     pub(super) burst: u32,
 }
 
-impl Pace {
-    /// Rounded up to a whole nanosecond: slower rather than faster.
+impl Gcra {
+    /// Makes the interval that fits `quota` calls into a window, rounded up to a whole nanosecond:
+    /// slower rather than faster.
     pub(super) fn new(quota: u32, window: u64, burst: u32) -> Self {
+        debug_assert!(quota > 0, "no interval has no call in it");
         Self {
             interval: window.div_ceil(u64::from(quota).max(1)),
             burst,
         }
     }
 
+    /// Returns how far ahead the theoretical arrival time may be after a call.
     fn tolerance(self) -> u64 {
         self.interval.saturating_mul(self.burst.into())
     }
 
-    /// The theoretical arrival time after this call, or when it would be admitted, or never.
+    /// Returns the theoretical arrival time after this call, or when it would be admitted, or
+    /// `None` for never.
     #[inline]
     pub(super) fn take(self, tat: u64, cost: u32, now: u64) -> Result<u64, Option<u64>> {
         if cost > self.burst {
@@ -39,7 +43,7 @@ impl Pace {
         }
     }
 
-    /// When `cost` in all is admitted, burst by burst.
+    /// Returns when `cost` in all is admitted, burst by burst.
     pub(super) fn admits_at(self, tat: u64, cost: u64, now: u64) -> u64 {
         let next = tat
             .max(now)
@@ -47,7 +51,7 @@ impl Pace {
         next.saturating_sub(self.tolerance()).max(now)
     }
 
-    /// The arrival time from before the admission that made it `at`.
+    /// Returns the arrival time from before the admission that made it `at`.
     ///
     /// Only the newest admission can be taken back: of older ones the time does not tell how much
     /// has been made up for since, and a guess could admit more than the burst.
@@ -56,16 +60,16 @@ impl Pace {
         (tat == at).then(|| at.saturating_sub(self.interval.saturating_mul(cost.into())))
     }
 
-    /// How much is left, and how long until there is one more.
-    pub(super) fn left(self, tat: u64, now: u64) -> (u32, u64) {
+    /// Returns how much of the burst remains, and in how many nanoseconds there is one more.
+    pub(super) fn remaining(self, tat: u64, now: u64) -> (u32, u64) {
         let ahead = tat.saturating_sub(now);
         let room = self.tolerance().saturating_sub(ahead);
-        let left = (room / self.interval.max(1)).min(self.burst.into());
+        let remaining = (room / self.interval.max(1)).min(self.burst.into());
         let reset = match ahead {
             0 => 0,
-            _ => self.interval.saturating_mul(left + 1) - room,
+            _ => self.interval.saturating_mul(remaining + 1) - room,
         };
-        (left as u32, reset)
+        (remaining as u32, reset)
     }
 }
 
@@ -75,34 +79,34 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_one_call_per_interval() {
-        let pace = Pace::new(10, 100, 2);
-        let tat = pace.take(0, 1, 1_000).unwrap();
-        let tat = pace.take(tat, 1, 1_000).unwrap();
-        assert_eq!(pace.left(tat, 1_003), (0, 7));
-        assert_eq!(pace.take(tat, 1, 1_000), Err(Some(1_010)));
-        assert_eq!(pace.take(tat, 1, 1_009), Err(Some(1_010)));
-        assert_eq!(pace.take(tat, 1, 1_010), Ok(1_030));
-        assert_eq!(pace.take(tat, 3, 9_999), Err(None));
-        assert_eq!(pace.left(tat, 9_999), (2, 0));
+        let gcra = Gcra::new(10, 100, 2);
+        let tat = gcra.take(0, 1, 1_000).unwrap();
+        let tat = gcra.take(tat, 1, 1_000).unwrap();
+        assert_eq!(gcra.remaining(tat, 1_003), (0, 7));
+        assert_eq!(gcra.take(tat, 1, 1_000), Err(Some(1_010)));
+        assert_eq!(gcra.take(tat, 1, 1_009), Err(Some(1_010)));
+        assert_eq!(gcra.take(tat, 1, 1_010), Ok(1_030));
+        assert_eq!(gcra.take(tat, 3, 9_999), Err(None));
+        assert_eq!(gcra.remaining(tat, 9_999), (2, 0));
     }
 
     #[test]
     fn only_the_newest_admission_is_taken_back() {
-        let pace = Pace::new(10, 100, 1);
-        let a = pace.take(0, 1, 0).unwrap();
-        assert_eq!(pace.give_back(a, a, 1), Some(0));
-        let b = pace.take(a, 1, 100).unwrap();
-        assert_eq!(pace.give_back(b, a, 1), None);
+        let gcra = Gcra::new(10, 100, 1);
+        let a = gcra.take(0, 1, 0).unwrap();
+        assert_eq!(gcra.give_back(a, a, 1), Some(0));
+        let b = gcra.take(a, 1, 100).unwrap();
+        assert_eq!(gcra.give_back(b, a, 1), None);
     }
 
     #[test]
     fn the_end_of_time_admits_nothing() {
-        let pace = Pace::new(1, 1 << 40, u32::MAX);
-        assert_eq!(pace.take(0, 1, u64::MAX), Err(None));
-        assert_eq!(pace.take(u64::MAX, 1, 0), Err(None));
+        let gcra = Gcra::new(1, 1 << 40, u32::MAX);
+        assert_eq!(gcra.take(0, 1, u64::MAX), Err(None));
+        assert_eq!(gcra.take(u64::MAX, 1, 0), Err(None));
         let _ = (
-            pace.left(u64::MAX, 0),
-            pace.admits_at(u64::MAX, u64::MAX, 7),
+            gcra.remaining(u64::MAX, 0),
+            gcra.admits_at(u64::MAX, u64::MAX, 7),
         );
     }
 }

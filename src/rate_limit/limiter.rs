@@ -1,12 +1,12 @@
 use super::{
-    Cost, One, QuotaStatus, RateLimiterBuilder, Snapshot, WaitingLimiter, config,
+    Cost, Permit, QuotaStatus, RateLimiterBuilder, Snapshot, UnitCost, WaitingLimiter, config,
     state::{Inner, State},
 };
 use crate::{
     Global, InvalidConfig, Key, Name,
     clock::{Now, Time, nanos},
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, OnResponse, WaitProgress},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, OnResponse},
 };
 use std::{fmt, sync::Arc, task::Context, time::Duration};
 
@@ -14,19 +14,11 @@ use std::{fmt, sync::Arc, task::Context, time::Duration};
 ///
 /// A cheap handle: clones, and all layers made from them, share one limit. See the
 /// [module](super) for the decision it takes.
-pub struct RateLimiter<K = Global, C = One>(Arc<Inner<K, C>>);
-
-/// What an admitted call has taken from its quota.
-#[derive(Clone, Copy, Debug)]
-pub struct Taken {
-    pub(super) key: u64,
-    /// Time, sub-window or arrival time: whatever the core needs to find it again.
-    pub(super) at: u64,
-    pub(super) cost: u32,
-}
+#[doc(alias = "token_bucket")]
+pub struct RateLimiter<K = Global, C = UnitCost>(Arc<Inner<K, C>>);
 
 impl RateLimiter {
-    /// A limit of `quota` per `window` for all requests together, with the default settings.
+    /// Creates a limit of `quota` per `window` for all requests together, with the default settings.
     ///
     /// # Errors
     /// If the quota is 0 or the window is not between 1 ms and 366 days.
@@ -35,18 +27,26 @@ impl RateLimiter {
     }
 
     /// Starts the configuration of a limit of `quota` per `window`.
+    ///
+    /// The name is what rejections, snapshots and metrics call the limiter.
+    #[doc(alias = "limit_for_period")]
+    #[doc(alias = "per_second")]
+    #[doc(alias = "refresh_period")]
     pub fn builder(name: impl Into<Name>, quota: u32, window: Duration) -> RateLimiterBuilder {
         RateLimiterBuilder::new(name.into(), quota, window)
     }
 }
 
 impl<C> RateLimiter<Global, C> {
-    /// Changes the quota. What has been admitted stays admitted; calls that wait are let in as soon
-    /// as the new quota allows it. Under [`Gcra`](super::Algorithm::Gcra), what has been taken of the
-    /// burst is made up for at the new pace.
+    /// Changes the quota, for all handles and layers of this limiter.
     ///
-    /// The limiter keeps the form of counting it was built with (an exact log up to 1024): an exact
-    /// log that is raised takes 16 bytes for each admission of the last window.
+    /// What has been admitted stays admitted; calls that wait are let in as soon as the new quota
+    /// allows it. Under [`Gcra`](super::Algorithm::Gcra), what has been taken of the burst is made
+    /// up for at the new pace.
+    ///
+    /// The limiter goes on counting in the way it was built with (an exact log up to 1024): an exact
+    /// log that is raised above 1024 takes 16 bytes for each admission of the last window, and
+    /// allocates them as calls come.
     ///
     /// # Errors
     /// If the quota is 0, or with it the burst would last for longer than 100 years.
@@ -55,7 +55,7 @@ impl<C> RateLimiter<Global, C> {
         if let State::Global(state) = &self.0.state {
             let window = nanos(self.0.window);
             if let Some(burst) = state.burst() {
-                config::check_pace(quota, window, burst)?;
+                config::check_burst(quota, window, burst)?;
             }
             state.set_quota(quota, window, Time::now().0);
             self.0.wake(0);
@@ -73,46 +73,52 @@ impl<K, C> RateLimiter<K, C> {
         &self.0
     }
 
-    /// The same limit for calls that wait in order, `max` at most, instead of being refused.
+    /// Returns a handle on this limit whose calls wait in order, `max` at most, instead of being
+    /// refused.
     ///
     /// A call that would have to wait for longer, or past its caller's deadline, is refused at
     /// once, with the time that it would have had to wait.
+    #[doc(alias = "timeout_duration")]
+    #[doc(alias = "until_ready")]
     #[must_use]
     pub fn wait_up_to(&self, max: Duration) -> WaitingLimiter<K, C> {
         WaitingLimiter::new(self.clone(), max)
     }
 
-    /// The limiter's name.
+    /// Returns the limiter's name, which rejections carry.
     pub fn name(&self) -> &'static str {
         self.0.name.as_str()
     }
 
-    /// What has been done so far.
+    /// Returns what the limiter has done so far.
+    ///
+    /// Takes short locks, one after the other: for dashboards, not for every call.
     pub fn snapshot(&self) -> Snapshot {
         let inner = &*self.0;
-        let (quota, allowed, remaining, keys) = match &inner.state {
+        let (quota, admitted_total, remaining, keys) = match &inner.state {
             State::Global(state) => {
-                let status = state.level(Time::now().0).status(inner.window);
-                (status.quota, state.allowed(), Some(status.remaining), None)
+                let status = state.remaining(Time::now().0).status(inner.window);
+                let admitted_total = state.admitted_total();
+                (status.quota, admitted_total, Some(status.remaining), None)
             }
-            State::Keyed(keyed) => {
-                let (allowed, keys) = keyed.totals();
-                (keyed.quota(), allowed, None, Some(keys))
+            State::Keyed(state) => {
+                let (admitted_total, keys) = state.totals();
+                (state.quota(), admitted_total, None, Some(keys))
             }
         };
         Snapshot {
             name: self.name(),
             quota,
             window: inner.window,
-            allowed,
-            rejected: inner.rejected(),
-            waiting: inner.lines.waiting(),
+            admitted_total,
+            rejected_total: inner.rejected_total.sum(),
+            waiting: inner.queues.waiting(),
             remaining,
             keys,
         }
     }
 
-    /// What is left of the quota that this request belongs to. Takes nothing.
+    /// Returns what is left of the quota that this request belongs to. Takes nothing.
     pub fn status<Req>(&self, req: &Req) -> QuotaStatus
     where
         K: Key<Req>,
@@ -120,7 +126,8 @@ impl<K, C> RateLimiter<K, C> {
         self.status_of(self.count_of(req))
     }
 
-    /// Which count this request belongs to: for whoever asks again when the request is gone.
+    /// Returns which count this request belongs to, for whoever asks for its status when the request
+    /// is gone.
     pub(crate) fn count_of<Req>(&self, req: &Req) -> u64
     where
         K: Key<Req>,
@@ -133,14 +140,16 @@ impl<K, C> RateLimiter<K, C> {
 
     pub(crate) fn status_of(&self, count: u64) -> QuotaStatus {
         let (inner, now) = (&*self.0, Time::now().0);
-        let level = match &inner.state {
-            State::Global(state) => state.level(now),
-            State::Keyed(keyed) => keyed.level(count, now),
+        let remaining = match &inner.state {
+            State::Global(state) => state.remaining(now),
+            State::Keyed(state) => state.remaining(count, now),
         };
-        level.status(inner.window)
+        remaining.status(inner.window)
     }
 
-    /// Runs `op` if the limit allows it.
+    /// Runs `op` if the limit allows it: for what is not a tower service, such as a database query.
+    ///
+    /// For a global limit, or one with a key of `()`. [`guard::run`] takes a request as well.
     ///
     /// # Errors
     /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
@@ -154,7 +163,10 @@ impl<K, C> RateLimiter<K, C> {
 }
 
 impl<K: Send + Sync + 'static, C: Send + Sync + 'static> RateLimiter<K, C> {
-    /// A layer with this limit. All layers of one limiter, and of its clones, share it.
+    /// Builds a layer with this limit. All layers of one limiter, and of its clones, share it.
+    ///
+    /// A rejected call ends with a [`Rejected`](crate::Rejected) as the service's error; in front of
+    /// an HTTP or gRPC server, `RespondLayer` turns that into an answer.
     pub fn layer(&self) -> GuardLayer<Self, OnResponse> {
         // It learns nothing from how calls end, so nobody need say what responses mean.
         GuardLayer::settling(self.clone(), OnResponse::default())
@@ -162,22 +174,18 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static> RateLimiter<K, C> {
 }
 
 impl<K, C> GuardBase for RateLimiter<K, C> {
-    type Permit = Taken;
+    type Permit = Permit;
     type Wait = Never;
 
     #[inline]
-    fn settle(&self, taken: Taken, end: End, _: &Now) {
-        if end == End::NeverStarted && taken.cost > 0 {
-            self.0.give_back(taken);
+    fn settle(&self, permit: Permit, end: End, _: &Now) {
+        if end == End::NeverStarted && permit.cost > 0 {
+            self.0.give_back(permit);
         }
     }
 
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
-
-    /// Only for a global limit with nothing left: which key a call belongs to, and what it costs,
-    /// is not known before its request is.
+    /// Returns `true` only for a global limit with nothing left: which key a call belongs to, and
+    /// what it costs, is not known before its request is.
     fn poll_closed(&self, _: &mut Context<'_>, now: &Now) -> bool {
         match &self.0.state {
             State::Global(state) => match state.full_until() {
@@ -192,32 +200,22 @@ impl<K, C> GuardBase for RateLimiter<K, C> {
 impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
     // Always, as for a tuple of guards.
     #[inline(always)]
-    fn admit(&self, req: &Req, now: &Now) -> Admission<Taken, Never> {
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, Never> {
         let inner = &*self.0;
         let (key, cost) = inner.identify(req);
         if cost == 0 {
-            return Admission::Admitted(Taken { key, at: 0, cost });
+            return Admission::Admitted(Permit { key, at: 0, cost });
         }
         let now = now.get();
-        let taken = if inner.lines.is_empty(key) {
+        let taken = if inner.queues.is_empty(key) {
             inner.take(key, cost, now)
         } else {
-            inner.take_behind(key, cost, now)
+            inner.take_unless_queued(key, cost, now)
         };
         match taken {
-            Ok(at) => Admission::Admitted(Taken { key, at, cost }),
-            Err(until) => Admission::Refused(inner.refused(until, now)),
+            Ok(at) => Admission::Admitted(Permit { key, at, cost }),
+            Err(until) => Admission::Refused(inner.refuse(until, now)),
         }
-    }
-
-    fn poll_wait(
-        &self,
-        wait: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<Taken> {
-        match *wait {}
     }
 }
 

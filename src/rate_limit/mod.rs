@@ -38,7 +38,7 @@
 //!
 //! A refusal carries the time after which the same call is admitted if nobody else comes first.
 //! [`RateLimiter::wait_up_to`] lets calls wait for it instead, in the order in which they came, one
-//! line per key. A wait that would end after its maximum, or after the caller's deadline, is not
+//! queue per key. A wait that would end after its maximum, or after the caller's deadline, is not
 //! begun: the call is refused at once. While somebody waits nobody overtakes, not even a call
 //! through the limiter itself.
 //!
@@ -59,6 +59,17 @@
 //! A call that was admitted here and refused by a later guard of the same tuple gives back what it
 //! took. However else it ends, it has been admitted.
 //!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | name, quota, window | none | they are yours; the window is between 1 ms and 366 days |
+//! | [`algorithm`](RateLimiterBuilder::algorithm) | [`Algorithm::SlidingWindow`] | what a quota is usually taken to mean |
+//! | [`keyed`](RateLimiterBuilder::keyed) | one quota for all requests together | |
+//! | [`max_keys`](RateLimiterBuilder::max_keys) | 1,000,000 | 110 MB at most, whoever comes |
+//! | [`cost`](RateLimiterBuilder::cost) | 1 for every request ([`UnitCost`]) | |
+//! | waiting | calls are refused at once | a caller that should wait can be told to: [`RateLimiter::wait_up_to`] |
+//!
 //! # How it counts
 //!
 //! | | global | keyed, bytes per key at a million keys | most in a window | used at 1.5 times the load |
@@ -76,10 +87,21 @@
 //! exact log of a key counts in steps of a two-billionth of the window, of a nanosecond if that is
 //! longer.
 //!
-//! Large global quotas are leased to threads a few at a time, so a successful call writes nothing
-//! that another thread reads; an exact log and a key's shard are short locks, and global GCRA is
-//! one word that all threads write. A key that calls more than once in a sub-window is looked up in
-//! 16 bytes, four keys to a cache line; what else is kept of it is then left alone.
+//! What a call takes besides:
+//!
+//! | | an admission | a refusal |
+//! |---|---|---|
+//! | exact log, global | a short lock | a read; a short lock for the first one, and if the cost is not 1 |
+//! | sub-window counters, global | a write to the thread's own lease; a short lock when that is used up, and once in a sub-window | a read; a short lock for the first one, and if the cost is not 1 |
+//! | GCRA, global | writes to two words that all threads share | a read |
+//! | keyed | the short lock of the key's shard | the same lock |
+//! | calls that wait | the short lock of the key's queue at every poll, and memory in the queue | |
+//!
+//! Large global quotas are leased to threads a few units at a time, so that a successful call writes
+//! nothing that another thread reads. A key that calls more than once in a sub-window is looked up in
+//! 16 bytes, four keys to a cache line; what else is kept of it is then left alone. Nothing is
+//! allocated by a call that is admitted or refused at once, except that the table of keys grows when
+//! new ones come (and an exact log whose quota was raised above 1024).
 //!
 //! # Keys
 //!
@@ -88,20 +110,35 @@
 //! [`max_keys`](RateLimiterBuilder::max_keys), with nobody idle at hand, new keys share a quota, and
 //! start with what was counted there when they get a place of their own. So a flood of new keys
 //! makes the limiter stricter with newcomers, and changes nothing for those it knows.
+//!
+//! # Metrics
+//!
+//! What a registered limiter publishes (feature `registry`), labelled with its name as `policy`:
+//!
+//! | metric | kind | |
+//! |---|---|---|
+//! | `buttress_rate_limiter_admitted_total` | counter | the cost admitted |
+//! | `buttress_rejected_total` (`kind` is `rate_limiter`) | counter | calls refused |
+//! | `buttress_rate_limiter_waiting` | gauge | calls that wait for their turn |
+//! | `buttress_rate_limiter_quota` | gauge | the quota |
+//! | `buttress_rate_limiter_remaining` | gauge | what is left of it; global limiters only |
+//! | `buttress_rate_limiter_keys` | gauge | keys that are kept; keyed limiters only |
 
+mod capacity_forecast;
 mod config;
 mod cost;
-mod forecast;
 mod gcra;
 mod global;
 mod keyed;
 mod limiter;
 mod state;
 mod status;
-mod wait;
+mod wait_queue;
+mod waiting;
 
 pub use config::{Algorithm, RateLimiterBuilder};
-pub use cost::{Cost, One};
-pub use limiter::{RateLimiter, Taken};
+pub use cost::{Cost, UnitCost};
+pub use limiter::RateLimiter;
+pub use state::Permit;
 pub use status::{QuotaStatus, Snapshot};
-pub use wait::{Ticket, WaitingLimiter};
+pub use waiting::{QuotaWait, WaitingLimiter};

@@ -1,6 +1,6 @@
 //! What all handles of a limiter share.
 
-use super::{Cost, forecast::Supply, global, keyed, limiter::Taken, wait::Lines};
+use super::{Cost, capacity_forecast::CapacityForecast, global, keyed, wait_queue::WaitQueues};
 use crate::{Key, Kind, Name, Rejected, clock::Time, key::KeyHash, striped::StripedCounter};
 use std::time::Duration;
 
@@ -10,9 +10,21 @@ pub(super) struct Inner<K, C> {
     pub(super) key: K,
     pub(super) cost: C,
     pub(super) state: State,
-    pub(super) lines: Lines,
+    pub(super) queues: WaitQueues,
     /// Refused calls.
-    pub(super) rejected: StripedCounter,
+    pub(super) rejected_total: StripedCounter,
+}
+
+/// What an admitted call has taken from its quota.
+///
+/// Plain data: dropping it gives nothing back. [`GuardBase::settle`](crate::GuardBase::settle) does,
+/// if the call never started.
+#[derive(Clone, Copy, Debug)]
+pub struct Permit {
+    pub(super) key: u64,
+    /// Time, sub-window or arrival time: whatever the counting needs to find the admission again.
+    pub(super) at: u64,
+    pub(super) cost: u32,
 }
 
 // There is one per limiter, and it is read on every call: no further pointer to save its padding.
@@ -20,11 +32,11 @@ pub(super) struct Inner<K, C> {
 #[derive(Debug)]
 pub(super) enum State {
     Global(global::State),
-    Keyed(keyed::Keyed),
+    Keyed(keyed::State),
 }
 
 impl<K, C> Inner<K, C> {
-    /// The key and the cost of a request. The application's code runs here, under no lock.
+    /// Returns the key and the cost of a request. The application's code runs here, under no lock.
     #[inline]
     pub(super) fn identify<Req>(&self, req: &Req) -> (u64, u32)
     where
@@ -51,50 +63,52 @@ impl<K, C> Inner<K, C> {
     pub(super) fn take(&self, key: u64, cost: u32, now: Time) -> Result<u64, Option<u64>> {
         match &self.state {
             State::Global(state) => state.take(cost, now.0),
-            State::Keyed(keyed) => keyed.take(key, cost, now.0),
+            State::Keyed(state) => state.take(key, cost, now.0),
         }
     }
 
-    /// The same for a call that will not wait, and does not overtake those that do.
+    /// Takes `cost` for a call that will not wait, and does not overtake those that do.
     #[cold]
-    pub(super) fn take_behind(&self, key: u64, cost: u32, now: Time) -> Result<u64, Option<u64>> {
-        let lines = self.lines.lock(key);
-        match lines.line(key) {
-            Some(line) => Err(line.forecast(self.supply(key, now), cost)),
+    pub(super) fn take_unless_queued(
+        &self,
+        key: u64,
+        cost: u32,
+        now: Time,
+    ) -> Result<u64, Option<u64>> {
+        let queues = self.queues.lock(key);
+        match queues.queue(key) {
+            Some(queue) => Err(queue.admits_at(self.forecast(key, now), cost)),
             None => self.take(key, cost, now),
         }
     }
 
     #[cold]
-    pub(super) fn give_back(&self, taken: Taken) {
+    pub(super) fn give_back(&self, permit: Permit) {
         match &self.state {
-            State::Global(state) => state.give_back(taken.at, taken.cost),
-            State::Keyed(keyed) => keyed.give_back(taken.key, taken.at, taken.cost),
+            State::Global(state) => state.give_back(permit.at, permit.cost),
+            State::Keyed(state) => state.give_back(permit.key, permit.at, permit.cost),
         }
-        self.wake(taken.key);
+        self.wake(permit.key);
     }
 
-    /// Something may have become free.
+    /// Lets those who wait for this key look again, because something may have become free.
     pub(super) fn wake(&self, key: u64) {
-        if !self.lines.is_empty(key) {
-            self.lines.wake(key);
+        if !self.queues.is_empty(key) {
+            self.queues.wake(key);
         }
     }
 
-    pub(super) fn supply(&self, key: u64, now: Time) -> Supply {
+    pub(super) fn forecast(&self, key: u64, now: Time) -> CapacityForecast {
         match &self.state {
-            State::Global(state) => state.supply(now.0),
-            State::Keyed(keyed) => keyed.supply(key, now.0),
+            State::Global(state) => state.forecast(now.0),
+            State::Keyed(state) => state.forecast(key, now.0),
         }
     }
 
-    pub(super) fn rejected(&self) -> u64 {
-        self.rejected.sum()
-    }
-
+    /// Counts a refusal, and says when to come back if there is such a time.
     #[inline]
-    pub(super) fn refused(&self, until: Option<u64>, now: Time) -> Rejected {
-        self.rejected.add(1);
+    pub(super) fn refuse(&self, until: Option<u64>, now: Time) -> Rejected {
+        self.rejected_total.add(1);
         let rejected = Rejected::new(Kind::RateLimited, self.name.as_str());
         match until {
             Some(until) => rejected.with_retry_after(Time(until).since(now)),

@@ -1,6 +1,11 @@
+//! What a limiter tells about itself.
+
 use std::time::Duration;
 
-/// What is left of a quota.
+/// What is left of a quota at one moment.
+///
+/// [`RateLimiter::status`](super::RateLimiter::status) returns it; `http::RateLimitHeadersLayer`
+/// tells it to clients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -19,7 +24,10 @@ pub struct QuotaStatus {
     pub reset: Duration,
 }
 
-/// What a limiter has done so far.
+/// What a limiter has done so far, and what it would do now.
+///
+/// [`RateLimiter::snapshot`](super::RateLimiter::snapshot) takes it. With the `registry` feature it
+/// can be serialised, and its numbers become the metrics in the [module's table](super#metrics).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -34,35 +42,36 @@ pub struct Snapshot {
         serde(serialize_with = "crate::registry::seconds")
     )]
     pub window: Duration,
-    /// The cost admitted so far, without what was given back by calls that never started.
-    pub allowed: u64,
-    /// Calls refused so far.
-    pub rejected: u64,
-    /// Calls waiting for their turn.
+    /// The cost admitted since the limiter was made, without what was given back by calls that never
+    /// started.
+    pub admitted_total: u64,
+    /// Calls refused since the limiter was made.
+    pub rejected_total: u64,
+    /// Calls that are waiting for their turn.
     pub waiting: usize,
-    /// What a global limiter would admit now; `None` for a keyed one.
+    /// The cost that a global limiter would admit now; `None` for a keyed one.
     pub remaining: Option<u32>,
     /// The keys that are kept, idle ones that have not been evicted yet included; `None` for a
     /// global limiter.
     pub keys: Option<usize>,
 }
 
-/// What a core says about itself.
+/// A [`QuotaStatus`] in the units in which it is counted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Level {
+pub(super) struct RemainingQuota {
     pub(super) quota: u64,
-    pub(super) left: u64,
+    pub(super) remaining: u64,
     /// In nanoseconds.
     pub(super) reset: u64,
 }
 
-impl Level {
+impl RemainingQuota {
     pub(super) fn status(self, window: Duration) -> QuotaStatus {
         let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         QuotaStatus {
             quota: narrow(self.quota),
             window,
-            remaining: narrow(self.left),
+            remaining: narrow(self.remaining),
             reset: Duration::from_nanos(self.reset),
         }
     }

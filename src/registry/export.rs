@@ -70,7 +70,8 @@ pub(super) fn publish(policy: &PolicySnapshot) {
         }
         #[cfg(feature = "rate-limit")]
         PolicySnapshot::RateLimiter(ref s) => {
-            counter!("buttress_rate_limiter_allowed_total", "policy" => s.name).absolute(s.allowed);
+            counter!("buttress_rate_limiter_admitted_total", "policy" => s.name)
+                .absolute(s.admitted_total);
             gauge!("buttress_rate_limiter_waiting", "policy" => s.name).set(s.waiting as f64);
             gauge!("buttress_rate_limiter_quota", "policy" => s.name).set(f64::from(s.quota));
             if let Some(remaining) = s.remaining {
@@ -80,7 +81,7 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             if let Some(keys) = s.keys {
                 gauge!("buttress_rate_limiter_keys", "policy" => s.name).set(keys as f64);
             }
-            rejected("rate_limiter", s.name, s.rejected);
+            rejected("rate_limiter", s.name, s.rejected_total);
         }
         #[cfg(feature = "retry")]
         PolicySnapshot::Retry(ref s) => {

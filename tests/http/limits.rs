@@ -56,7 +56,7 @@ async fn sixty_connections_share_one_limit_and_one_breaker() {
     let count = |wanted| statuses.iter().filter(|status| **status == wanted).count();
     assert_eq!((count(500), count(503), count(429)), (5, 45, 10));
     assert_eq!((breaker.state(), broken.load(Relaxed)), (State::Open, 5));
-    assert_eq!(limiter.snapshot().allowed, 50);
+    assert_eq!(limiter.snapshot().admitted_total, 50);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use buttress::{
     Error, ErrorsAsFailures, Kind, Now, Outcome, RateLimiter, Rejected, Time,
     guard::{Admission, End, Guard, GuardBase, GuardLayer, Never},
-    rate_limit::{Algorithm, Taken},
+    rate_limit::{Algorithm, Permit},
 };
 use std::{
     convert::Infallible,
@@ -19,10 +19,10 @@ const NS: u64 = 1_000_000_000;
 type Answer = Result<(), Error<Infallible>>;
 
 fn at<Req>(
-    limiter: &impl Guard<Req, Permit = Taken, Wait = Never>,
+    limiter: &impl Guard<Req, Permit = Permit, Wait = Never>,
     req: &Req,
     now: u64,
-) -> Result<Taken, Rejected> {
+) -> Result<Permit, Rejected> {
     match limiter.admit(req, &Now::at(Time::from_nanos(now))) {
         Admission::Admitted(taken) => Ok(taken),
         Admission::Refused(rejected) => Err(rejected),
@@ -31,12 +31,12 @@ fn at<Req>(
 }
 
 /// A call of this cost at this time.
-type Form = Box<dyn Fn(u32, u64) -> Result<Taken, Rejected>>;
+type Take = Box<dyn Fn(u32, u64) -> Result<Permit, Rejected>>;
 
-/// A global and a keyed limiter of each form of counting.
-fn forms(quota: u32) -> [Form; 4] {
+/// A global and a keyed limiter of each algorithm.
+fn limiters(quota: u32) -> [Take; 4] {
     let build = |algorithm| {
-        let builder = RateLimiter::builder("form", quota, SECOND).algorithm(algorithm);
+        let builder = RateLimiter::builder("any", quota, SECOND).algorithm(algorithm);
         let builder = builder.cost(|cost: &u32| *cost);
         let keyed = builder.clone().keyed(|_: &u32| 0);
         (builder.build().unwrap(), keyed.build().unwrap())
@@ -69,7 +69,7 @@ async fn the_call_above_the_quota_is_refused_with_the_time_to_come_back() {
     tokio::time::advance(wait).await;
     assert!(limiter.run(async || Answer::Ok(())).await.is_ok());
     let snapshot = limiter.snapshot();
-    assert_eq!((snapshot.allowed, snapshot.rejected), (3, 1));
+    assert_eq!((snapshot.admitted_total, snapshot.rejected_total), (3, 1));
 }
 
 // A peer gave each of 60 connections a limit of its own.
@@ -88,7 +88,7 @@ async fn all_layers_services_and_clones_share_one_limit() {
         }
     }
     assert_eq!(served.load(SeqCst), 5);
-    assert_eq!(limiter.snapshot().rejected, 175);
+    assert_eq!(limiter.snapshot().rejected_total, 175);
 }
 
 // A peer spent a token in `poll_ready`, and lost it when no call came.
@@ -136,7 +136,7 @@ fn only_calls_that_never_started_give_back_what_they_took() {
         let limiter = RateLimiter::new("api", quota, SECOND).unwrap();
         let keyed = RateLimiter::builder("api", quota, SECOND).keyed(|_: &()| 1);
         let keyed = keyed.build().unwrap();
-        let guards: [&dyn Guard<(), Permit = Taken, Wait = Never>; 2] = [&limiter, &keyed];
+        let guards: [&dyn Guard<(), Permit = Permit, Wait = Never>; 2] = [&limiter, &keyed];
         for guard in guards {
             let now = Now::at(Time::from_nanos(NS));
             let take = || match guard.admit(&(), &now) {
@@ -153,8 +153,8 @@ fn only_calls_that_never_started_give_back_what_they_took() {
             assert!(take().is_some());
             assert!(take().is_none());
         }
-        assert_eq!(limiter.snapshot().allowed, u64::from(quota));
-        assert_eq!(keyed.snapshot().allowed, u64::from(quota));
+        assert_eq!(limiter.snapshot().admitted_total, u64::from(quota));
+        assert_eq!(keyed.snapshot().admitted_total, u64::from(quota));
     }
 }
 
@@ -168,20 +168,19 @@ async fn a_guard_that_refuses_after_it_costs_the_limiter_nothing() {
         let _ = service.clone().oneshot(()).await;
     }
     assert_eq!(limiter.status(&()).remaining, 4);
-    assert_eq!(limiter.snapshot().allowed, 1);
+    assert_eq!(limiter.snapshot().admitted_total, 1);
 }
 
-// case 34
 #[test]
 fn a_cost_of_nothing_is_free_and_one_above_the_quota_is_never_granted() {
     for quota in [4, 100, 2_000, 100_000, 1 << 25] {
-        for form in forms(quota) {
-            let refused = form(quota + 1, NS).unwrap_err();
+        for take in limiters(quota) {
+            let refused = take(quota + 1, NS).unwrap_err();
             assert_eq!(refused.retry_after(), None);
-            assert_eq!(form(u32::MAX, NS).unwrap_err().retry_after(), None);
-            assert!(form(quota, NS).is_ok());
-            assert!(form(0, NS).is_ok());
-            let wait = form(1, NS).unwrap_err().retry_after().unwrap();
+            assert_eq!(take(u32::MAX, NS).unwrap_err().retry_after(), None);
+            assert!(take(quota, NS).is_ok());
+            assert!(take(0, NS).is_ok());
+            let wait = take(1, NS).unwrap_err().retry_after().unwrap();
             assert!(
                 wait <= SECOND * 15 / 14 + Duration::from_millis(1),
                 "{wait:?}"
@@ -190,25 +189,24 @@ fn a_cost_of_nothing_is_free_and_one_above_the_quota_is_never_granted() {
     }
 }
 
-// case 38
 #[test]
 fn clocks_may_jump_by_hours_back_and_to_the_end_of_time() {
     const HOURS: u64 = 3_600 * NS * 5;
     for quota in [4, 100, 2_000, 100_000, 1 << 25] {
-        for (i, form) in forms(quota).iter().enumerate() {
+        for (i, take) in limiters(quota).iter().enumerate() {
             let now = 10 * HOURS;
-            assert!(form(quota, now).is_ok());
+            assert!(take(quota, now).is_ok());
             for back in [1, NS, HOURS, now] {
-                assert!(form(1, now - back).is_err(), "{quota} {i}");
+                assert!(take(1, now - back).is_err(), "{quota} {i}");
             }
-            assert!(form(quota, now + HOURS).is_ok());
-            assert!(form(1, now + HOURS).is_err());
-            assert!(form(1, now).is_err());
+            assert!(take(quota, now + HOURS).is_ok());
+            assert!(take(1, now + HOURS).is_err());
+            assert!(take(1, now).is_err());
             for end in [u64::MAX - NS, u64::MAX - 1, u64::MAX] {
-                let _ = form(1, end);
-                let _ = form(quota, end);
+                let _ = take(1, end);
+                let _ = take(quota, end);
             }
-            assert!(form(quota, u64::MAX).is_err(), "{quota} {i}");
+            assert!(take(quota, u64::MAX).is_err(), "{quota} {i}");
         }
     }
 }
@@ -323,7 +321,7 @@ fn threads_get_the_whole_quota_between_them_and_no_more() {
             false => at(&global, &(), now),
         };
         for window in 1..6 {
-            // The first call moves the hub on: from then on all agree on the time.
+            // The first call moves the sub-windows on: from then on all agree on the time.
             let now = 3 * window * NS;
             let admitted = AtomicUsize::new(0);
             thread::scope(|s| {
@@ -350,8 +348,8 @@ fn threads_get_the_whole_quota_between_them_and_no_more() {
             }
             assert_eq!(admitted.load(SeqCst), quota as usize, "{keyed}");
         }
-        let allowed = [&global.snapshot(), &key.snapshot()][usize::from(keyed)].allowed;
-        assert_eq!(allowed, 5 * u64::from(quota));
+        let admitted = [&global.snapshot(), &key.snapshot()][usize::from(keyed)].admitted_total;
+        assert_eq!(admitted, 5 * u64::from(quota));
     }
 }
 
@@ -361,7 +359,7 @@ fn the_promise_holds_between_threads_on_the_real_clock() {
     for quota in [50, 3_000] {
         let limiter = RateLimiter::new("api", quota, window).unwrap();
         // However long that takes on a machine that does other things as well.
-        let enough = || limiter.snapshot().allowed >= 6 * u64::from(quota);
+        let enough = || limiter.snapshot().admitted_total >= 6 * u64::from(quota);
         // A thread can be held up between reading the clock and being admitted, so all that is known
         // of an admission is that it came between two readings.
         let mut times: Vec<(u64, u64)> = thread::scope(|s| {
@@ -410,7 +408,7 @@ fn a_flood_of_new_keys_neither_grows_past_the_cap_nor_resets_anybody() {
         let mut admitted = 0;
         for key in 50..50 + 20 * max_keys as u64 {
             admitted += u64::from(at(&limiter, &(key, 1), NS + key).is_ok());
-            // Whoever is new gets no more than a quota either, own cell or not.
+            // Whoever is new gets no more than a quota either, own slot or not.
             let all = at(&limiter, &(key, quota), NS + key);
             assert!(all.is_err());
         }
@@ -432,7 +430,7 @@ fn a_flood_of_new_keys_neither_grows_past_the_cap_nor_resets_anybody() {
 
 #[test]
 fn a_key_that_leaves_the_shared_quota_for_one_of_its_own_does_not_start_anew() {
-    // One cell, so one shard: the second key shares.
+    // One slot, so one shard: the second key shares.
     let limiter = RateLimiter::builder("api", 4, SECOND).keyed(|key: &u8| *key);
     let limiter = limiter.max_keys(1).build().unwrap();
     at(&limiter, &1, NS).unwrap();
@@ -441,7 +439,7 @@ fn a_key_that_leaves_the_shared_quota_for_one_of_its_own_does_not_start_anew() {
         at(&limiter, &2, half).unwrap();
     }
     assert!(at(&limiter, &3, half).is_err());
-    // Key 1 is idle now, and key 2 takes its cell, with what it took while it had none.
+    // Key 1 is idle now, and key 2 takes its slot, with what it took while it had none.
     let later = 2 * NS + 1;
     assert!(at(&limiter, &2, later).is_err());
     assert_eq!(limiter.snapshot().keys, Some(1));
@@ -449,7 +447,7 @@ fn a_key_that_leaves_the_shared_quota_for_one_of_its_own_does_not_start_anew() {
 }
 
 #[test]
-fn short_lived_keys_share_few_cells() {
+fn short_lived_keys_share_few_slots() {
     let limiter = RateLimiter::builder("api", 4, SECOND).keyed(|key: &u64| *key);
     let limiter = limiter.build().unwrap();
     // A thousand new keys a second, each seen once.
@@ -471,7 +469,11 @@ fn an_endless_window_of_callers_does_not_disturb_each_others_keys() {
     }
     let snapshot = limiter.snapshot();
     assert_eq!(
-        (snapshot.allowed, snapshot.rejected, snapshot.keys),
+        (
+            snapshot.admitted_total,
+            snapshot.rejected_total,
+            snapshot.keys
+        ),
         (6, 3, Some(3))
     );
 }

@@ -174,7 +174,6 @@ fn late(per_window: u64) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
-    // case 32, 38
     #[test]
     fn the_global_log_keeps_the_promise_and_refuses_nothing_that_fits(steps in steps(4), quota in 1..40_u32) {
         check(&global(quota), quota, 0, 1, &steps);

@@ -61,10 +61,9 @@ async fn calls_are_let_in_in_order_when_their_place_is_there() {
     .await;
     assert_eq!(order.into_inner().unwrap(), (0..7).collect::<Vec<_>>());
     assert_eq!(limiter.snapshot().waiting, 0);
-    assert_eq!(limiter.snapshot().allowed, 7);
+    assert_eq!(limiter.snapshot().admitted_total, 7);
 }
 
-// cases 33, 35
 #[tokio::test(start_paused = true)]
 async fn a_hopeless_wait_is_refused_at_once_with_what_it_would_have_been() {
     let limiter = waiting(2, WINDOW * 3 / 2);
@@ -128,9 +127,8 @@ async fn nobody_overtakes_those_who_wait() {
     assert!(assert_ready!(first.poll()).is_ok());
 }
 
-// case 37
 #[tokio::test(start_paused = true)]
-async fn a_dropped_waiter_leaves_the_line_and_wakes_the_next() {
+async fn a_dropped_waiter_leaves_the_queue_and_wakes_the_next() {
     let limiter = waiting(1, Duration::MAX);
     call(&limiter).await.unwrap();
     let mut first = task::spawn(call(&limiter));
@@ -170,7 +168,6 @@ async fn those_behind_the_first_are_not_polled_while_they_wait() {
     assert!(polls.load(SeqCst) <= 20 * 3 + 5, "{polls:?}");
 }
 
-// case 36
 #[tokio::test(start_paused = true)]
 async fn a_raised_quota_lets_in_those_who_wait_and_a_lowered_one_keeps_what_is_admitted() {
     for quota in [1, 2_000] {
@@ -192,13 +189,13 @@ async fn a_raised_quota_lets_in_those_who_wait_and_a_lowered_one_keeps_what_is_a
         let status = plain.status(&());
         assert_eq!((status.quota, status.remaining), (1, 0));
         assert!(plain.run(async || Answer::Ok(WINDOW)).await.is_err());
-        assert_eq!(plain.snapshot().allowed, u64::from(quota) + 2);
+        assert_eq!(plain.snapshot().admitted_total, u64::from(quota) + 2);
         assert!(plain.set_quota(0).is_err());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_given_back_wakes_the_first_in_line() {
+async fn what_is_given_back_wakes_the_first_in_the_queue() {
     for quota in [1, 2_000] {
         let limiter = waiting(quota, Duration::MAX);
         let plain = limiter.limiter();
@@ -230,7 +227,7 @@ async fn a_wait_ends_at_its_maximum_even_if_the_first_is_never_polled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_key_has_a_line_of_its_own() {
+async fn every_key_has_a_queue_of_its_own() {
     let limiter = RateLimiter::builder("api", 1, WINDOW).keyed(|key: &u8| *key);
     let limiter = limiter.build().unwrap().wait_up_to(Duration::MAX);
     let go = async |key: u8| {

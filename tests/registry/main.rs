@@ -47,7 +47,7 @@ async fn every_policy_is_listed_in_order_and_serialises_flat() {
         (&60.0.into(), &2.0.into())
     );
     assert_eq!(
-        (&json[1]["allowed"], &json[1]["remaining"]),
+        (&json[1]["admitted_total"], &json[1]["remaining"]),
         (&1.into(), &9.into())
     );
 }

@@ -63,8 +63,8 @@ impl Metrics {
             },
             total_retries: self.policies.retry.snapshot().retries,
             // Without a limit nothing is counted.
-            rate_limit_allowed: limit.as_ref().map_or(0, |limit| limit.allowed),
-            rate_limit_blocked: limit.as_ref().map_or(0, |limit| limit.rejected),
+            rate_limit_allowed: limit.as_ref().map_or(0, |limit| limit.admitted_total),
+            rate_limit_blocked: limit.as_ref().map_or(0, |limit| limit.rejected_total),
             policies: self.registry.snapshot(),
         }
     }

@@ -1,20 +1,19 @@
-//! One limit for all requests.
+//! One limit for all requests: an exact log, counters of sub-windows, or GCRA.
 
-mod hub;
-mod leases;
-mod log;
+mod atomic_gcra;
+mod exact_log;
+mod sub_windows;
+mod thread_leases;
 
-use super::{forecast::Supply, gcra::Pace, status::Level};
-use crate::shared::Padded;
-use leases::Leases;
-use log::Log;
+use super::{capacity_forecast::CapacityForecast, status::RemainingQuota};
+use crate::shared::{Padded, lock};
+use atomic_gcra::AtomicGcra;
+use exact_log::ExactLog;
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{
-        AtomicU64,
-        Ordering::{Relaxed, SeqCst},
-    },
+    Mutex,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
+use thread_leases::ThreadLeases;
 
 /// The largest quota that is kept as an exact log: 16 KiB, and few enough calls that one lock is
 /// not in their way.
@@ -22,154 +21,116 @@ pub(super) const EXACT_UP_TO: u32 = 1024;
 
 #[derive(Debug)]
 pub(in crate::rate_limit) enum State {
-    Log(Locked),
-    Leases(Leases),
-    Pace(Paced),
+    Log(LockedLog),
+    Leases(ThreadLeases),
+    Gcra(AtomicGcra),
 }
 
 impl State {
     pub(super) fn sliding(quota: u32, window: u64) -> Self {
         if quota <= EXACT_UP_TO {
-            Self::Log(Locked {
+            Self::Log(LockedLog {
                 full_until: Padded::default(),
-                log: Padded(Mutex::new(Log::new(quota, window))),
+                log: Padded(Mutex::new(ExactLog::new(quota, window))),
             })
         } else {
-            Self::Leases(Leases::new(quota, window))
+            Self::Leases(ThreadLeases::new(quota, window))
         }
     }
 
-    pub(super) fn paced(quota: u32, window: u64, burst: u32) -> Self {
-        let pace = Pace::new(quota, window, burst);
-        Self::Pace(Paced {
-            tat: Padded::default(),
-            interval: pace.interval.into(),
-            burst,
-            quota: u64::from(quota).into(),
-            changing: Mutex::default(),
-            allowed: Padded::default(),
-        })
+    pub(super) fn gcra(quota: u32, window: u64, burst: u32) -> Self {
+        Self::Gcra(AtomicGcra::new(quota, window, burst))
     }
 
-    /// What identifies the admission, or when it would be admitted, or never.
+    /// Returns what identifies the admission, or when it would be admitted, or `None` for never.
     #[inline]
     pub(super) fn take(&self, cost: u32, now: u64) -> Result<u64, Option<u64>> {
         match self {
             Self::Log(log) => log.take(cost, now),
             Self::Leases(leases) => leases.take(cost, now),
-            Self::Pace(paced) => paced.take(cost, now),
+            Self::Gcra(gcra) => gcra.take(cost, now),
         }
     }
 
     pub(super) fn give_back(&self, at: u64, cost: u32) {
         match self {
-            Self::Log(log) => {
-                let mut locked = log.lock();
-                locked.give_back(at, cost);
-                log.full_until.0.store(0, Relaxed);
-            }
+            Self::Log(log) => log.give_back(at, cost),
             Self::Leases(leases) => leases.give_back(at, cost),
-            Self::Pace(paced) => paced.give_back(at, cost),
+            Self::Gcra(gcra) => gcra.give_back(at, cost),
         }
     }
 
-    /// Nothing before this time, if that is known without a lock.
+    /// Returns the time before which nothing fits, if that is known without a lock; otherwise 0.
     #[inline]
     pub(super) fn full_until(&self) -> u64 {
         match self {
             Self::Log(log) => log.full_until.0.load(Relaxed),
             Self::Leases(leases) => leases.full_until(),
-            Self::Pace(paced) => {
-                let tat = paced.tat.0.load(Relaxed);
-                paced.pace().admits_at(tat, 1, 0)
-            }
+            Self::Gcra(gcra) => gcra.full_until(),
         }
     }
 
-    /// How many calls may come at once, if that is not the quota.
+    /// Returns how many calls may come at once, if that is not the quota.
     pub(super) fn burst(&self) -> Option<u32> {
         match self {
             Self::Log(_) | Self::Leases(_) => None,
-            Self::Pace(paced) => Some(paced.burst),
+            Self::Gcra(gcra) => Some(gcra.burst()),
         }
     }
 
     pub(super) fn set_quota(&self, quota: u32, window: u64, now: u64) {
         match self {
-            Self::Log(log) => {
-                let mut locked = log.lock();
-                locked.set_quota(quota);
-                log.full_until.0.store(0, Relaxed);
-            }
+            Self::Log(log) => log.set_quota(quota),
             Self::Leases(leases) => leases.set_quota(quota),
-            Self::Pace(paced) => paced.set_quota(quota, window, now),
+            Self::Gcra(gcra) => gcra.set_quota(quota, window, now),
         }
     }
 
-    pub(super) fn allowed(&self) -> u64 {
+    pub(super) fn admitted_total(&self) -> u64 {
         match self {
-            Self::Log(log) => log.lock().allowed,
-            Self::Leases(leases) => leases.allowed(),
-            Self::Pace(paced) => paced.allowed.0.load(Relaxed),
+            Self::Log(log) => lock(&log.log.0).admitted_total,
+            Self::Leases(leases) => leases.admitted_total(),
+            Self::Gcra(gcra) => gcra.admitted_total(),
         }
     }
 
-    pub(super) fn level(&self, now: u64) -> Level {
+    pub(super) fn remaining(&self, now: u64) -> RemainingQuota {
         match self {
-            Self::Log(log) => {
-                let mut log = log.lock();
-                log.advance(now);
-                Level {
-                    quota: log.quota(),
-                    left: log.quota().saturating_sub(log.used()),
-                    reset: log.next().map_or(0, |at| at.saturating_sub(now)),
-                }
-            }
-            Self::Leases(leases) => leases.level(now),
-            Self::Pace(paced) => {
-                let (left, reset) = paced.pace().left(paced.tat.0.load(SeqCst), now);
-                Level {
-                    quota: paced.quota.load(Relaxed),
-                    left: left.into(),
-                    reset,
-                }
-            }
+            Self::Log(log) => log.remaining(now),
+            Self::Leases(leases) => leases.remaining(now),
+            Self::Gcra(gcra) => gcra.remaining(now),
         }
     }
 
-    pub(super) fn supply(&self, now: u64) -> Supply {
+    pub(super) fn forecast(&self, now: u64) -> CapacityForecast {
         match self {
-            Self::Log(log) => {
-                let mut log = log.lock();
-                log.advance(now);
-                Supply::Window(log.supply())
-            }
-            Self::Leases(leases) => leases.supply(now),
-            Self::Pace(paced) => Supply::Pace {
-                pace: paced.pace(),
-                tat: paced.tat.0.load(SeqCst),
-                now,
-            },
+            Self::Log(log) => log.forecast(now),
+            Self::Leases(leases) => leases.forecast(now),
+            Self::Gcra(gcra) => gcra.forecast(now),
         }
     }
 }
 
 /// The exact log under a lock that refusals do not take.
+///
+/// # Invariants
+/// 1. `full_until` is written under the lock only.
+/// 2. It is 0, or has passed, whenever the lock is released with something free.
 #[derive(Debug)]
-pub(super) struct Locked {
-    /// Not even a cost of 1 fits before this time. Written under the lock.
+pub(super) struct LockedLog {
+    /// Not even a cost of 1 fits before this time.
     full_until: Padded<AtomicU64>,
-    log: Padded<Mutex<Log>>,
+    log: Padded<Mutex<ExactLog>>,
 }
 
-impl Locked {
+impl LockedLog {
     #[inline]
     fn take(&self, cost: u32, now: u64) -> Result<u64, Option<u64>> {
         let full_until = self.full_until.0.load(Relaxed);
         if now < full_until && cost == 1 {
             return Err(Some(full_until));
         }
-        let mut log = self.lock();
+        let mut log = lock(&self.log.0);
         let taken = log.take(cost, now);
         if taken.is_err()
             && let Some(until) = log.full_until()
@@ -179,72 +140,31 @@ impl Locked {
         taken
     }
 
-    fn lock(&self) -> MutexGuard<'_, Log> {
-        self.log.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The generic cell rate algorithm in one word. All threads write it: the price of its eight bytes.
-#[derive(Debug)]
-pub(super) struct Paced {
-    tat: Padded<AtomicU64>,
-    interval: AtomicU64,
-    burst: u32,
-    quota: AtomicU64,
-    /// One change of the quota at a time.
-    changing: Mutex<()>,
-    allowed: Padded<AtomicU64>,
-}
-
-impl Paced {
-    fn pace(&self) -> Pace {
-        Pace {
-            interval: self.interval.load(Relaxed),
-            burst: self.burst,
-        }
-    }
-
-    #[inline]
-    fn take(&self, cost: u32, now: u64) -> Result<u64, Option<u64>> {
-        let mut tat = self.tat.0.load(SeqCst);
-        loop {
-            // After the arrival time, which says at which pace it has to be made up for.
-            let next = self.pace().take(tat, cost, now)?;
-            match self.tat.0.compare_exchange_weak(tat, next, SeqCst, SeqCst) {
-                Ok(_) => {
-                    self.allowed.0.fetch_add(cost.into(), Relaxed);
-                    return Ok(next);
-                }
-                Err(changed) => tat = changed,
-            }
-        }
-    }
-
-    /// What has been taken is made up for at the new pace: a raised quota would otherwise let nobody
-    /// in for as long as the old one wanted, and a lowered one a second burst.
-    fn set_quota(&self, quota: u32, window: u64, now: u64) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.interval.load(Relaxed).max(1);
-        let interval = Pace::new(quota, window, self.burst).interval;
-        let at_the_new_pace = |tat: u64| {
-            let ahead = u128::from(tat.checked_sub(now)?) * u128::from(interval);
-            let ahead = u64::try_from(ahead.div_ceil(u128::from(before))).unwrap_or(u64::MAX);
-            Some(now.saturating_add(ahead))
-        };
-        // Whoever comes between the two finds too little left rather than too much.
-        if interval <= before {
-            self.interval.store(interval, Relaxed);
-        }
-        let _ = self.tat.0.fetch_update(SeqCst, SeqCst, at_the_new_pace);
-        self.interval.store(interval, Relaxed);
-        self.quota.store(quota.into(), Relaxed);
-    }
-
     fn give_back(&self, at: u64, cost: u32) {
-        self.allowed.0.fetch_sub(cost.into(), Relaxed);
-        if let Some(tat) = self.pace().give_back(at, at, cost) {
-            // Fails if it is no longer the newest.
-            let _ = self.tat.0.compare_exchange(at, tat, SeqCst, SeqCst);
+        let mut log = lock(&self.log.0);
+        log.give_back(at, cost);
+        self.full_until.0.store(0, Relaxed);
+    }
+
+    fn set_quota(&self, quota: u32) {
+        let mut log = lock(&self.log.0);
+        log.set_quota(quota);
+        self.full_until.0.store(0, Relaxed);
+    }
+
+    fn remaining(&self, now: u64) -> RemainingQuota {
+        let mut log = lock(&self.log.0);
+        log.advance(now);
+        RemainingQuota {
+            quota: log.quota(),
+            remaining: log.quota().saturating_sub(log.used()),
+            reset: log.next_leaving().map_or(0, |at| at.saturating_sub(now)),
         }
+    }
+
+    fn forecast(&self, now: u64) -> CapacityForecast {
+        let mut log = lock(&self.log.0);
+        log.advance(now);
+        CapacityForecast::Window(log.forecast())
     }
 }

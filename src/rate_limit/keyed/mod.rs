@@ -1,64 +1,63 @@
 //! A limit for each key, in bounded memory.
 
-mod cells;
-mod counters;
-mod form;
+mod counting;
+mod packed_log;
+mod packed_sub_windows;
 mod shard;
-mod table;
-mod times;
+mod sharded_table;
+mod slot_table;
 
-use super::{Algorithm, forecast::Supply, gcra::Pace, status::Level};
-use counters::Counters;
-use form::Paced;
-use table::Table;
-use times::Times;
+use super::{Algorithm, capacity_forecast::CapacityForecast, status::RemainingQuota};
+use counting::KeyedGcra;
+use packed_log::PackedLog;
+use packed_sub_windows::PackedSubWindows;
+use sharded_table::ShardedTable;
 
 #[derive(Debug)]
-pub(super) struct Keyed(Forms);
+pub(super) struct State(CountedKeys);
 
-/// One form of counting for all keys: the finest whose counts fit into a cache line.
+/// One way of counting for all keys: the finest whose counts fit into a cache line.
 #[derive(Debug)]
-enum Forms {
-    /// The exact log.
-    Times(Table<Times>),
-    /// 59 sub-windows.
-    Counters1(Table<Counters<1>>),
-    /// 29.
-    Counters2(Table<Counters<2>>),
-    /// 19.
-    Counters3(Table<Counters<3>>),
-    /// 14.
-    Counters4(Table<Counters<4>>),
-    Paced(Table<Paced>),
+enum CountedKeys {
+    Log(ShardedTable<PackedLog>),
+    /// 59 sub-windows per window.
+    SubWindows1(ShardedTable<PackedSubWindows<1>>),
+    /// 29 sub-windows per window.
+    SubWindows2(ShardedTable<PackedSubWindows<2>>),
+    /// 19 sub-windows per window.
+    SubWindows3(ShardedTable<PackedSubWindows<3>>),
+    /// 14 sub-windows per window.
+    SubWindows4(ShardedTable<PackedSubWindows<4>>),
+    Gcra(ShardedTable<KeyedGcra>),
 }
 
 macro_rules! each {
-    ($keyed:expr, $table:ident => $answer:expr) => {
-        match &$keyed.0 {
-            Forms::Times($table) => $answer,
-            Forms::Counters1($table) => $answer,
-            Forms::Counters2($table) => $answer,
-            Forms::Counters3($table) => $answer,
-            Forms::Counters4($table) => $answer,
-            Forms::Paced($table) => $answer,
+    ($state:expr, $table:ident => $answer:expr) => {
+        match &$state.0 {
+            CountedKeys::Log($table) => $answer,
+            CountedKeys::SubWindows1($table) => $answer,
+            CountedKeys::SubWindows2($table) => $answer,
+            CountedKeys::SubWindows3($table) => $answer,
+            CountedKeys::SubWindows4($table) => $answer,
+            CountedKeys::Gcra($table) => $answer,
         }
     };
 }
 
-impl Keyed {
+impl State {
     pub(super) fn new(algorithm: Algorithm, quota: u32, window: u64, max_keys: usize) -> Self {
+        macro_rules! table {
+            ($keys:ident, $counting:expr) => {
+                CountedKeys::$keys(ShardedTable::new($counting, max_keys))
+            };
+        }
         Self(match (algorithm, quota) {
-            (Algorithm::Gcra { burst }, _) => {
-                let form = Paced(Pace::new(quota, window, burst), quota);
-                Forms::Paced(Table::new(form, max_keys))
-            }
-            (_, 0..=times::MOST) => Forms::Times(Table::new(Times::new(quota, window), max_keys)),
-            (_, 0..=0xff) => Forms::Counters1(Table::new(Counters::new(quota, window), max_keys)),
-            (_, 0..=0xffff) => Forms::Counters2(Table::new(Counters::new(quota, window), max_keys)),
-            (_, 0..=0xff_ffff) => {
-                Forms::Counters3(Table::new(Counters::new(quota, window), max_keys))
-            }
-            _ => Forms::Counters4(Table::new(Counters::new(quota, window), max_keys)),
+            (Algorithm::Gcra { burst }, _) => table!(Gcra, KeyedGcra::new(quota, window, burst)),
+            (_, 0..=packed_log::LARGEST_QUOTA) => table!(Log, PackedLog::new(quota, window)),
+            (_, 0..=0xff) => table!(SubWindows1, PackedSubWindows::new(quota, window)),
+            (_, 0..=0xffff) => table!(SubWindows2, PackedSubWindows::new(quota, window)),
+            (_, 0..=0xff_ffff) => table!(SubWindows3, PackedSubWindows::new(quota, window)),
+            _ => table!(SubWindows4, PackedSubWindows::new(quota, window)),
         })
     }
 
@@ -71,19 +70,19 @@ impl Keyed {
         each!(self, table => table.give_back(hash, at, cost));
     }
 
-    pub(super) fn level(&self, hash: u64, now: u64) -> Level {
-        each!(self, table => table.level(hash, now))
+    pub(super) fn remaining(&self, hash: u64, now: u64) -> RemainingQuota {
+        each!(self, table => table.remaining(hash, now))
     }
 
-    pub(super) fn supply(&self, hash: u64, now: u64) -> Supply {
-        each!(self, table => table.supply(hash, now))
+    pub(super) fn forecast(&self, hash: u64, now: u64) -> CapacityForecast {
+        each!(self, table => table.forecast(hash, now))
     }
 
     pub(super) fn quota(&self) -> u32 {
         each!(self, table => table.quota())
     }
 
-    /// The cost admitted so far, and the keys that are kept.
+    /// Returns the cost admitted so far, and the keys that are kept.
     pub(super) fn totals(&self) -> (u64, usize) {
         each!(self, table => table.totals())
     }

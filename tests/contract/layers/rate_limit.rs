@@ -37,7 +37,7 @@ macro_rules! entry {
     ($limiter:expr, $layer:expr) => {{
         let (limiter, layer) = ($limiter, $layer);
         let layers = (layer(&limiter), layer(&limiter));
-        let count = move || limiter.snapshot().allowed;
+        let count = move || limiter.snapshot().admitted_total;
         Entry::new(layers, ("/ok", 1), LEAVES, count)
     }};
 }
@@ -48,7 +48,7 @@ macro_rules! waiting {
         let make = |$quota| $limiter.unwrap().wait_up_to(LONG);
         let (limiter, full, layer) = (make(1000), make(1), $layer);
         let full_layer = take(layer(&full));
-        let count = move || full.snapshot().allowed;
+        let count = move || full.snapshot().admitted_total;
         entry!(limiter, layer).full(full_layer, count)
     }};
 }

@@ -25,7 +25,7 @@ const LEAVES: Leaves = Leaves {
 
 fn count(limiter: &RateLimiter, breaker: &CircuitBreaker) -> impl Fn() -> u64 + use<> {
     let (limiter, ended) = (limiter.clone(), ended(breaker));
-    move || limiter.snapshot().allowed + 1000 * ended()
+    move || limiter.snapshot().admitted_total + 1000 * ended()
 }
 
 pub(crate) fn limiter_and_breaker() -> Entry<impl Subject> {

@@ -1,10 +1,9 @@
 //! Waiting in order for a place in the window.
 
-mod line;
-
-pub(super) use line::Lines;
-
-use super::{Cost, One, RateLimiter, Snapshot, limiter::Taken};
+use super::{
+    Cost, Permit, RateLimiter, Snapshot, UnitCost,
+    wait_queue::{Departure, WaitQueue},
+};
 use crate::{
     Global, Key,
     clock::{Now, Time},
@@ -12,22 +11,26 @@ use crate::{
     error::FromRejected,
     guard::{self, Admission, End, Guard, GuardBase, OnResponse, WaitLayer, WaitProgress},
 };
-use line::{Left, Line};
 use std::{fmt, task::Context, time::Duration};
 
 /// A [`RateLimiter`] whose calls wait in order instead of being refused, up to a maximum.
 ///
 /// Made by [`RateLimiter::wait_up_to`]; a cheap handle on the same limit. All handles of one limiter
-/// share one line per key. Nobody overtakes it: while somebody waits for a key, calls for that key
-/// through the limiter itself are refused.
-pub struct WaitingLimiter<K = Global, C = One> {
+/// share one queue per key. Nobody overtakes it: while somebody waits for a key, calls for that key
+/// through the limiter itself are refused. Networks call this shaping, and refusing policing.
+///
+/// A call that waits takes a short lock at every poll, and memory for its place in the queue; one
+/// that is admitted at once costs what it costs through the limiter itself.
+pub struct WaitingLimiter<K = Global, C = UnitCost> {
     limiter: RateLimiter<K, C>,
     max: Duration,
 }
 
-/// A place in the line.
+/// What a call holds while it waits for a [`WaitingLimiter`]: its place in the queue.
+///
+/// Plain data: dropping it leaves the place taken. [`GuardBase::abandon`] gives it up.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct QuotaWait {
     key: u64,
     id: u64,
     cost: u32,
@@ -40,17 +43,17 @@ impl<K, C> WaitingLimiter<K, C> {
         Self { limiter, max }
     }
 
-    /// The limiter's name.
+    /// Returns the limiter's name, which rejections carry.
     pub fn name(&self) -> &'static str {
         self.limiter.name()
     }
 
-    /// The limit.
+    /// Returns the limiter, whose calls do not wait.
     pub fn limiter(&self) -> &RateLimiter<K, C> {
         &self.limiter
     }
 
-    /// What the limiter has done so far.
+    /// Returns what the limiter has done so far. Calls through all its handles are counted together.
     pub fn snapshot(&self) -> Snapshot {
         self.limiter.snapshot()
     }
@@ -68,33 +71,33 @@ impl<K, C> WaitingLimiter<K, C> {
     }
 
     #[cold]
-    fn join(&self, key: u64, cost: u32, now: Time) -> Admission<Taken, Ticket> {
+    fn join(&self, key: u64, cost: u32, now: Time) -> Admission<Permit, QuotaWait> {
         let inner = self.limiter.inner();
-        let mut lines = inner.lines.lock(key);
-        lines.announce();
-        let nobody = Line::default();
-        let line = lines.line(key).unwrap_or(&nobody);
-        let admitted_at = if line.is_empty() {
+        let mut queues = inner.queues.lock(key);
+        queues.announce();
+        let nobody = WaitQueue::default();
+        let queue = queues.queue(key).unwrap_or(&nobody);
+        let admitted_at = if queue.is_empty() {
             match inner.take(key, cost, now) {
                 Ok(at) => {
-                    lines.withdraw();
-                    return Admission::Admitted(Taken { key, at, cost });
+                    queues.withdraw();
+                    return Admission::Admitted(Permit { key, at, cost });
                 }
                 Err(at) => at,
             }
         } else {
-            line.forecast(inner.supply(key, now), cost)
+            queue.admits_at(inner.forecast(key, now), cost)
         };
         let latest = now.after(self.max);
         let deadline = context::current().deadline;
         let until = deadline.map_or(latest, |deadline| latest.min(deadline));
         if admitted_at.is_none_or(|at| at > until.0) {
-            lines.withdraw();
-            drop(lines);
-            return Admission::Refused(inner.refused(admitted_at, now));
+            queues.withdraw();
+            drop(queues);
+            return Admission::Refused(inner.refuse(admitted_at, now));
         }
-        let id = lines.join(key, cost);
-        Admission::Wait(Ticket {
+        let id = queues.join(key, cost);
+        Admission::Wait(QuotaWait {
             key,
             id,
             cost,
@@ -102,42 +105,42 @@ impl<K, C> WaitingLimiter<K, C> {
         })
     }
 
-    fn poll(&self, ticket: &Ticket, cx: &mut Context<'_>, now: Time) -> WaitProgress<Taken> {
+    fn poll(&self, wait: &QuotaWait, cx: &mut Context<'_>, now: Time) -> WaitProgress<Permit> {
         let inner = self.limiter.inner();
-        let &Ticket { key, id, cost, .. } = ticket;
-        let mut lines = inner.lines.lock(key);
-        let (until, ended): (Time, Option<Option<u64>>) = if lines.is_first(key, id) {
+        let &QuotaWait { key, id, cost, .. } = wait;
+        let mut queues = inner.queues.lock(key);
+        let (until, ended): (Time, Option<Option<u64>>) = if queues.is_first(key, id) {
             match inner.take(key, cost, now) {
                 // Waiting => admitted
                 Ok(at) => {
-                    let left = lines.leave(key, id);
-                    drop(lines);
+                    let left = queues.leave(key, id);
+                    drop(queues);
                     left.wake_next();
-                    return WaitProgress::Admitted(Taken { key, at, cost });
+                    return WaitProgress::Admitted(Permit { key, at, cost });
                 }
-                Err(Some(at)) if at <= ticket.until.0 && now < ticket.until => (Time(at), None),
+                Err(Some(at)) if at <= wait.until.0 && now < wait.until => (Time(at), None),
                 Err(at) => (now, Some(at)),
             }
-        } else if now >= ticket.until {
-            let line = lines.line(key);
-            let at = line.and_then(|line| line.forecast(inner.supply(key, now), cost));
+        } else if now >= wait.until {
+            let queue = queues.queue(key);
+            let at = queue.and_then(|queue| queue.admits_at(inner.forecast(key, now), cost));
             (now, Some(at))
         } else {
-            // Not woken before it is the first, but for the end of its patience: the first may be
+            // Not woken before it is the first, except at the end of its own wait: the first may be
             // held up by a task that does not poll it.
-            (ticket.until, None)
+            (wait.until, None)
         };
         match ended {
             // Waiting => refused
             Some(at) => {
-                let left = lines.leave(key, id);
-                drop(lines);
+                let left = queues.leave(key, id);
+                drop(queues);
                 left.wake_next();
-                WaitProgress::Refused(inner.refused(at, now))
+                WaitProgress::Refused(inner.refuse(at, now))
             }
             None => {
-                let former = lines.park(key, id, cx.waker());
-                drop(lines);
+                let former = queues.set_waker(key, id, cx.waker());
+                drop(queues);
                 drop(former);
                 WaitProgress::Pending((until.0 < u64::MAX).then_some(until))
             }
@@ -146,7 +149,10 @@ impl<K, C> WaitingLimiter<K, C> {
 }
 
 impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
-    /// A layer with this limit. All layers of one limiter, waiting or not, share it.
+    /// Builds a layer whose calls wait for this limit. All layers of one limiter, waiting or not,
+    /// share it.
+    ///
+    /// The service must be [`Clone`]: a call that waits needs one to call later.
     pub fn layer(&self) -> WaitLayer<Self, OnResponse> {
         // It learns nothing from how calls end, so nobody need say what responses mean.
         WaitLayer::settling(self.clone(), OnResponse::default())
@@ -154,18 +160,18 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
 }
 
 impl<K, C> GuardBase for WaitingLimiter<K, C> {
-    type Permit = Taken;
-    type Wait = Ticket;
+    type Permit = Permit;
+    type Wait = QuotaWait;
 
     #[inline]
-    fn settle(&self, taken: Taken, end: End, now: &Now) {
-        self.limiter.settle(taken, end, now);
+    fn settle(&self, permit: Permit, end: End, now: &Now) {
+        self.limiter.settle(permit, end, now);
     }
 
-    fn abandon(&self, ticket: Ticket, _: &Now) {
-        let left: Left = {
-            let mut lines = self.limiter.inner().lines.lock(ticket.key);
-            lines.leave(ticket.key, ticket.id)
+    fn abandon(&self, wait: QuotaWait, _: &Now) {
+        let left: Departure = {
+            let mut queues = self.limiter.inner().queues.lock(wait.key);
+            queues.leave(wait.key, wait.id)
         };
         left.wake_next();
     }
@@ -173,29 +179,29 @@ impl<K, C> GuardBase for WaitingLimiter<K, C> {
 
 impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for WaitingLimiter<K, C> {
     #[inline]
-    fn admit(&self, req: &Req, now: &Now) -> Admission<Taken, Ticket> {
+    fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, QuotaWait> {
         let inner = self.limiter.inner();
         let (key, cost) = inner.identify(req);
         if cost == 0 {
-            return Admission::Admitted(Taken { key, at: 0, cost });
+            return Admission::Admitted(Permit { key, at: 0, cost });
         }
         let now = now.get();
-        if inner.lines.is_empty(key)
+        if inner.queues.is_empty(key)
             && let Ok(at) = inner.take(key, cost, now)
         {
-            return Admission::Admitted(Taken { key, at, cost });
+            return Admission::Admitted(Permit { key, at, cost });
         }
         self.join(key, cost, now)
     }
 
     fn poll_wait(
         &self,
-        ticket: &mut Ticket,
+        wait: &mut QuotaWait,
         _: &Req,
         cx: &mut Context<'_>,
         now: &Now,
-    ) -> WaitProgress<Taken> {
-        self.poll(ticket, cx, now.get())
+    ) -> WaitProgress<Permit> {
+        self.poll(wait, cx, now.get())
     }
 }
 

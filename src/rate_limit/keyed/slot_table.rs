@@ -8,58 +8,67 @@
 
 /// What is looked at of every key: four to a cache line.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Head {
-    /// Whose it is; 0 if it is nobody's.
+struct SlotHead {
+    /// Whose slot it is; 0 if it is nobody's.
     hash: u64,
     /// What most calls need to know.
-    pub(super) word: u64,
+    word: u64,
 }
 
-/// What is kept of a key besides its hash, opened.
+/// What is kept of a key besides its hash.
 #[derive(Debug)]
-pub(super) struct Cell<'a, B> {
+pub(super) struct Slot<'a, D> {
     pub(super) word: &'a mut u64,
-    /// The rest, in an array of its own: at the same place as the head, so that the processor need
+    /// The rest, in an array of its own: at the same index as the head, so that the processor need
     /// not wait for one to fetch the other.
-    pub(super) body: &'a mut B,
+    pub(super) detail: &'a mut D,
 }
 
+/// The slots of a shard.
+///
+/// # Invariants
+/// 1. Both arrays are equally long.
+/// 2. Unless there are none, some slot is nobody's: every search ends.
+/// 3. Between the home of a key and its slot there is no slot that is nobody's: a search for it that
+///    starts at its home finds it.
 #[derive(Debug)]
-pub(super) struct Cells<B> {
-    heads: Box<[Head]>,
-    bodies: Box<[B]>,
-    len: usize,
+pub(super) struct SlotTable<D> {
+    heads: Box<[SlotHead]>,
+    details: Box<[D]>,
+    keys: usize,
 }
 
-/// The table grows when three quarters of its places are taken, and then by a quarter: a key takes
-/// between 1.3 and 1.7 places.
+/// The table grows when three quarters of its slots are taken, and then by a quarter: a key takes
+/// between 1.3 and 1.7 slots.
 const FULL: (usize, usize) = (3, 4);
 const FIRST: usize = 8;
 
-impl<B: Copy + Default> Cells<B> {
-    pub(super) fn new() -> Self {
+impl<D> Default for SlotTable<D> {
+    fn default() -> Self {
         Self {
             heads: Box::default(),
-            bodies: Box::default(),
-            len: 0,
+            details: Box::default(),
+            keys: 0,
         }
     }
+}
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.len
+impl<D: Copy + Default> SlotTable<D> {
+    /// Returns how many keys are kept.
+    pub(super) fn keys(&self) -> usize {
+        self.keys
     }
 
-    /// How many places there are for them.
-    pub(super) fn places(&self) -> usize {
+    /// Returns how many slots there are for them.
+    pub(super) fn slots(&self) -> usize {
         self.heads.len()
     }
 
-    /// Where this key's cell is.
+    /// Returns which slot this key has.
     #[inline]
     pub(super) fn find(&self, hash: u64) -> Option<usize> {
+        debug_assert!(hash != 0, "the hash of slots that are nobody's");
         let mut i = home(hash, self.heads.len());
-        // There is always a place that nobody has, or no place at all.
         loop {
             match self.heads.get(i)?.hash {
                 found if found == hash => return Some(i),
@@ -69,61 +78,64 @@ impl<B: Copy + Default> Cells<B> {
         }
     }
 
-    /// The cell at a place, if somebody has it.
+    /// Returns a slot, if somebody has it.
     #[inline]
-    pub(super) fn get(&mut self, i: usize) -> Option<Cell<'_, B>> {
+    pub(super) fn get(&mut self, i: usize) -> Option<Slot<'_, D>> {
         let head = self.heads.get_mut(i).filter(|head| head.hash != 0)?;
-        let body = self.bodies.get_mut(i)?;
+        let detail = self.details.get_mut(i)?;
         let word = &mut head.word;
-        Some(Cell { word, body })
+        Some(Slot { word, detail })
     }
 
-    /// Keeps a key that is not there yet. Returns where.
-    pub(super) fn insert(&mut self, hash: u64, word: u64, body: B) -> usize {
-        if (self.len + 1) * FULL.1 > self.heads.len() * FULL.0 {
+    /// Keeps a key that is not there yet. Returns which slot it has.
+    pub(super) fn insert(&mut self, hash: u64, word: u64, detail: D) -> usize {
+        debug_assert!(self.find(hash).is_none(), "{hash:x} is there already");
+        if (self.keys + 1) * FULL.1 > self.heads.len() * FULL.0 {
             self.grow();
         }
-        self.len += 1;
-        self.put(Head { hash, word }, body)
+        self.keys += 1;
+        debug_assert!(self.keys < self.heads.len(), "a search would not end");
+        self.put(SlotHead { hash, word }, detail)
     }
 
-    /// Forgets the key at a place, which another one may then have.
+    /// Forgets the key that has this slot. Another one may have the slot then.
     pub(super) fn remove(&mut self, mut hole: usize) {
-        self.len -= 1;
+        debug_assert!(self.heads[hole].hash != 0, "slot {hole} is nobody's");
+        self.keys -= 1;
         let mut i = self.after(hole);
         while self.heads[i].hash != 0 {
             // It may move up if that is not to before its home.
             let home = home(self.heads[i].hash, self.heads.len());
             if self.distance(home, i) >= self.distance(hole, i) {
                 self.heads[hole] = self.heads[i];
-                self.bodies[hole] = self.bodies[i];
+                self.details[hole] = self.details[i];
                 hole = i;
             }
             i = self.after(i);
         }
-        self.heads[hole] = Head::default();
+        self.heads[hole] = SlotHead::default();
     }
 
     fn grow(&mut self) {
-        let places = (self.heads.len() / 4 * 5).max(self.heads.len() + FIRST);
-        let heads = vec![Head::default(); places].into();
-        let bodies = vec![B::default(); places].into();
+        let slots = (self.heads.len() / 4 * 5).max(self.heads.len() + FIRST);
+        let heads = vec![SlotHead::default(); slots].into();
+        let details = vec![D::default(); slots].into();
         let heads = std::mem::replace(&mut self.heads, heads);
-        let bodies = std::mem::replace(&mut self.bodies, bodies);
-        for (head, body) in heads.iter().zip(&bodies) {
+        let details = std::mem::replace(&mut self.details, details);
+        for (head, detail) in heads.iter().zip(&details) {
             if head.hash != 0 {
-                self.put(*head, *body);
+                self.put(*head, *detail);
             }
         }
     }
 
-    fn put(&mut self, head: Head, body: B) -> usize {
+    fn put(&mut self, head: SlotHead, detail: D) -> usize {
         let mut i = home(head.hash, self.heads.len());
         while self.heads[i].hash != 0 {
             i = self.after(i);
         }
         self.heads[i] = head;
-        self.bodies[i] = body;
+        self.details[i] = detail;
         i
     }
 
@@ -132,7 +144,7 @@ impl<B: Copy + Default> Cells<B> {
         if i + 1 < self.heads.len() { i + 1 } else { 0 }
     }
 
-    /// How far it is on from one place to another.
+    /// Returns how far it is on from one slot to another.
     fn distance(&self, from: usize, to: usize) -> usize {
         match to.checked_sub(from) {
             Some(distance) => distance,
@@ -141,10 +153,10 @@ impl<B: Copy + Default> Cells<B> {
     }
 }
 
-/// The first place at which a key is looked for, by the lower half of its hash.
+/// Returns the first slot in which a key is looked for, by the lower half of its hash.
 #[inline]
-fn home(hash: u64, places: usize) -> usize {
-    (((hash & u64::from(u32::MAX)) * places as u64) >> 32) as usize
+fn home(hash: u64, slots: usize) -> usize {
+    (((hash & u64::from(u32::MAX)) * slots as u64) >> 32) as usize
 }
 
 #[cfg(test)]
@@ -154,7 +166,7 @@ mod tests {
 
     #[test]
     fn it_keeps_what_a_map_keeps_while_keys_come_and_go() {
-        let (mut cells, mut map) = (Cells::<u64>::new(), HashMap::new());
+        let (mut table, mut map) = (SlotTable::<u64>::default(), HashMap::new());
         let mut seed = 1_u64;
         let mut most = 0;
         for value in 0..200_000 {
@@ -164,38 +176,38 @@ mod tests {
             // Few homes, the last one among them: long runs, and runs around the end.
             let (key, spread) = (seed % 300, 1 << 29);
             let hash = (key + 1) << 40 | (u64::from(u32::MAX) - key % 7 * spread);
-            let found = cells.find(hash);
+            let found = table.find(hash);
             assert_eq!(found.is_some(), map.contains_key(&hash));
             // Sometimes there are more of them, sometimes fewer.
             let wanted = (seed >> 60) < (value >> 12) % 16;
             match found {
                 Some(i) if !wanted => {
-                    let cell = cells.get(i).unwrap();
+                    let slot = table.get(i).unwrap();
                     assert_eq!(
-                        (Some(*cell.word), Some(*cell.body)),
+                        (Some(*slot.word), Some(*slot.detail)),
                         (map.remove(&hash), Some(key))
                     );
-                    cells.remove(i);
+                    table.remove(i);
                 }
                 None if wanted => {
-                    let i = cells.insert(hash, value, key);
-                    assert_eq!(*cells.get(i).unwrap().word, value);
+                    let i = table.insert(hash, value, key);
+                    assert_eq!(*table.get(i).unwrap().word, value);
                     map.insert(hash, value);
                 }
                 _ => {}
             }
-            assert_eq!(cells.len(), map.len());
+            assert_eq!(table.keys(), map.len());
             most = most.max(map.len());
         }
-        assert!(most > 200 && cells.places() < 2 * most, "{most}");
-        assert!(map.keys().all(|hash| cells.find(*hash).is_some()));
+        assert!(most > 200 && table.slots() < 2 * most, "{most}");
+        assert!(map.keys().all(|hash| table.find(*hash).is_some()));
     }
 
     #[test]
     fn hashes_go_everywhere_and_nowhere_else() {
-        for places in [1, 8, 1_000, 62_500_000] {
-            assert_eq!(home(0, places), 0);
-            assert_eq!(home(u64::MAX, places), places - 1);
+        for slots in [1, 8, 1_000, 62_500_000] {
+            assert_eq!(home(0, slots), 0);
+            assert_eq!(home(u64::MAX, slots), slots - 1);
         }
     }
 }

@@ -1,0 +1,193 @@
+//! When a call will be admitted that stands behind others: arithmetic over several windows.
+
+use super::gcra::Gcra;
+use std::collections::VecDeque;
+
+/// What a limit has to give, now and later, if nobody else comes.
+#[derive(Clone, Debug)]
+pub(super) enum CapacityForecast {
+    Window(WindowForecast),
+    Gcra { gcra: Gcra, tat: u64, now: u64 },
+}
+
+/// The admissions that a sliding window holds, oldest first, as the moments at which they leave it.
+///
+/// # Invariants
+/// 1. `used` is the sum of what leaves.
+/// 2. The moments ascend.
+#[derive(Clone, Debug)]
+pub(super) struct WindowForecast {
+    pub(super) now: u64,
+    pub(super) quota: u64,
+    pub(super) used: u64,
+    /// When how much leaves.
+    pub(super) leaving: Vec<(u64, u64)>,
+    pub(super) counted_for: CountedFor,
+}
+
+/// How long an admission counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CountedFor {
+    /// Exactly one window of this length.
+    Window(u64),
+    /// Until the end of its sub-window and of `count - 1` more.
+    SubWindows { length: u64, count: u64 },
+}
+
+impl CountedFor {
+    /// Returns when an admission at `at` leaves.
+    pub(super) fn leaves(self, at: u64) -> u64 {
+        match self {
+            Self::Window(window) => at.saturating_add(window),
+            Self::SubWindows { length, count } => {
+                (at / length).saturating_add(count).saturating_mul(length)
+            }
+        }
+    }
+
+    /// Returns when an admission at `at` leaves for that many times, if what leaves is admitted
+    /// again at once.
+    fn leaves_again(self, at: u64, times: u64) -> u64 {
+        let Some(more) = times.checked_sub(1) else {
+            return at;
+        };
+        let period = match self {
+            Self::Window(window) => window,
+            Self::SubWindows { length, count } => length.saturating_mul(count),
+        };
+        self.leaves(at).saturating_add(more.saturating_mul(period))
+    }
+}
+
+impl CapacityForecast {
+    /// Returns whether this cost can be admitted at all.
+    pub(super) fn fits(&self, cost: u32) -> bool {
+        match self {
+            Self::Window(window) => u64::from(cost) <= window.quota,
+            Self::Gcra { gcra, .. } => cost <= gcra.burst,
+        }
+    }
+
+    /// Returns when a call of this cost is admitted behind calls that cost `ahead` together, if all
+    /// of them cost 1. With other costs it is a lower bound: a call whose cost does not fit yet holds
+    /// up those behind it.
+    pub(super) fn at_least(&self, ahead: u64, cost: u32) -> u64 {
+        match self {
+            Self::Window(window) => window.unit_at(ahead.saturating_add(cost.into()).max(1) - 1),
+            Self::Gcra { gcra, tat, now } => {
+                gcra.admits_at(*tat, ahead.saturating_add(cost.into()), *now)
+            }
+        }
+    }
+
+    /// Returns when a call of this cost is admitted behind calls of these costs, exactly; walks over
+    /// all of them. Those that no longer fit will be refused when their turn comes.
+    pub(super) fn exactly(self, ahead: impl Iterator<Item = u32>, cost: u32) -> u64 {
+        match self {
+            Self::Window(window) => {
+                let quota = window.quota;
+                let fitting = ahead.filter(|cost| u64::from(*cost) <= quota);
+                window.walk(fitting.chain([cost]))
+            }
+            Self::Gcra { .. } => self.at_least(ahead.map(u64::from).sum(), cost),
+        }
+    }
+}
+
+impl WindowForecast {
+    /// Returns when the unit of this index is given out, counting from now.
+    fn unit_at(&self, index: u64) -> u64 {
+        let leaving = self.leaving.iter().map(|(_, amount)| amount);
+        debug_assert_eq!(self.used, leaving.sum::<u64>(), "{self:?}");
+        debug_assert!(self.leaving.is_sorted_by_key(|(at, _)| *at), "{self:?}");
+        let quota = self.quota.max(1);
+        let (windows, index) = (index / quota, index % quota);
+        let must_leave = (self.used + index + 1).saturating_sub(quota);
+        let mut left = 0;
+        let first = match must_leave {
+            0 => self.now,
+            _ => self
+                .leaving
+                .iter()
+                .find(|(_, amount)| {
+                    left += amount;
+                    left >= must_leave
+                })
+                .map_or(self.now, |(at, _)| *at),
+        };
+        self.counted_for.leaves_again(first.max(self.now), windows)
+    }
+
+    fn walk(self, costs: impl Iterator<Item = u32>) -> u64 {
+        let (mut now, mut used) = (self.now, self.used);
+        let mut leaving = VecDeque::from(self.leaving);
+        for cost in costs.map(u64::from) {
+            while used + cost > self.quota {
+                // Only a cost above the quota finds nothing more to wait for.
+                let Some((at, amount)) = leaving.pop_front() else {
+                    return u64::MAX;
+                };
+                now = now.max(at);
+                used -= amount.min(used);
+            }
+            used += cost;
+            leaving.push_back((self.counted_for.leaves(now), cost));
+        }
+        now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(quota: u64, leaving: &[(u64, u64)]) -> CapacityForecast {
+        CapacityForecast::Window(WindowForecast {
+            now: 5,
+            quota,
+            used: leaving.iter().map(|(_, amount)| amount).sum(),
+            leaving: leaving.to_vec(),
+            counted_for: CountedFor::Window(10),
+        })
+    }
+
+    #[test]
+    fn a_call_far_behind_is_told_its_time_over_several_windows() {
+        let forecast = window(3, &[(8, 1), (12, 1)]);
+        let at = |ahead| forecast.at_least(ahead, 1);
+        assert_eq!(
+            (0..7).map(at).collect::<Vec<_>>(),
+            [5, 8, 12, 15, 18, 22, 25]
+        );
+        for ahead in 0..40 {
+            let ones = std::iter::repeat_n(1, ahead as usize);
+            assert_eq!(forecast.clone().exactly(ones, 1), at(ahead), "{ahead}");
+        }
+    }
+
+    #[test]
+    fn a_cost_that_does_not_fit_holds_up_those_behind_it() {
+        let forecast = window(3, &[(8, 1), (12, 1)]);
+        assert_eq!(forecast.clone().exactly([3].into_iter(), 1), 22);
+        assert_eq!(forecast.clone().exactly([4].into_iter(), 1), 5);
+        assert_eq!(forecast.exactly([].into_iter(), 2), 8);
+    }
+
+    #[test]
+    fn a_lowered_quota_has_to_be_worked_off_first() {
+        let forecast = window(1, &[(8, 2), (12, 1)]);
+        assert_eq!(forecast.at_least(0, 1), 12);
+        assert_eq!(forecast.at_least(1, 1), 22);
+    }
+
+    #[test]
+    fn admissions_to_sub_windows_count_until_their_last_sub_window_has_passed() {
+        let counted_for = CountedFor::SubWindows {
+            length: 10,
+            count: 5,
+        };
+        assert_eq!(counted_for.leaves(19), 60);
+        assert_eq!(counted_for.leaves_again(19, 2), 110);
+        assert_eq!(counted_for.leaves(u64::MAX), u64::MAX);
+    }
+}
