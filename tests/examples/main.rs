@@ -74,6 +74,101 @@ fn postgres_call_times_out_and_opens() {
 }
 
 #[test]
+fn cache_aside_loads_once_and_answers_while_the_source_is_away() {
+    let said = lines("cache_aside");
+    assert_eq!(said[..2], ["1000 answers", "1 query"]);
+    assert!(
+        said[2].starts_with("away: 101 (prices; fwd=stale"),
+        "{said:?}"
+    );
+    assert!(said[2].ends_with("detail=sie)"), "{said:?}");
+    assert_eq!(said[3], "invalidated: the database is away");
+}
+
+#[test]
+fn http_cache_keeps_what_may_be_kept_until_a_write() {
+    let expected = [
+        "version 1: pages; fwd=uri-miss; stored",
+        "version 1: pages; hit",
+        "version 2: pages; fwd=uri-miss; stored",
+        "version 3: pages; fwd=uri-miss",
+        "version 4: pages; fwd=uri-miss",
+    ];
+    assert_eq!(lines("http_cache"), expected);
+}
+
+#[cfg(unix)]
+#[test]
+fn redis_tiered_shares_and_invalidates() {
+    let expected = [
+        "here: tea, names; fwd=uri-miss; stored",
+        "there: tea, names; hit",
+        "there: green tea, names; fwd=uri-miss; stored",
+        "here: green tea, names; hit",
+    ];
+    assert_eq!(lines("redis_tiered"), expected);
+}
+
+#[test]
+fn priorities_serves_what_matters() {
+    let said = lines("priorities");
+    let served = |line: &str| -> u32 {
+        let number = line.split_whitespace().nth(1);
+        number.and_then(|number| number.parse().ok()).unwrap()
+    };
+    assert!(
+        served(&said[0]) >= 380 && served(&said[1]) <= 40,
+        "{said:?}"
+    );
+}
+
+#[test]
+fn per_client_behind_proxy_tells_clients_apart() {
+    let expected = [
+        "203.0.113.1: 200 OK",
+        "203.0.113.1: 200 OK",
+        "203.0.113.1: 429 Too Many Requests",
+        "203.0.113.2: 200 OK",
+    ];
+    assert_eq!(lines("per_client_behind_proxy"), expected);
+}
+
+#[test]
+fn deadline_across_services_hands_on_what_is_left() {
+    let expected = ["less than 250 ms left: true"];
+    assert_eq!(lines("deadline_across_services"), expected);
+}
+
+#[test]
+fn keyed_breaker_opens_for_one_host() {
+    let said = lines("keyed_breaker");
+    assert_eq!(said[3..5], ["db-2: not asked, circuit open", "db-1: a row"]);
+    assert_eq!(said[5..], ["db-1 is Closed", "db-2 is Open"]);
+}
+
+#[test]
+fn waiting_limiter_keeps_to_the_quota_and_refuses_the_hopeless() {
+    let said = lines("waiting_limiter");
+    let with = |what: &str| said.iter().filter(|line| line.contains(what)).count();
+    for after in [
+        "after 0 s",
+        "after 1 s",
+        "after 2 s",
+        "refused at once, 3 s",
+    ] {
+        assert_eq!(with(after), 3, "{said:?}");
+    }
+}
+
+#[test]
+fn metrics_and_health_tell_of_an_open_breaker() {
+    let said = lines("metrics_and_health");
+    assert_eq!(said[..2], ["up", "down: no database"]);
+    let trips = r#"buttress_circuit_breaker_trips_total{policy="database"} 1"#;
+    assert!(said.iter().any(|line| line == trips), "{said:?}");
+}
+
+#[test]
 fn the_small_examples_stay_small() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for entry in examples.read_dir().unwrap() {
