@@ -72,12 +72,6 @@ mod respond;
 #[cfg(feature = "retry")]
 mod retry;
 mod settle;
-#[cfg(any(
-    feature = "cache",
-    feature = "circuit-breaker",
-    feature = "load-shed",
-    feature = "rate-limit"
-))]
 mod target;
 #[cfg(feature = "timeout")]
 mod time_left;

@@ -101,10 +101,10 @@ fn http_cache_keeps_what_may_be_kept_until_a_write() {
 #[test]
 fn redis_tiered_shares_and_invalidates() {
     let expected = [
-        "here: tea, names; fwd=uri-miss; stored",
-        "there: tea, names; hit",
-        "there: green tea, names; fwd=uri-miss; stored",
-        "here: green tea, names; hit",
+        "here: tea, Loaded { stored: true, why: Missing }",
+        "there: tea, Fresh",
+        "there: green tea, Loaded { stored: true, why: Missing }",
+        "here: green tea, Fresh",
     ];
     assert_eq!(lines("redis_tiered"), expected);
 }
