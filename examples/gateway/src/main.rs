@@ -9,12 +9,13 @@ mod body;
 mod config;
 mod metrics;
 mod policies;
+mod prometheus;
 
 use config::{Backend, Config};
 use example_support::{env, shutdown};
 use metrics::Metrics;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use policies::Policies;
+use prometheus::Prometheus;
 use shutdown::Stop;
 use std::{
     error::Error,
@@ -61,7 +62,7 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     };
 
     let policies = Policies::new(&config)?;
-    let recorder = PrometheusBuilder::new().install_recorder()?;
+    let recorder = Prometheus::install()?;
     let metrics = Metrics::new(policies.clone(), recorder);
     let app = app::router(&policies, format!("{backend}/flaky-data").parse()?, metrics)
         .into_make_service_with_connect_info::<SocketAddr>();

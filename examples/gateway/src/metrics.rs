@@ -1,6 +1,6 @@
 //! What the policies have done: JSON for people, Prometheus text for scrapers.
 
-use crate::policies::Policies;
+use crate::{policies::Policies, prometheus::Prometheus};
 use axum::{
     Json,
     extract::State,
@@ -12,7 +12,6 @@ use buttress::{
     registry::{PolicySnapshot, Registry},
 };
 use metrics::{counter, gauge};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
 /// What is shown, and the recorder that the `metrics` facade writes to.
@@ -20,7 +19,7 @@ use serde::Serialize;
 pub(crate) struct Metrics {
     policies: Policies,
     registry: Registry,
-    recorder: PrometheusHandle,
+    recorder: Prometheus,
 }
 
 /// The first four are the write-up's; behind them every policy tells all it knows.
@@ -34,7 +33,7 @@ struct Report {
 }
 
 impl Metrics {
-    pub(crate) fn new(policies: Policies, recorder: PrometheusHandle) -> Self {
+    pub(crate) fn new(policies: Policies, recorder: Prometheus) -> Self {
         let registry = Registry::new();
         if let Some(limiter) = &policies.limiter {
             registry.add(limiter);

@@ -14,10 +14,7 @@ const SETTINGS: &[(&str, &str)] = &[
 
 async fn verify(gateway: &Gateway) -> (Option<i32>, String) {
     let mut script = Command::new("bash");
-    script.arg(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/examples/gateway/verify.sh"
-    ));
+    script.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/verify.sh"));
     script.args(
         [Some(gateway.url.as_str()), gateway.backend.as_deref()]
             .into_iter()
