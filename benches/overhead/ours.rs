@@ -1,5 +1,6 @@
 //! This crate's layers.
 
+use crate::made_up_time::{AtMadeUpTime, MadeUpTime};
 use buttress::{
     CircuitBreaker, ErrorsAsFailures, GuardLayer, InvalidConfig, Kind, LoadShed, RateLimiter,
     Retry, Throttle, Timeout,
@@ -9,6 +10,13 @@ use std::time::Duration;
 use tower::{Layer, Service, ServiceBuilder};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Calls at 95 % of 100 per second: the rest is room for a thread that was overtaken between the
+/// clock and the limiter.
+pub(crate) fn small_time() -> MadeUpTime {
+    MadeUpTime::new(95, 100, SECOND)
+}
 
 pub(crate) fn rows() -> Vec<Row> {
     make().expect("valid policies")
@@ -20,7 +28,7 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
     open.force_open();
     let limiter = RateLimiter::new("limiter", u32::MAX, SECOND)?;
     // A quota that people set per client, which these few calls per key do not reach.
-    let keyed = RateLimiter::builder("keyed", 10_000, 60 * SECOND)
+    let keyed = RateLimiter::builder("keyed", 10_000, MINUTE)
         .keyed(|key: &u64| *key)
         .max_keys(2 * KEYS as usize)
         .build()?;
@@ -28,6 +36,8 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
     for key in 0..KEYS {
         drop(filled.call(key));
     }
+    let mut rows = overload()?;
+    rows.extend(small_quotas()?);
     let denied = RateLimiter::new("denied", 1, Duration::from_secs(3600))?;
     drop(
         denied
@@ -46,7 +56,6 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
         .service(Bare);
     let breaking = breaker.layer().classify(ErrorsAsFailures).layer(Bare);
     let opened = open.layer().classify(ErrorsAsFailures).layer(Bare);
-    let mut rows = overload()?;
     rows.extend([
         Row::service("buttress.circuit_breaker", breaking, Result::is_ok),
         Row::service("buttress.circuit_breaker.open", opened, |result| {
@@ -78,6 +87,39 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
         Row::cloned("buttress.stack.cloned", stack, Result::is_ok),
     ]);
     Ok(rows)
+}
+
+/// The quotas that people set, in time that is made up; every call is admitted.
+///
+/// `small` is an exact log that is full, as at 100 per second on a busy day: every call lets go one
+/// admission and adds another, under a lock. With two threads it is what they cost each other if
+/// they do nothing else, at ten thousand times the rate at which such a quota admits.
+///
+/// `keyed.small` is 100 per minute for each of 100,000 keys that call 25 times a minute: seldom
+/// twice in a sub-window, so that nearly every call opens the key's counters, in a cache line that
+/// nobody has touched for long. (In `keyed100k` keys call so often that their leases last.)
+fn small_quotas() -> Result<Vec<Row>, InvalidConfig> {
+    let limiter = RateLimiter::new("small", 100, SECOND)?;
+    let small = GuardLayer::new(AtMadeUpTime(limiter, small_time()));
+    let limiter = RateLimiter::builder("keyed", 100, MINUTE)
+        .keyed(|key: &u64| *key)
+        .max_keys(2 * KEYS as usize)
+        .build()?;
+    // A quarter of the quota, because keys drawn at random come unevenly.
+    let time = MadeUpTime::new(25, 100 * KEYS, MINUTE);
+    let keyed = GuardLayer::new(AtMadeUpTime(limiter, time));
+    let mut filled = keyed.classify(ErrorsAsFailures).layer(Bare);
+    for key in 0..KEYS {
+        drop(filled.call(key));
+    }
+    Ok(vec![
+        Row::service(
+            "buttress.rate_limit.small",
+            small.classify(ErrorsAsFailures).layer(Bare),
+            Result::is_ok,
+        ),
+        Row::service("buttress.rate_limit.keyed.small", filled, Result::is_ok),
+    ])
 }
 
 fn overload() -> Result<Vec<Row>, InvalidConfig> {

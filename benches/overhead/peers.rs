@@ -43,6 +43,10 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 /// None of these is a service: the numbers are those of the bare decision.
+///
+/// governor keeps one word for every quota, so its rows stand beside ours for small quotas as well.
+/// (In time that is made up, two threads would be refused now and then: who was overtaken between
+/// the clock and the decision is too early by what the other has used meanwhile.)
 fn guards() -> Vec<Row> {
     let recloser = recloser::AsyncRecloser::from(recloser::Recloser::default());
     let failsafe = failsafe::Config::new().build();

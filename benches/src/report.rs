@@ -17,7 +17,7 @@ pub type Target = (&'static str, [Limit; 2]);
 
 /// Those of the overhead benchmark.
 #[allow(dead_code)] // the cache's benchmark has its own
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     (
         "buttress.circuit_breaker",
         [Clocks(3.2), Clocks(3.2 * 1.25)],
@@ -27,6 +27,11 @@ pub const TARGETS: [Target; 12] = [
         [Clocks(2.0), Clocks(2.0 * 1.25)],
     ),
     ("buttress.rate_limit", [Clocks(3.2), Clocks(3.2 * 1.25)]),
+    // With two threads a lock that both want all the time, beside a word that both want.
+    (
+        "buttress.rate_limit.small",
+        [Clocks(3.5), Of(8.0, "clock.made_up")],
+    ),
     (
         "buttress.rate_limit.keyed100k",
         [Of(1.0, "governor.keyed100k"), Of(1.0, "governor.keyed100k")],
