@@ -16,7 +16,7 @@ pub struct EntryKey {
     key: Arc<str>,
 }
 
-/// The same, borrowed: what is looked up need not be allocated first.
+/// A borrowed key: what is looked up need not be allocated first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyRef<'a> {
     tag: Option<&'a str>,
@@ -30,7 +30,7 @@ impl<'a> KeyRef<'a> {
         Self { tag: None, key }
     }
 
-    /// The same key under this tag.
+    /// Puts the key under a tag, with which it can be invalidated together with others.
     #[inline]
     #[must_use]
     pub const fn tagged(self, tag: &'a str) -> Self {
@@ -50,7 +50,7 @@ impl<'a> KeyRef<'a> {
         self.tag
     }
 
-    /// The same, to keep.
+    /// Returns an owned copy of the key.
     pub fn to_owned(self) -> EntryKey {
         EntryKey {
             tag: self.tag.map(Arc::from),
@@ -60,7 +60,7 @@ impl<'a> KeyRef<'a> {
 }
 
 impl EntryKey {
-    /// The same, borrowed.
+    /// Borrows the key.
     #[inline]
     pub fn as_ref(&self) -> KeyRef<'_> {
         KeyRef {

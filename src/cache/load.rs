@@ -40,7 +40,8 @@ pub enum Loaded<V, T, E> {
 pub enum Failure<V, T, E> {
     /// An answer that says that the service is unwell: a stale one is better.
     Answer(V),
-    /// The same, but one that only this caller can have: those who waited for it load themselves.
+    /// An answer that says that the service is unwell, and that only this caller can have: those who
+    /// waited for it load themselves.
     Through(T),
     /// An error.
     Error {

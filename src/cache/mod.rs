@@ -191,7 +191,7 @@ where
         self.invalidate_with(key, InvalidationMode::Drop).await
     }
 
-    /// The same, and says what becomes of the old answer.
+    /// Invalidates an entry, and says what becomes of the old answer.
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
@@ -220,7 +220,7 @@ where
         self.invalidate_tag_with(tag, InvalidationMode::Drop).await
     }
 
-    /// The same, and says what becomes of the old answers.
+    /// Invalidates all entries with a tag, and says what becomes of the old answers.
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).

@@ -87,7 +87,7 @@ impl CacheStatus {
         self.collapsed
     }
 
-    /// The same answer, for a call that waited for it.
+    /// Marks the answer as one that the call waited for, and did not load itself.
     pub(crate) fn shared(self) -> Self {
         Self {
             collapsed: true,

@@ -150,7 +150,7 @@ pub trait Store<V>: Send + Sync + 'static {
         lease: Self::Lease,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The same for a call that was dropped, if it can be done without waiting. `Err`: it cannot,
+    /// Gives back the lease of a call that was dropped, if that takes no waiting. `Err`: it does,
     /// and [`release`](Self::release) will be tried in the background.
     ///
     /// # Errors
@@ -175,7 +175,8 @@ pub trait Store<V>: Send + Sync + 'static {
         mode: InvalidationMode,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The same for all entries with this tag.
+    /// Removes what is stored under this tag, and every lease on it: [`invalidate`](Self::invalidate)
+    /// of all its entries.
     fn invalidate_tag(
         &self,
         tag: &str,

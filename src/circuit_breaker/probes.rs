@@ -111,7 +111,6 @@ mod tests {
         }
     }
 
-    // case 8
     #[test]
     fn one_that_says_nothing_makes_room_for_another() {
         let mut probes = Probes::new(1, 1, 100);
@@ -122,7 +121,6 @@ mod tests {
         }
     }
 
-    // case 12
     #[test]
     fn one_that_hangs_is_replaced_when_its_lease_ends_and_its_result_ignored() {
         let mut probes = Probes::new(1, 1, 100);

@@ -107,7 +107,7 @@ impl TimeWindow {
         }
     }
 
-    /// The same for a slow call.
+    /// Counts a slow call.
     pub(super) fn add_slow(&self, failed: bool, totals: &Totals, now: Time) -> bool {
         let shard = &self.shards[thread_index() & (self.shards.len() - 1)].0;
         let n = now.0 / self.tenth;
@@ -206,7 +206,6 @@ mod tests {
         }
     }
 
-    // case 17
     #[test]
     fn a_tenth_leaves_exactly_at_the_edge_and_reads_expire_without_writes() {
         let (window, totals) = window();
@@ -219,7 +218,6 @@ mod tests {
         assert_eq!(window.counts(Time(1_100)), counts(0, 0, 0));
     }
 
-    // case 17
     #[test]
     fn an_idle_gap_longer_than_the_window_empties_it_and_the_totals_keep_everything() {
         let (window, totals) = window();

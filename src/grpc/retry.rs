@@ -12,7 +12,7 @@ use tonic::body::Body;
 pub type MakeBody = fn(ReplayBody<Body>) -> Body;
 
 impl<R, C> RetryLayer<R, C> {
-    /// The same retry for a tonic client or server: what [`CodesAsFailures`] takes for failures is
+    /// Makes this a retry for a tonic client or server: what [`CodesAsFailures`] takes for failures is
     /// tried again, `grpc-retry-pushback-ms` is kept to, and the number of previous attempts travels
     /// in `grpc-previous-rpc-attempts`.
     ///

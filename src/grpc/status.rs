@@ -171,7 +171,6 @@ mod tests {
         assert_eq!(read.message(), rejected.to_string());
     }
 
-    // case 29
     #[test]
     fn a_negative_or_unreadable_pushback_means_never() {
         let read = |value: &str| {

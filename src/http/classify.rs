@@ -162,7 +162,6 @@ mod tests {
         }
     }
 
-    // case 28
     #[test]
     fn retry_after_is_read_as_seconds_or_date_and_garbage_is_nothing() {
         let read = |value: &str| {

@@ -44,7 +44,7 @@ pub struct HttpReplay<M = AsReplayBody> {
 pub struct Idempotent;
 
 impl<R, C> RetryLayer<R, C> {
-    /// The same retry for HTTP: idempotent requests only, their bodies kept up to 64 KiB, server
+    /// Makes this a retry for HTTP: idempotent requests only, their bodies kept up to 64 KiB, server
     /// errors for failures. See [`HttpReplay`].
     ///
     /// The inner service is called with `http::Request<ReplayBody<B>>`. That suits what takes any

@@ -20,8 +20,8 @@ use std::{
 pub struct Backpressure<P = Equal>(Arc<Inner<P>>);
 
 impl<P> LoadShed<P> {
-    /// The same limit, but a service is not ready while there is no permit: its callers wait in
-    /// order, for as long as it takes.
+    /// Returns a handle on this limit whose services are not ready while there is no permit: callers
+    /// wait in order, for as long as it takes.
     pub fn backpressure(&self) -> Backpressure<P> {
         Backpressure(Arc::clone(&self.0))
     }

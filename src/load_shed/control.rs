@@ -90,7 +90,7 @@ impl LimitControl {
         }
     }
 
-    /// The same for a call that may begin long after its permit was reserved.
+    /// Makes the permit of a call that may begin long after it was reserved.
     #[inline]
     pub(super) fn reserved(count: u32) -> Permit {
         match count % ONE_IN {

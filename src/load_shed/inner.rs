@@ -63,7 +63,7 @@ impl<P> Inner<P> {
         }
     }
 
-    /// The same after a wait for it: like all that wait, it is timed and not sampled.
+    /// Makes the permit of a call that waited for it: like all that wait, it is timed, not sampled.
     pub(super) fn held_back(&self) -> Permit {
         match self.control {
             None => Permit::UNTIMED,

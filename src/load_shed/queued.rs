@@ -16,8 +16,8 @@ use std::{fmt, sync::Arc, task::Context};
 pub struct Queued<P = Equal>(Arc<Inner<P>>);
 
 impl<P> LoadShed<P> {
-    /// The same limit, but calls that find no permit wait in its queue: in order while it is well,
-    /// the newest first and for a shorter time under standing overload.
+    /// Returns a handle on this limit whose calls wait in its queue if they find no permit: in order
+    /// while it is well, the newest first and for a shorter time under standing overload.
     pub fn queued(&self) -> Queued<P> {
         Queued(Arc::clone(&self.0))
     }

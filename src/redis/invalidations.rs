@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-/// The same server, but speaking RESP3.
+/// A client of the server that speaks RESP3, in which invalidations are pushed.
 pub(super) fn resp3(client: &Client) -> RedisResult<Client> {
     let info = client.get_connection_info().clone();
     let settings = info

@@ -216,7 +216,6 @@ mod tests {
         (0..1000).map(|n| f64::from(n) / 1000.0)
     }
 
-    // case 24
     #[test]
     fn no_jitter_gives_the_exact_powers_up_to_the_cap() {
         let backoff = Backoff::exponential(500 * MS).jitter(Jitter::None);
@@ -239,7 +238,6 @@ mod tests {
         assert_eq!(huge.wait(1_100, None, 0.9), Duration::from_nanos(u64::MAX));
     }
 
-    // case 24
     #[test]
     fn every_jitter_stays_in_its_bounds_and_fills_them() {
         for (jitter, low, high) in [(Jitter::Full, 0, 200), (Jitter::Equal, 100, 200)] {

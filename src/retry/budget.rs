@@ -293,7 +293,6 @@ mod tests {
         assert_eq!(budget.balance(), 3.0);
     }
 
-    // case 27
     #[test]
     fn the_floor_lets_a_rare_caller_retry_once_a_second() {
         let budget = budget(0.0, 0, 1);

@@ -62,7 +62,7 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
         })
     }
 
-    /// The same retry, making requests again in this way.
+    /// Makes the retry repeat requests in this way.
     pub fn replay<R2: Send + Sync + 'static>(self, replay: R2) -> RetryLayer<R2, C>
     where
         C: Clone,
@@ -76,7 +76,7 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
 }
 
 impl<R, C> RetryLayer<R, C> {
-    /// The same retry with another strategy and classifier, made from these.
+    /// Makes a layer of this retry with another strategy and classifier, made from these.
     #[cfg(feature = "http")]
     pub(crate) fn with<R2, C2>(&self, f: impl FnOnce(&R, &C) -> (R2, C2)) -> RetryLayer<R2, C2>
     where

@@ -143,7 +143,6 @@ mod tests {
             .probability(recent)
     }
 
-    // case 43
     #[test]
     fn nothing_is_held_back_below_the_minimum_and_never_more_than_the_cap() {
         for few in 0..=2 {

@@ -5,7 +5,6 @@ use buttress::{Error, Kind, cache::Cache, timeout::Deadline};
 use futures::future::{join, join_all};
 use tokio::time::advance;
 
-// case 52
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_misses_are_one_load() {
     let (cache, source) = (cache(), Source::taking(SECOND));
@@ -20,7 +19,6 @@ async fn ten_thousand_misses_are_one_load() {
     );
 }
 
-// case 52
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ten_thousand_misses_on_many_threads_are_one_load() {
     let (cache, source) = (cache(), Source::new());
@@ -40,7 +38,6 @@ async fn ten_thousand_misses_on_many_threads_are_one_load() {
     assert_eq!(source.loads(), 1);
 }
 
-// case 52
 #[tokio::test(start_paused = true)]
 async fn a_load_that_fails_fails_for_all_who_shared_it_and_is_not_kept() {
     let (cache, source) = (cache(), Source::taking(SECOND));
@@ -85,7 +82,6 @@ async fn a_rejection_below_is_shared_as_what_it_is() {
     }
 }
 
-// case 53
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_is_dropped_is_followed_by_the_next() {
     let (cache, source) = (cache(), Source::new());

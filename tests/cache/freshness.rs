@@ -53,7 +53,6 @@ async fn a_load_that_takes_long_makes_its_answer_older_not_later_stale() {
     assert_eq!(source.ask(&cache).await.1, "items; hit; ttl=0; detail=swr");
 }
 
-// case 54
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_is_better_than_an_error_until_it_is_too_old() {
     let (cache, source) = (cache(), Source::new());
@@ -77,7 +76,6 @@ async fn a_stale_answer_is_better_than_an_error_until_it_is_too_old() {
     );
 }
 
-// case 54
 #[tokio::test(start_paused = true)]
 async fn the_callers_own_mistake_is_not_answered_with_a_stale_answer() {
     let (cache, source) = (cache(), Source::new());
@@ -120,7 +118,7 @@ async fn an_answer_that_says_that_the_service_is_unwell_is_not_stored_and_gives_
     assert_eq!(ask(0).await, (5, true));
 }
 
-// case 57, and negative entries
+// Negative entries too.
 #[tokio::test(start_paused = true)]
 async fn an_answer_may_be_kept_for_a_time_of_its_own_or_not_at_all() {
     let (cache, source) = (cache(), Source::new());
@@ -146,7 +144,6 @@ async fn an_answer_may_be_kept_for_a_time_of_its_own_or_not_at_all() {
     assert_eq!(ask().await, 3);
 }
 
-// case 58
 #[tokio::test(start_paused = true)]
 async fn a_dead_source_is_asked_about_once_a_second() {
     let (cache, source) = (cache(), Source::new());

@@ -93,7 +93,6 @@ fn ailing() -> (Ailing, Cache<u32, Ailing>, Source) {
     (store, cache, Source::new())
 }
 
-// case 55, I10
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_a_miss_and_soon_costs_nothing() {
     let (store, cache, source) = ailing();
@@ -110,7 +109,6 @@ async fn a_store_that_fails_is_a_miss_and_soon_costs_nothing() {
     assert_eq!(snapshot.store_failures, 20);
 }
 
-// case 55
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_costs_its_timeout_at_first_and_then_nothing() {
     let (store, cache, source) = ailing();

@@ -12,7 +12,6 @@ async fn waited_out(builder: CircuitBreakerBuilder) -> CircuitBreaker {
     breaker
 }
 
-// case 5
 #[tokio::test(start_paused = true)]
 async fn exactly_as_many_probes_as_allowed_pass_at_once() {
     let breaker = waited_out(plain().probes(3)).await;
@@ -37,7 +36,6 @@ async fn exactly_as_many_probes_as_allowed_pass_at_once() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-// case 6
 #[tokio::test(start_paused = true)]
 async fn a_closed_breaker_starts_with_an_empty_window() {
     let builder = plain().window(100 * SECOND);
@@ -55,7 +53,6 @@ async fn a_closed_breaker_starts_with_an_empty_window() {
     assert_eq!((snapshot.successes_total, snapshot.failures_total), (1, 1));
 }
 
-// case 8
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_says_nothing_gives_its_place_to_the_next() {
     let breaker = waited_out(plain()).await;
@@ -69,7 +66,6 @@ async fn a_probe_that_says_nothing_gives_its_place_to_the_next() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-// case 9
 #[tokio::test(start_paused = true)]
 async fn three_of_five_close_at_the_third_success_and_open_at_the_third_failure() {
     for (first, state) in [(WELL, State::Closed), (UNWELL, State::Open)] {
@@ -84,7 +80,6 @@ async fn three_of_five_close_at_the_third_success_and_open_at_the_third_failure(
     }
 }
 
-// case 10
 #[tokio::test(start_paused = true)]
 async fn results_from_before_the_trip_do_not_count_as_probes() {
     let breaker = plain().probes(2).build().unwrap();
@@ -104,7 +99,7 @@ async fn results_from_before_the_trip_do_not_count_as_probes() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-// case 11: a panic is a failure everywhere, so it fails its probe; a dropped one says nothing
+// A panic is a failure everywhere, so it fails its probe; a dropped one says nothing
 #[tokio::test(start_paused = true)]
 async fn a_dropped_probe_gives_its_place_back_and_a_panicking_one_fails() {
     let breaker = waited_out(plain()).await;
@@ -118,7 +113,6 @@ async fn a_dropped_probe_gives_its_place_back_and_a_panicking_one_fails() {
     assert_eq!(breaker.transitions().borrow().reason, Reason::ProbesFailed);
 }
 
-// case 12
 #[tokio::test(start_paused = true)]
 async fn a_hung_probe_is_replaced_after_its_lease_and_its_result_ignored() {
     let breaker = waited_out(plain().probe_timeout(2 * SECOND)).await;

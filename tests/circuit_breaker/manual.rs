@@ -8,7 +8,6 @@ use std::{
 };
 use tokio::time::advance;
 
-// case 13
 #[tokio::test(start_paused = true)]
 async fn forced_open_never_times_out_and_reset_closes_and_clears() {
     let breaker = plain().build().unwrap();
@@ -44,7 +43,6 @@ async fn forced_closed_never_trips_and_goes_on_counting() {
     assert_eq!((snapshot.failures, snapshot.trips), (100, 0));
 }
 
-// case 14
 #[tokio::test(start_paused = true)]
 async fn observing_never_rejects_and_tells_of_each_trip_once() {
     let breaker = plain().observe_only(true).build().unwrap();
@@ -95,7 +93,6 @@ async fn what_an_observed_ramp_would_have_kept_out_teaches_nothing_even_after_it
     assert_eq!(breaker.snapshot().calls, 1 + 20 - would_reject);
 }
 
-// case 15
 #[tokio::test(start_paused = true)]
 async fn a_change_to_the_same_state_is_no_event() {
     let breaker = plain().build().unwrap();
@@ -114,7 +111,6 @@ async fn a_change_to_the_same_state_is_no_event() {
     end(&breaker, permit, UNWELL);
 }
 
-// case 16
 #[tokio::test(start_paused = true)]
 async fn a_manual_change_ends_the_open_time() {
     let breaker = plain().consecutive_failures(1).build().unwrap();
@@ -198,7 +194,6 @@ impl Wake for Reentrant {
     }
 }
 
-// case 20
 #[tokio::test(start_paused = true)]
 async fn a_listener_may_call_the_breaker_from_within_its_wake_up() {
     let breaker = plain().consecutive_failures(1).build().unwrap();

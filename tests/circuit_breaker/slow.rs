@@ -8,7 +8,6 @@ fn by_slowness() -> CircuitBreakerBuilder {
     plain().slow_call_rate(0.5).minimum_calls(10)
 }
 
-// case 3
 #[tokio::test(start_paused = true)]
 async fn slow_successes_alone_trip_it() {
     let breaker = by_slowness().build().unwrap();

@@ -8,7 +8,6 @@ fn by_rate() -> CircuitBreakerBuilder {
     plain().without_consecutive_failures()
 }
 
-// case 1
 #[tokio::test(start_paused = true)]
 async fn below_the_minimum_nothing_trips_and_the_call_that_completes_it_does() {
     let breaker = by_rate().minimum_calls(10).build().unwrap();
@@ -32,7 +31,6 @@ async fn below_the_minimum_nothing_trips_and_the_call_that_completes_it_does() {
     );
 }
 
-// case 2
 #[tokio::test(start_paused = true)]
 async fn a_rate_equal_to_the_threshold_trips_and_one_below_does_not() {
     for (rate, failures, calls) in [(0.5, 10, 20), (0.1, 3, 30), (0.3, 30, 100), (1.0, 20, 20)] {
@@ -82,7 +80,6 @@ async fn panics_are_failures() {
     assert_eq!(breaker.state(), State::Open);
 }
 
-// case 4
 #[tokio::test(start_paused = true)]
 async fn it_probes_exactly_at_the_deadline_and_not_a_tick_earlier() {
     let breaker = plain().consecutive_failures(1).build().unwrap();
@@ -98,7 +95,6 @@ async fn it_probes_exactly_at_the_deadline_and_not_a_tick_earlier() {
     assert_eq!(breaker.snapshot().rejected, 2);
 }
 
-// case 7
 #[tokio::test(start_paused = true)]
 async fn the_open_time_grows_with_failed_probes_up_to_its_cap_and_starts_over_on_closing() {
     let breaker = plain()
@@ -120,7 +116,6 @@ async fn the_open_time_grows_with_failed_probes_up_to_its_cap_and_starts_over_on
     assert_eq!(breaker.snapshot().trips, 10);
 }
 
-// case 18
 #[tokio::test(start_paused = true)]
 async fn no_open_time_overflows() {
     let builder = plain().consecutive_failures(1).open_growth(1e300);
@@ -160,7 +155,6 @@ async fn jitter_spreads_the_open_time_both_ways_and_a_seed_repeats_it() {
     );
 }
 
-// case 17
 #[tokio::test(start_paused = true)]
 async fn an_idle_gap_empties_the_window_and_reading_it_needs_no_calls() {
     let breaker = by_rate().build().unwrap();
@@ -190,7 +184,7 @@ async fn a_window_of_calls_slides_call_by_call() {
     assert_eq!(breaker.snapshot().successes_total, 1_000);
 }
 
-// case 19: our overload never degrades anything; what it asks for is kept
+// Our overload never degrades anything; what it asks for is kept
 #[tokio::test(start_paused = true)]
 async fn overload_is_never_a_failure_but_its_wait_is_kept() {
     let breaker = plain().build().unwrap();
@@ -229,7 +223,6 @@ async fn overload_is_never_a_failure_but_its_wait_is_kept() {
     );
 }
 
-// case 10
 #[tokio::test(start_paused = true)]
 async fn results_from_before_the_trip_neither_trip_again_nor_prolong_it() {
     let breaker = plain().build().unwrap();

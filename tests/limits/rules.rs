@@ -48,7 +48,6 @@ fn all() -> Vec<Box<dyn Limit>> {
     ]
 }
 
-// case 40
 #[test]
 fn traffic_that_does_not_use_the_limit_does_not_raise_it() {
     for mut limit in all() {
@@ -62,7 +61,6 @@ fn traffic_that_does_not_use_the_limit_does_not_raise_it() {
     }
 }
 
-// case 40
 #[test]
 fn a_service_that_becomes_faster_gets_its_limit_back() {
     let mut limits = all();
@@ -127,7 +125,6 @@ fn the_refusals_of_one_round_trip_are_one_event() {
     assert_eq!(slow.on_window(&busy(20, 200.0), Time::from_nanos(0)), 18);
 }
 
-// case 41
 #[test]
 fn a_search_measures_only_after_the_calls_from_before_have_ended() {
     let mut limit = Adaptive::new();

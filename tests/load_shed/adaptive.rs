@@ -214,7 +214,6 @@ async fn calls_that_were_held_back_and_end_at_once_are_counted_once_each() {
     assert!((3_000..=3_200).contains(&seen), "{seen}");
 }
 
-// case 36
 #[tokio::test(start_paused = true)]
 async fn a_higher_limit_wakes_those_who_wait_and_a_lower_one_lets_running_calls_end() {
     let told = Told::new(1, 1, MS);
@@ -355,7 +354,6 @@ async fn the_adaptive_limit_finds_the_parallelism_of_a_service_that_it_cannot_se
     }
 }
 
-// case 40
 #[tokio::test(start_paused = true)]
 async fn traffic_that_does_not_reach_the_limit_does_not_raise_it() {
     let rule = Adaptive::new().starting_at(20).unwrap();

@@ -122,7 +122,6 @@ impl Service<u32> for Unready {
     }
 }
 
-// case 39
 #[tokio::test]
 async fn a_service_that_is_not_ready_is_not_overload() {
     let shed = fixed(1);
@@ -166,7 +165,6 @@ async fn a_rejection_does_not_wait_for_a_service_that_is_not_ready() {
     drop(held);
 }
 
-// case 45
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_deadline_has_passed_is_not_made_though_there_is_a_permit() {
     let (shed, inner) = (fixed(1), Manual::default());

@@ -83,7 +83,6 @@ where
         .map(|i| f64::from(counts[i][1].load(SeqCst)) / f64::from(counts[i][0].load(SeqCst).max(1)))
 }
 
-// case 42
 #[tokio::test(start_paused = true)]
 async fn at_twice_the_capacity_only_what_can_be_shed_is_and_no_more_than_has_to_be() {
     let shed = LoadShed::builder("api")

@@ -84,7 +84,6 @@ async fn under_standing_overload_the_newest_goes_first_and_waits_for_less() {
     assert_pending!(middle.poll());
 }
 
-// case 45
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_is_dropped_at_its_deadline_before_any_work() {
     let (shed, inner) = (fixed(1), Manual::default());
@@ -129,7 +128,6 @@ async fn a_call_that_waits_is_dropped_at_its_deadline_before_any_work() {
     assert_at_rest(&shed);
 }
 
-// case 37
 #[tokio::test(start_paused = true)]
 async fn one_who_leaves_makes_way_for_the_next_wherever_it_stands() {
     let (shed, inner) = (fixed(1), Manual::default());

@@ -17,7 +17,6 @@ use std::{
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-// case 21
 #[tokio::test(start_paused = true)]
 async fn the_first_call_is_an_attempt() {
     for (attempts, calls) in [(1, 1), (2, 2), (5, 5)] {
@@ -54,7 +53,6 @@ async fn waits_grow_by_the_multiplier_and_a_success_ends_them() {
     assert_eq!(script.waits(), [500, 1_000, 2_000]);
 }
 
-// case 25
 #[test]
 fn a_wait_of_zero_sets_no_timer() {
     // There is no runtime that could make one.

@@ -11,7 +11,6 @@ use std::sync::{
 use tokio_test::{assert_pending, task};
 use tower::{Layer, ServiceExt, service_fn};
 
-// case 22
 #[tokio::test(start_paused = true)]
 async fn a_call_dropped_while_it_waits_makes_no_further_call_and_gives_its_retry_back() {
     let budget = Budget::builder().cap(2).floor(0).build().unwrap();
@@ -43,7 +42,6 @@ async fn a_call_dropped_while_it_waits_makes_no_further_call_and_gives_its_retry
     assert_eq!((script.calls().len(), budget.balance()), (2, 2.0));
 }
 
-// case 26
 #[test]
 fn an_empty_budget_returns_the_real_error_without_a_wait() {
     let budget = Budget::builder().cap(0).floor(0).build().unwrap();
@@ -66,7 +64,6 @@ fn an_empty_budget_returns_the_real_error_without_a_wait() {
     );
 }
 
-// case 27
 #[tokio::test(start_paused = true)]
 async fn of_a_thousand_that_fail_at_once_no_more_come_back_than_were_paid_for() {
     let budget = Budget::builder()

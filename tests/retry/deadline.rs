@@ -15,7 +15,6 @@ use tokio_test::assert_ready_ok;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_test::{assert_request_eq, mock};
 
-// case 23
 #[tokio::test(start_paused = true)]
 async fn no_attempt_is_waited_for_that_would_start_after_the_deadline() {
     use buttress::timeout::Deadline;

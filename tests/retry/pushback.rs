@@ -17,7 +17,6 @@ fn overloaded(after: Duration) -> impl Fn(Result<&&str, &Error<&str>>) -> Outcom
     }
 }
 
-// case 28
 #[tokio::test(start_paused = true)]
 async fn a_service_is_never_called_before_it_asked_to_be_and_its_callers_are_spread() {
     let mut seen = Vec::new();
@@ -37,7 +36,6 @@ async fn a_service_is_never_called_before_it_asked_to_be_and_its_callers_are_spr
     assert!((5_450..=5_501).contains(most), "{most}");
 }
 
-// case 24
 #[tokio::test(start_paused = true)]
 async fn a_service_that_asks_for_less_than_the_backoff_does_not_make_it_longer() {
     for seed in 0..20 {
@@ -51,7 +49,6 @@ async fn a_service_that_asks_for_less_than_the_backoff_does_not_make_it_longer()
     }
 }
 
-// case 28
 #[tokio::test(start_paused = true)]
 async fn a_service_that_wants_to_be_left_alone_for_too_long_is() {
     let retry = Retry::builder("api")
@@ -90,7 +87,6 @@ impl Pushback<&str, Error<&str>> for Told {
     }
 }
 
-// case 29
 #[tokio::test(start_paused = true)]
 async fn pushback_is_kept_to_exactly_and_restarts_the_backoff_or_stops_it() {
     let retry = Retry::builder("api")

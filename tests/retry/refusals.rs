@@ -35,7 +35,6 @@ impl<Req> Guard<Req> for Shut {
     }
 }
 
-// case 30
 #[test]
 fn a_rejection_from_below_is_passed_on_and_costs_nothing() {
     for kind in [

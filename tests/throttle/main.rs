@@ -46,7 +46,6 @@ fn calls(throttle: &Throttle, from: u64, until: u64, end: End) -> u64 {
     (from..until).filter(|t| call(throttle, *t, end)).count() as u64
 }
 
-// case 43
 #[test]
 fn the_first_refusals_of_a_rare_client_hold_nothing_back() {
     let throttle = builder().minimum_calls(20).build().unwrap();
@@ -54,7 +53,6 @@ fn the_first_refusals_of_a_rare_client_hold_nothing_back() {
     assert!(calls(&throttle, 20, 1_000, OVERLOADED) < 980);
 }
 
-// case 43
 #[test]
 fn a_dead_service_still_gets_the_share_above_the_cap() {
     let throttle = builder().build().unwrap();
@@ -80,7 +78,6 @@ fn a_service_is_sent_twice_what_it_accepts() {
     assert!((2_800..3_300).contains(&sent), "{sent}");
 }
 
-// case 43
 #[test]
 fn everything_is_sent_again_within_five_seconds_of_a_total_outage() {
     for seed in 0..20 {
@@ -96,7 +93,6 @@ fn everything_is_sent_again_within_five_seconds_of_a_total_outage() {
     }
 }
 
-// case 43
 #[test]
 fn idleness_forgets_an_outage() {
     let throttle = builder().build().unwrap();

@@ -110,7 +110,6 @@ async fn zero_lets_through_what_does_not_wait_and_the_maximum_lets_through_all()
     assert_eq!(all.run(async || after(year).await).await, Ok("done"));
 }
 
-// case 51
 #[tokio::test(start_paused = true)]
 async fn a_call_that_its_caller_drops_is_not_a_timeout() {
     let timeout = Timeout::new("api", 100 * MS);

@@ -30,7 +30,7 @@ impl Priority {
         Self { class, user: None }
     }
 
-    /// The same, of this user (a tenant, an API key, an address): under overload, users who ask for
+    /// Names the request's user (a tenant, an API key, an address): under overload, users who ask for
     /// more than others are refused before them.
     #[must_use]
     pub fn of_user(self, user: impl Hash) -> Self {

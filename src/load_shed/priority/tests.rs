@@ -129,7 +129,6 @@ fn users(class: Criticality, rates: impl IntoIterator<Item = f64>) -> Vec<Source
     rates.into_iter().enumerate().map(user).collect()
 }
 
-// case 42
 #[test]
 fn the_share_that_is_refused_holds_and_does_not_ratchet() {
     let mut service = Service::new(1);
@@ -149,7 +148,6 @@ fn the_share_that_is_refused_holds_and_does_not_ratchet() {
     }
 }
 
-// case 42
 #[test]
 fn the_lowest_class_goes_first_and_then_the_next() {
     let classes = Criticality::ALL.map(|class| source(500.0, class));

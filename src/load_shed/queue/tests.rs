@@ -43,7 +43,6 @@ fn while_it_is_well_the_oldest_goes_first_and_may_wait_for_the_full_time() {
     assert_eq!((line.queued(), line.lost().waited), (0, 1));
 }
 
-// case 44
 #[test]
 fn one_slow_item_in_an_interval_is_not_dropped() {
     let mut line = Line::new(AS_BUILT);
@@ -108,7 +107,6 @@ fn the_overload_of_a_lower_class_does_not_hurry_a_higher_one() {
     assert_eq!(turn(&mut line, &high, 150), Turn::Waiting(ms(250)));
 }
 
-// case 45
 #[test]
 fn nobody_is_let_in_after_its_deadline() {
     let mut line = Line::new(AS_BUILT);

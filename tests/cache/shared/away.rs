@@ -86,7 +86,6 @@ async fn killed<St: Store<u32>>(mut redis: Redis, cache: Instance<St>) {
     }
 }
 
-// case 55
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_redis_is_killed_and_comes_back_every_call_is_answered_and_none_waits_for_it() {
     let redis = Redis::start().unwrap();
@@ -94,7 +93,6 @@ async fn while_redis_is_killed_and_comes_back_every_call_is_answered_and_none_wa
     killed(redis, cache).await;
 }
 
-// case 55
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_memory_over_it_none_waits_for_a_redis_that_is_killed_and_comes_back_either() {
     let redis = Redis::start().unwrap();
@@ -102,7 +100,6 @@ async fn with_memory_over_it_none_waits_for_a_redis_that_is_killed_and_comes_bac
     killed(redis, cache).await;
 }
 
-// case 55
 #[tokio::test]
 async fn a_crowd_before_a_dead_redis_is_one_load_for_those_who_came_before_it_and_one_for_the_others()
  {

@@ -54,7 +54,6 @@ fn loads<St: Store<u32>>(instances: &[Instance<St>]) -> u64 {
     instances.iter().map(|cache| cache.snapshot().loads).sum()
 }
 
-// case 52
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_misses_are_one_load() {
     let redis = Redis::start().unwrap();
@@ -67,7 +66,6 @@ async fn ten_thousand_misses_are_one_load() {
     assert_eq!(lease(&redis), None);
 }
 
-// case 52
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_misses_on_four_instances_are_one_load() {
     let redis = Redis::start().unwrap();
@@ -79,7 +77,6 @@ async fn ten_thousand_misses_on_four_instances_are_one_load() {
     assert_eq!((source.loads(), loads(&four)), (1, 1));
 }
 
-// case 52
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_misses_on_four_instances_with_memory_are_one_load() {
     let redis = Redis::start().unwrap();
@@ -146,7 +143,6 @@ async fn an_instance_whose_neighbour_failed_tries_itself_and_does_not_wait_for_t
     assert!(took < LEASE / 4, "{took:?}");
 }
 
-// case 57
 #[tokio::test]
 async fn an_answer_that_is_not_to_be_kept_is_not_and_leaves_no_lease() {
     let redis = Redis::start().unwrap();

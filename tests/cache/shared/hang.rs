@@ -52,7 +52,6 @@ async fn costs<St: Store<u32>>(redis: &Redis, cache: &Instance<St>) {
     assert!(cache.snapshot().store_up);
 }
 
-// case 55
 #[tokio::test]
 async fn a_redis_that_hangs_costs_its_timeout_at_first_and_then_nothing() {
     let redis = Redis::start().unwrap();
@@ -60,7 +59,6 @@ async fn a_redis_that_hangs_costs_its_timeout_at_first_and_then_nothing() {
     costs(&redis, &cache).await;
 }
 
-// case 55
 #[tokio::test]
 async fn memory_over_a_redis_that_hangs_costs_no_more() {
     let redis = Redis::start().unwrap();
@@ -68,7 +66,6 @@ async fn memory_over_a_redis_that_hangs_costs_no_more() {
     costs(&redis, &cache).await;
 }
 
-// case 55, I10
 #[tokio::test]
 async fn a_redis_that_hangs_in_mid_load_does_not_hold_up_its_answer() {
     let redis = Redis::start().unwrap();

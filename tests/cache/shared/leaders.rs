@@ -4,7 +4,6 @@ use crate::{servers::Redis, shared::support::*, support::*};
 use buttress::{Error, cache::Store};
 use std::time::Duration;
 
-// case 53
 #[tokio::test]
 async fn a_leader_that_is_dropped_is_followed_by_the_next_with_its_lease() {
     let redis = Redis::start().unwrap();
@@ -36,7 +35,6 @@ async fn a_leader_that_is_dropped_is_followed_by_the_next_with_its_lease() {
     assert!(source.ask(&cache).await.1.starts_with("items; hit; ttl="));
 }
 
-// case 53
 #[tokio::test]
 async fn another_instance_takes_over_and_does_not_wait_for_the_lease_to_end() {
     let redis = Redis::start().unwrap();

@@ -79,7 +79,6 @@ async fn a_stale_answer_is_better_than_an_error_on_every_instance_and_is_not_sto
     }
 }
 
-// case 54
 #[tokio::test]
 async fn after_its_time_a_stale_answer_is_none_and_errors_are_not_stored() {
     let redis = Redis::start().unwrap();
@@ -108,7 +107,6 @@ async fn after_its_time_a_stale_answer_is_none_and_errors_are_not_stored() {
     );
 }
 
-// case 54
 #[tokio::test]
 async fn an_error_that_is_the_callers_own_is_not_answered_with_something_stale() {
     let redis = Redis::start().unwrap();

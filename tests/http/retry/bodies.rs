@@ -54,7 +54,6 @@ async fn every_attempt_gets_the_whole_body_however_much_the_one_before_it_read()
     }
 }
 
-// case 31
 #[tokio::test(start_paused = true)]
 async fn a_body_too_large_to_keep_gets_one_attempt_and_its_own_answer() {
     let known = Request::put("/x")

@@ -11,7 +11,6 @@ use std::{
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 
-// case 28
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_kept_to_and_garbage_ignored() {
     let date = |ahead: u64| {
@@ -51,7 +50,6 @@ async fn retry_after_is_kept_to_and_garbage_ignored() {
     assert_eq!(answer.headers()["retry-after"], "61");
 }
 
-// case 29
 #[tokio::test(start_paused = true)]
 async fn grpc_pushback_is_kept_to_exactly_and_anything_else_in_its_place_stops() {
     for (value, wait) in [("70", 70), ("0", 0)] {
@@ -72,7 +70,6 @@ async fn grpc_pushback_is_kept_to_exactly_and_anything_else_in_its_place_stops()
     }
 }
 
-// case 30
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_a_policy_below_gave_is_not_asked_for_again() {
     for (kind, calls) in [

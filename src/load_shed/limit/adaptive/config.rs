@@ -27,7 +27,7 @@ impl Adaptive {
         }
     }
 
-    /// The same, starting at another limit up to 20; more is taken for 20, because from 200 in
+    /// Starts at another limit, up to 20; more is taken for 20, because from 200 in
     /// front of a single worker it was measured to take up to 40 seconds to come down. From 1, the
     /// only number that is too high for no service, it doubles while calls wait for it; a service
     /// that gets five calls at once sheds about a hundred until that has been done.
@@ -40,7 +40,7 @@ impl Adaptive {
         Ok(Self { initial, ..self }.clamped())
     }
 
-    /// The same, within these bounds: 1 and 10,000 unless told otherwise. A minimum above 1 keeps
+    /// Keeps the limit within these bounds: 1 and 10,000 unless told otherwise. A minimum above 1 keeps
     /// that many calls in flight even in front of a service that hangs.
     ///
     /// # Errors
