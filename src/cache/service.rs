@@ -38,6 +38,8 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
+    inner_accessors!();
+
     pub(super) fn new(inner: S, core: Shared<Core<V, St>>, shape: Sh) -> Self {
         Self { inner, core, shape }
     }

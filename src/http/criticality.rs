@@ -108,6 +108,10 @@ pub struct CriticalityHeaderService<S> {
     layer: CriticalityHeaderLayer,
 }
 
+impl<S> CriticalityHeaderService<S> {
+    inner_accessors!();
+}
+
 impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderService<S> {
     type Response = S::Response;
     type Error = S::Error;
@@ -148,6 +152,10 @@ impl<S> Layer<S> for CriticalityHeaderClientLayer {
 #[derive(Clone, Debug)]
 pub struct CriticalityHeaderClientService<S> {
     inner: S,
+}
+
+impl<S> CriticalityHeaderClientService<S> {
+    inner_accessors!();
 }
 
 impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderClientService<S> {

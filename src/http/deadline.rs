@@ -70,6 +70,10 @@ pub struct DeadlineHeaderService<S> {
     layer: DeadlineHeaderLayer,
 }
 
+impl<S> DeadlineHeaderService<S> {
+    inner_accessors!();
+}
+
 impl<S, B> Service<Request<B>> for DeadlineHeaderService<S>
 where
     S: Service<Request<B>>,
@@ -133,6 +137,10 @@ impl<S> Layer<S> for DeadlineHeaderClientLayer {
 pub struct DeadlineHeaderClientService<S> {
     inner: S,
     name: &'static str,
+}
+
+impl<S> DeadlineHeaderClientService<S> {
+    inner_accessors!();
 }
 
 impl<S, B> Service<Request<B>> for DeadlineHeaderClientService<S>

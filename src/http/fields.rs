@@ -93,6 +93,10 @@ pub struct RateLimitHeadersService<S, L> {
     limiter: Shared<L>,
 }
 
+impl<S, L> RateLimitHeadersService<S, L> {
+    inner_accessors!();
+}
+
 impl<S: Clone, L> Clone for RateLimitHeadersService<S, L> {
     #[inline]
     fn clone(&self) -> Self {

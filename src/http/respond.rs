@@ -124,6 +124,10 @@ pub struct Fallible<S> {
     inner: S,
 }
 
+impl<S> Fallible<S> {
+    inner_accessors!();
+}
+
 impl<S, Req> Service<Req> for Fallible<S>
 where
     S: Service<Req>,
@@ -173,6 +177,10 @@ pub struct RespondService<S, R> {
     responder: R,
     /// What made the inner service not ready: the next call is answered with it.
     refused: Option<Rejected>,
+}
+
+impl<S, R> RespondService<S, R> {
+    inner_accessors!();
 }
 
 impl<S: Clone, R: Clone> Clone for RespondService<S, R> {

@@ -130,6 +130,10 @@ pub struct RetryService<S, R = CloneRequest, C = OnResponse> {
     plan: Shared<Plan<R, C>>,
 }
 
+impl<S, R, C> RetryService<S, R, C> {
+    inner_accessors!();
+}
+
 impl<S: Clone, R, C> Clone for RetryService<S, R, C> {
     #[inline]
     fn clone(&self) -> Self {

@@ -177,6 +177,10 @@ pub struct DeadlineService<S> {
     layer: DeadlineLayer,
 }
 
+impl<S> DeadlineService<S> {
+    inner_accessors!();
+}
+
 impl<S, Req> Service<Req> for DeadlineService<S>
 where
     S: Service<Req>,

@@ -47,6 +47,10 @@ pub struct TimeoutService<S> {
     timeout: Timeout,
 }
 
+impl<S> TimeoutService<S> {
+    inner_accessors!();
+}
+
 impl<S, Req> Service<Req> for TimeoutService<S>
 where
     S: Service<Req>,

@@ -6,6 +6,7 @@
 // Test helpers may fail like the tests that call them.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod accessors;
 mod checks;
 mod inner;
 mod layers;
