@@ -21,6 +21,7 @@ pub struct Freshness {
 
 /// What an answer of some age is good for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum FreshnessState {
     /// It is the answer.
     Fresh,

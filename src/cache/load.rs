@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 /// How a load ended. `T` is what only the caller can have, such as a response whose body is not
 /// kept; `E` the service's error.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Loaded<V, T, E> {
     /// With an answer, to be stored if it says for how long it is good.
     Answer(V, Option<Freshness>),
@@ -37,6 +38,7 @@ pub enum Loaded<V, T, E> {
 
 /// What a load failed with.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Failure<V, T, E> {
     /// An answer that says that the service is unwell: a stale one is better.
     Answer(V),

@@ -94,6 +94,7 @@ fn whole(any: &dyn Any) -> Option<u64> {
 
 /// What a cache is to do for a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Disposition {
     /// Look for the answer under the key.
     Lookup,

@@ -23,6 +23,7 @@ use std::{error::Error, future::Future, time::Duration};
 
 /// What becomes of an entry that is invalidated.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum InvalidationMode {
     /// It is gone, even if the source cannot be read: right for permissions, balances, deletions.
     #[default]
@@ -34,6 +35,7 @@ pub enum InvalidationMode {
 
 /// What a caller may do.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Acquired<V, L> {
     /// Answer with this.
     Fresh(Entry<V>),
