@@ -1,4 +1,4 @@
-//! The only file that makes randomness.
+//! The only file that draws random numbers.
 //!
 //! Cores take the numbers they need as arguments; what draws them is a [`Dice`], which is random
 //! by default and exactly repeatable when seeded.
