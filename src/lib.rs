@@ -4,16 +4,55 @@
 //! A policy is made once, as a handle. Every layer made from it, every service that layer builds
 //! and every clone of either share its state.
 //!
-//! | kind | question | policies |
-//! |---|---|---|
-//! | guard | may this call start, and what does its end teach? | [`circuit_breaker`], [`rate_limit`], [`load_shed`], [`throttle`] |
-//! | attempt | how long, how often? | [`timeout`] and deadline, [`retry`] |
-//! | stand-in | who else can answer? | [`cache`], in memory and in [`redis`] |
+//! # Which policy for which trouble
 //!
-//! [`http`] and [`grpc`] are where they meet the outside: what a rejection looks like, what a
-//! status means, who the client is. [`registry`] shows what they are doing. Every policy is a
-//! feature of its own; nothing is on by default. The feature `axum` is for servers with nested axum
-//! routers: requests are then known by their whole path.
+//! | trouble | policy | kind |
+//! |---|---|---|
+//! | a dependency fails, or hangs | [`CircuitBreaker`], one for each key with [`KeyedCircuitBreaker`](circuit_breaker::KeyedCircuitBreaker) | guard |
+//! | a client asks too often | [`RateLimiter`], waiting in order with [`WaitingLimiter`](rate_limit::WaitingLimiter) | guard |
+//! | there is more to do than can be done | [`LoadShed`]: rejecting, [`Queued`](load_shed::Queued), or with [`Backpressure`](load_shed::Backpressure) | guard |
+//! | a service refuses what it is sent | [`Throttle`], on the client's side | guard |
+//! | an attempt takes too long | [`Timeout`] | attempt |
+//! | a call as a whole takes too long | [`DeadlineLayer`](timeout::DeadlineLayer), over services with [`DeadlineHeaderLayer`](http::DeadlineHeaderLayer) | attempt |
+//! | a call fails once | [`Retry`], with a [`Budget`](retry::Budget) | attempt |
+//! | a database is slow, or away | [`Cache`]: in [memory](cache::MemoryStore), in [Redis](redis::RedisStore), or [both](redis::Tiered) | stand-in |
+//! | a rejection has to become an answer | [`RespondLayer`](http::RespondLayer), with [`Http`](http::Http) or [`Grpc`](grpc::Grpc) | adapter |
+//! | nobody knows what they are doing | [`Registry`](registry::Registry) | adapter |
+//!
+//! # Features
+//!
+//! Nothing is on by default; `full` is everything.
+//!
+//! ```toml
+//! # a client of an HTTP service
+//! buttress = { version = "0.1", features = ["circuit-breaker", "http", "retry", "timeout"] }
+//! # an axum server
+//! buttress = { version = "0.1", features = ["axum", "http", "load-shed", "rate-limit", "timeout"] }
+//! ```
+//!
+//! A policy is a feature: `circuit-breaker`, `rate-limit`, `load-shed`, `throttle`, `timeout`,
+//! `retry`, `cache`. So is what they meet outside: `http`, `grpc`, `redis`, `registry` (snapshots
+//! with serde, and `metrics`). `axum` knows requests of nested axum routers by their whole path.
+//!
+//! # A server
+//!
+//! ```
+//! # #[cfg(all(feature = "http", feature = "load-shed", feature = "timeout"))] {
+//! use axum::{Router, routing::get};
+//! use buttress::{LoadShed, http::{DeadlineHeaderLayer, Http, RespondLayer}};
+//! use std::time::Duration;
+//!
+//! let stack = (
+//!     DeadlineHeaderLayer::at_most("api", Duration::from_secs(5)),
+//!     LoadShed::new("api").queued().layer().http(),
+//! );
+//! let app: Router = Router::new()
+//!     .route("/orders", get(|| async { "[]" }))
+//!     .layer(RespondLayer::new(Http, stack)); // 503 and 504, with Retry-After
+//! # }
+//! ```
+//!
+//! # A client
 //!
 //! ```
 //! # #[cfg(all(feature = "circuit-breaker", feature = "timeout"))] {
@@ -35,14 +74,28 @@
 //! # }
 //! ```
 //!
+//! As a tower stack: see [`http`] for reqwest and hyper, [`grpc`] for tonic.
+//!
+//! # The order of layers
+//!
+//! Outermost first. A server: respond, deadline, rate limit, load shed, cache. A client: cache,
+//! breaker, retry, throttle, timeout. The README has it in a picture, with reasons.
+//!
+//! # What holds for all
+//!
 //! **Errors.** A layer never changes the error type: it asks that `S::Error` can be made from a
 //! [`Rejected`] ([`FromRejected`]). A foreign error type is wrapped once, at the bottom of the
 //! stack, in [`Error`]. At a server's edge `http::RespondLayer` answers instead.
 //!
 //! **Outcomes.** One [`Classify`] serves a whole stack. An overloaded dependency is told apart from
-//! a failing one everywhere: a breaker must not count it, a retry must wait for it.
+//! a failing one everywhere: a breaker must not count it, a retry must wait for it. A layer that
+//! learns from ends has to be told what they mean ([`guard::Strategy`]).
 //!
 //! **Time.** Everything follows tokio's clock, so `tokio::time::pause` drives it in your tests too.
+//!
+//! **When it does not compile**, [`check`] has the compiler say what a stack lacks.
+//!
+//! **A guard of your own** is two functions: see [`guard`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[macro_use]
