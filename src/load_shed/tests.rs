@@ -60,28 +60,25 @@ fn the_count_of_those_taken_survives_its_32_bits() {
 
 #[test]
 fn threads_that_need_no_more_than_there_are_always_get_one_and_none_is_made_or_lost() {
-    // A thief that is interrupted with permits in its hands makes the others look again, but
-    // not for ever; on a busy machine a few may still miss.
     const THREADS: usize = 4;
-    let (stripes, missed) = (Stripes::new(THREADS, 4), AtomicUsize::new(0));
-    let used = AtomicUsize::new(0);
+    let (stripes, used) = (Stripes::new(THREADS, 4), AtomicUsize::new(0));
     thread::scope(|s| {
         for slot in 0..THREADS {
-            let (stripes, missed, used) = (&stripes, &missed, &used);
+            let (stripes, used) = (&stripes, &used);
             s.spawn(move || {
                 for round in 0..50_000 {
-                    if take(stripes, slot) {
-                        assert!(used.fetch_add(1, SeqCst) < THREADS);
-                        used.fetch_sub(1, SeqCst);
-                        // Calls end on other threads than they began on.
-                        stripes.put(slot + round, 1);
-                    } else {
-                        missed.fetch_add(1, SeqCst);
+                    // A thief that is interrupted with permits in its hands makes the others miss,
+                    // but not for ever: once it has run, there is one for everybody.
+                    while !take(stripes, slot) {
+                        thread::yield_now();
                     }
+                    assert!(used.fetch_add(1, SeqCst) < THREADS);
+                    used.fetch_sub(1, SeqCst);
+                    // Calls end on other threads than they began on.
+                    stripes.put(slot + round, 1);
                 }
             });
         }
     });
     assert_eq!(stripes.free(), THREADS);
-    assert!(missed.load(SeqCst) < 100, "{missed:?}");
 }

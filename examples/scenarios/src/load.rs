@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to ask for, and in which series to count it.
 #[derive(Clone, Debug)]
-pub(crate) struct AcquireOptions {
+pub(crate) struct Ask {
     pub(crate) series: &'static str,
     pub(crate) url: String,
 }
@@ -51,7 +51,7 @@ impl Sample {
 }
 
 /// Sends one, due at this time.
-pub(crate) async fn send(client: &Client, ask: AcquireOptions, due: Instant) -> Sample {
+pub(crate) async fn send(client: &Client, ask: Ask, due: Instant) -> Sample {
     let answer = timeout(PATIENCE, client.get(&ask.url)).await;
     Sample {
         series: ask.series,
@@ -67,7 +67,7 @@ pub(crate) async fn closed(
     client: &Client,
     connections: usize,
     requests: usize,
-    ask: impl Fn(usize) -> AcquireOptions + Send + Sync + 'static,
+    ask: impl Fn(usize) -> Ask + Send + Sync + 'static,
 ) -> Vec<Sample> {
     let (ask, next) = (Arc::new(ask), Arc::new(AtomicUsize::new(0)));
     let workers = (0..connections).map(|_| {
@@ -87,7 +87,7 @@ pub(crate) async fn closed(
 }
 
 /// All at once.
-pub(crate) async fn burst(client: &Client, asks: Vec<AcquireOptions>) -> Vec<Sample> {
+pub(crate) async fn burst(client: &Client, asks: Vec<Ask>) -> Vec<Sample> {
     let due = Instant::now();
     let sent = asks.into_iter().map(|ask| {
         let client = client.clone();
@@ -129,7 +129,7 @@ impl Open {
         client: &Client,
         rate: f64,
         phase: &str,
-        mut ask: impl FnMut(usize) -> AcquireOptions + Send + 'static,
+        mut ask: impl FnMut(usize) -> Ask + Send + 'static,
     ) -> Self {
         let begun = Instant::now();
         let samples = Arc::new(Mutex::new(Vec::new()));

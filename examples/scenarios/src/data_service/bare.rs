@@ -3,7 +3,7 @@
 use super::item;
 use crate::{
     figures::{Figures, ms, percent},
-    load::{AcquireOptions, closed},
+    load::{Ask, closed},
     stage::{Failed, Stage},
     story::{Story, Table},
 };
@@ -23,7 +23,7 @@ pub(crate) async fn run(stage: &mut Stage, story: &mut Story) -> Result<(), Fail
             _ => {}
         }
         let url = service.url.clone();
-        let ask = move |n| AcquireOptions {
+        let ask = move |n| Ask {
             series: "item",
             url: item(&url, n % 100 + 1),
         };

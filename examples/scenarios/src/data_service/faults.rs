@@ -4,7 +4,7 @@ use super::item;
 use crate::{
     chart,
     figures::{Figures, ms, percent},
-    load::{AcquireOptions, Open, Phase, Sample},
+    load::{Ask, Open, Phase, Sample},
     proxy::Fault,
     stage::{Failed, Service, Stage, until},
     story::{Story, Table},
@@ -36,11 +36,11 @@ pub(crate) async fn run(stage: &mut Stage, story: &mut Story) -> Result<(), Fail
     }
     let url = service.url.clone();
     let mut load = Open::start(&stage.client, RATE, NORMAL, move |n| match n % 8 {
-        7 => AcquireOptions {
+        7 => Ask {
             series: "uncached",
             url: item(&url, UNCACHED + n / 8),
         },
-        _ => AcquireOptions {
+        _ => Ask {
             series: "cached",
             url: item(&url, n % CACHED + 1),
         },

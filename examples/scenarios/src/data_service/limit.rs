@@ -3,7 +3,7 @@
 use super::item;
 use crate::{
     figures::{Figures, ms},
-    load::{AcquireOptions, burst},
+    load::{Ask, burst},
     stage::{Failed, Stage},
     story::{Story, Table},
 };
@@ -24,7 +24,7 @@ pub(crate) async fn run(stage: &mut Stage, story: &mut Story) -> Result<(), Fail
     let lock = stage
         .sql("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
         .await?;
-    let asks = (0..REQUESTS).map(|n| AcquireOptions {
+    let asks = (0..REQUESTS).map(|n| Ask {
         series: "item",
         url: item(&service.url, 60_000 + n),
     });

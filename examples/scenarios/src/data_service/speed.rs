@@ -3,7 +3,7 @@
 use crate::{
     chart,
     figures::{Figures, ms},
-    load::{AcquireOptions, closed},
+    load::{Ask, closed},
     servers::{Nginx, free_port},
     stage::{Failed, Service, Stage},
     story::{Story, Table},
@@ -98,7 +98,7 @@ server {{ listen 127.0.0.1:{port}; location / {{
 async fn measure(stage: &Stage, url: &str) -> Figures {
     let ask = |url: &str| {
         let url = format!("{url}/data");
-        move |_| AcquireOptions {
+        move |_| Ask {
             series: "list",
             url: url.clone(),
         }

@@ -3,7 +3,7 @@
 use super::item;
 use crate::{
     figures::{Figures, ms, percent},
-    load::{AcquireOptions, burst},
+    load::{Ask, burst},
     stage::{Failed, Service, Stage},
     story::{Story, Table},
 };
@@ -44,7 +44,7 @@ pub(crate) async fn run(stage: &mut Stage, story: &mut Story) -> Result<(), Fail
         let lock = stage
             .sql("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
             .await?;
-        let asks = urls.iter().cycle().take(MISSES).map(|url| AcquireOptions {
+        let asks = urls.iter().cycle().take(MISSES).map(|url| Ask {
             series: "item",
             url: url.clone(),
         });

@@ -1,7 +1,7 @@
 //! Four instances behind nginx.
 
 use crate::{
-    load::{AcquireOptions, closed},
+    load::{Ask, closed},
     process::Process,
     stage::{Failed, Stage},
 };
@@ -65,7 +65,7 @@ impl Fleet {
         }
         // What is measured next is not how long first connections take.
         let urls = self.instances.clone();
-        let ask = move |n: usize| AcquireOptions {
+        let ask = move |n: usize| Ask {
             series: "warm-up",
             url: format!("{}/tasks/1", urls.get(n % INSTANCES).map_or("", |url| url)),
         };

@@ -4,7 +4,7 @@ use super::fleet::Fleet;
 use crate::{
     chart,
     figures::{Figures, ms, percent},
-    load::{AcquireOptions, Open},
+    load::{Ask, Open},
     process::signal,
     stage::{Failed, Stage},
     story::{Story, Table},
@@ -20,11 +20,9 @@ pub(crate) async fn run(stage: &Stage, fleet: &Fleet, story: &mut Story) -> Resu
     let victim = victim.trim_start_matches("http://");
     let id = block_in_place(|| fleet.id_of(victim)).ok_or("the instance is not to be found")?;
     let url = fleet.nginx.clone();
-    let mut load = Open::start(&stage.client, RATE, "four instances", move |n| {
-        AcquireOptions {
-            series: "lists",
-            url: format!("{url}/tasks?offset={}", n % 20),
-        }
+    let mut load = Open::start(&stage.client, RATE, "four instances", move |n| Ask {
+        series: "lists",
+        url: format!("{url}/tasks?offset={}", n % 20),
     });
     sleep(stage.phase).await;
     load.phase("one killed, then restarted");

@@ -3,7 +3,7 @@
 use super::fleet::{Fleet, INSTANCES};
 use crate::{
     figures::{Figures, ms},
-    load::{AcquireOptions, Sample, closed},
+    load::{Ask, Sample, closed},
     stage::{Failed, Stage},
     story::{Story, Table},
 };
@@ -25,7 +25,7 @@ pub(crate) async fn run(stage: &Stage, fleet: &Fleet, story: &mut Story) -> Resu
         ("four behind nginx", &fleet.nginx),
     ] {
         let url = format!("{url}/tasks");
-        let ask = move |_| AcquireOptions {
+        let ask = move |_| Ask {
             series: "list",
             url: url.clone(),
         };

@@ -4,7 +4,7 @@ use super::fleet::Fleet;
 use crate::{
     chart,
     figures::{Figures, ms, percent},
-    load::{AcquireOptions, closed},
+    load::{Ask, closed},
     stage::{Failed, Stage},
     story::{Story, Table},
 };
@@ -17,7 +17,7 @@ pub(crate) async fn run(stage: &Stage, fleet: &Fleet, story: &mut Story) -> Resu
     let measure = async || {
         let url = instance.clone();
         // Every query is another, so none of the first 500 finds another's answer.
-        let ask = move |n| AcquireOptions {
+        let ask = move |n| Ask {
             series: "list",
             url: format!("{url}/tasks?limit=100&offset={n}"),
         };
