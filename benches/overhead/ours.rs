@@ -18,6 +18,11 @@ pub(crate) fn small_time() -> MadeUpTime {
     MadeUpTime::new(95, 100, SECOND)
 }
 
+/// Small quotas, in made-up time.
+pub(crate) fn small_rows() -> Vec<Row> {
+    make_small().expect("valid policies")
+}
+
 pub(crate) fn rows() -> Vec<Row> {
     make().expect("valid policies")
 }
@@ -37,7 +42,6 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
         drop(filled.call(key));
     }
     let mut rows = overload()?;
-    rows.extend(small_quotas()?);
     let denied = RateLimiter::new("denied", 1, Duration::from_secs(3600))?;
     drop(
         denied
@@ -98,7 +102,7 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
 /// `keyed.small` is 100 per minute for each of 100,000 keys that call 25 times a minute: seldom
 /// twice in a sub-window, so that nearly every call opens the key's counters, in a cache line that
 /// nobody has touched for long. (In `keyed100k` keys call so often that their leases last.)
-fn small_quotas() -> Result<Vec<Row>, InvalidConfig> {
+fn make_small() -> Result<Vec<Row>, InvalidConfig> {
     let limiter = RateLimiter::new("small", 100, SECOND)?;
     let small = GuardLayer::new(AtMadeUpTime(limiter, small_time()));
     let limiter = RateLimiter::builder("keyed", 100, MINUTE)
