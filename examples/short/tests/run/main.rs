@@ -1,5 +1,4 @@
-//! The small examples run to their end, and say what they should.
-#![cfg(feature = "full")]
+//! The short examples run to their end, and say what they should.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod build;
@@ -169,13 +168,16 @@ fn metrics_and_health_tell_of_an_open_breaker() {
 }
 
 #[test]
-fn the_small_examples_stay_small() {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    for entry in examples.read_dir().unwrap() {
+fn the_short_examples_stay_short_and_are_all_built() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    for entry in folder.read_dir().unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "rs") {
             let lines = std::fs::read_to_string(&path).unwrap().lines().count();
             assert!(lines <= 60, "{}: {lines} lines", path.display());
+            let file = path.file_name().unwrap().to_string_lossy();
+            assert!(manifest.contains(&format!("path = \"{file}\"")), "{file}");
         }
     }
 }
