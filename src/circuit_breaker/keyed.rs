@@ -1,10 +1,10 @@
 //! One breaker per key.
 
 use super::{
-    breaker::{self, Breaker, Permit},
+    breaker::{Breaker, Permit},
     config::{CircuitBreakerBuilder, Config},
     map::Map,
-    snapshot::{Reason, Snapshot, State},
+    snapshot::{Snapshot, State},
 };
 use crate::{
     InvalidConfig,
@@ -177,7 +177,7 @@ impl<K> KeyedCircuitBreaker<K> {
     {
         let now = Time::now();
         self.find(req)
-            .map_or(State::Closed, |breaker| breaker.state(now))
+            .map_or(State::Closed, |breaker| breaker.circuit.state(now))
     }
 
     /// Opens the breaker of this request's key until it is reset or forced closed.
@@ -193,8 +193,7 @@ impl<K> KeyedCircuitBreaker<K> {
     where
         K: Key<Req>,
     {
-        self.obtain(req, &Now::lazy())
-            .close(breaker::FORCED_CLOSED, Reason::Forced);
+        self.obtain(req, &Now::lazy()).force_closed();
     }
 
     /// Closes the breaker of this request's key, and lets the rules decide again.
@@ -203,7 +202,7 @@ impl<K> KeyedCircuitBreaker<K> {
         K: Key<Req>,
     {
         if let Some(breaker) = self.find(req) {
-            breaker.close(breaker::CLOSED, Reason::Reset);
+            breaker.reset();
         }
     }
 

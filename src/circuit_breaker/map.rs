@@ -4,10 +4,7 @@
 //! used since the hand last passed is spared for a round, and one that is open, or has calls
 //! running, for as long as there is a better choice.
 
-use super::{
-    breaker::{Breaker, CLOSED, FORCED_CLOSED, FORCED_OPEN, PHASE, RAMP},
-    config::Config,
-};
+use super::{breaker::Breaker, config::Config, phase::Phase, snapshot::State};
 use crate::{
     clock::Time,
     key::KeyHash,
@@ -163,13 +160,14 @@ impl Shard {
 impl KeyedEntry {
     /// Returns how bad it is to forget this one.
     fn eviction_cost(&self, now: Time) -> u64 {
-        match self.breaker.word() & PHASE {
-            CLOSED | RAMP if Arc::strong_count(&self.breaker) == 1 => 0,
-            CLOSED | RAMP => 1,
+        let circuit = &self.breaker.circuit;
+        match circuit.word().phase() {
+            Phase::Closed | Phase::Ramp if Arc::strong_count(&self.breaker) == 1 => 0,
+            Phase::Closed | Phase::Ramp => 1,
             // What an operator has said.
-            FORCED_OPEN | FORCED_CLOSED => u64::MAX - 1,
-            // Open or half-open: whoever would be let in soonest.
-            _ => 2 + (self.breaker.until().0.saturating_sub(now.0) >> 2),
+            Phase::ForcedOpen | Phase::ForcedClosed => u64::MAX - 1,
+            // Whoever would be let in soonest.
+            Phase::Open | Phase::HalfOpen => 2 + (circuit.until().0.saturating_sub(now.0) >> 2),
         }
     }
 }
@@ -177,7 +175,7 @@ impl KeyedEntry {
 impl EvictedTotals {
     fn add(&mut self, breaker: &Breaker) {
         let end = breaker.snapshot(Time(0));
-        let closed = matches!(breaker.word() & PHASE, CLOSED | RAMP | FORCED_CLOSED);
+        let closed = end.state == State::Closed;
         self.merge(Self {
             evicted: 1,
             evicted_open: u64::from(!closed),

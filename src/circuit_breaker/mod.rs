@@ -68,15 +68,20 @@
 //!   do before it does.
 
 mod breaker;
+mod circuit;
 mod config;
-mod control;
 mod count;
 mod inflight;
 mod keyed;
 mod map;
+mod phase;
 mod probes;
+mod shared_circuit;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod totals;
+mod verdict;
 mod wakers;
 mod window;
 
@@ -133,7 +138,7 @@ impl CircuitBreaker {
 
     /// What the next call would find.
     pub fn state(&self) -> State {
-        self.0.state(Time::now())
+        self.0.circuit.state(Time::now())
     }
 
     /// Opens it, until [`reset`](Self::reset) or [`force_closed`](Self::force_closed): no time
@@ -145,12 +150,12 @@ impl CircuitBreaker {
     /// Closes it, forgets all calls, and does not trip until [`reset`](Self::reset) or
     /// [`force_open`](Self::force_open). It goes on counting.
     pub fn force_closed(&self) {
-        self.0.close(breaker::FORCED_CLOSED, Reason::Forced);
+        self.0.force_closed();
     }
 
     /// Closes it, forgets all calls, ends what was forced, and lets the rules decide again.
     pub fn reset(&self) {
-        self.0.close(breaker::CLOSED, Reason::Reset);
+        self.0.reset();
     }
 
     /// From now on rejects nothing, or rejects again. The state goes on as it is: what would have
@@ -161,7 +166,7 @@ impl CircuitBreaker {
 
     /// Tells of transitions: of the latest one, in order.
     pub fn transitions(&self) -> watch::Receiver<Transition> {
-        self.0.transitions()
+        self.0.circuit.transitions()
     }
 
     /// Everything that can be seen of it.
@@ -195,7 +200,7 @@ impl GuardBase for CircuitBreaker {
         match wait {}
     }
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
-        self.0.poll_closed(cx, now)
+        self.0.circuit.poll_closed(cx, now)
     }
 }
 

@@ -94,7 +94,6 @@ mod tests {
         (0..n).map(|_| probes.begin(Time(0)).unwrap()).collect()
     }
 
-    // cases 5, 9
     #[test]
     fn three_of_five_decide_at_the_third_success_or_the_third_failure() {
         for (results, verdict) in [
