@@ -5,15 +5,14 @@
 
 use super::{
     circuit::{Circuit, PendingTransition, ProbeAdmission, ramp_share},
-    config::{Config, Size},
-    count::CountWindow,
+    config::Config,
     inflight::InFlight,
     phase::{CircuitWord, Phase},
     shared_circuit::SharedCircuit,
     snapshot::{Reason, Snapshot},
     totals::Totals,
     verdict::{CallVerdict, RateVerdict},
-    window::{TimeWindow, WindowCounts},
+    window::Window,
 };
 use crate::{
     classify::Outcome,
@@ -44,34 +43,25 @@ pub(super) struct Breaker {
 /// In the word of the failures in a row: a rate is over its threshold, but the calls are too few.
 const WATCH: u64 = 1 << 63;
 
-#[derive(Debug)]
-enum Window {
-    Time(TimeWindow),
-    Count(CountWindow),
-}
-
 /// What an admitted call holds.
 #[derive(Debug)]
 pub struct Permit {
     word: CircuitWord,
     /// When the call began, as far as anybody has asked; 0 is not yet.
     began: u64,
-    /// A probe's lease; a counted running call's shard + 1; else 0.
+    /// A probe's lease; with which thread's index a running call was counted, and 1; else 0.
     place: u64,
 }
 
 impl Breaker {
-    /// `shards` must be a power of two.
-    pub(super) fn new(cfg: Arc<Config>, shards: usize) -> Self {
+    /// Makes that many stripes, which must be a power of two.
+    pub(super) fn new(cfg: Arc<Config>, stripes: usize) -> Self {
         Self {
             circuit: SharedCircuit::new(&cfg),
             consecutive_failures: Padded::default(),
-            window: match cfg.size {
-                Size::Time(window) => Window::Time(TimeWindow::new(window, shards)),
-                Size::Count(calls) => Window::Count(CountWindow::new(calls)),
-            },
-            totals: Totals::new(shards),
-            in_flight: cfg.slow_rate.map(|_| InFlight::new(cfg.slow, shards)),
+            window: Window::new(cfg.size, stripes),
+            totals: Totals::new(stripes),
+            in_flight: cfg.slow_rate.map(|_| InFlight::new(cfg.slow, stripes)),
             cfg,
         }
     }
@@ -168,9 +158,9 @@ impl Breaker {
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
             && permit.place == 0
-            && let Some(shard) = in_flight.enter(permit.word.epoch(), Time(permit.began))
+            && let Some(index) = in_flight.enter(permit.word.epoch(), Time(permit.began))
         {
-            permit.place = shard as u64 + 1;
+            permit.place = index as u64 + 1;
             if self.first_look(permit.word, now.get()) {
                 self.judge(permit.word, now.get());
             }
@@ -213,9 +203,9 @@ impl Breaker {
     fn settle_other(&self, permit: Permit, end: End, now: &Now) {
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
-            && let Some(shard) = permit.place.checked_sub(1)
+            && let Some(index) = permit.place.checked_sub(1)
         {
-            in_flight.leave(shard as usize, permit.word.epoch(), Time(permit.began));
+            in_flight.leave(index as usize, permit.word.epoch(), Time(permit.began));
         }
         if let End::Done(Outcome::Overloaded { retry_after }) = end
             && let Some(after) = retry_after
@@ -261,19 +251,7 @@ impl Breaker {
 
     /// A call of this epoch ended.
     fn learn(&self, word: CircuitWord, failed: bool, slow: bool, now: Time) {
-        let turned = match &self.window {
-            Window::Time(window) if slow => window.add_slow(failed, &self.totals, now),
-            Window::Time(window) => window.add(failed, &self.totals, now),
-            Window::Count(window) => {
-                window.add(failed, slow);
-                self.count_only(if failed {
-                    CallVerdict::Unwell
-                } else {
-                    CallVerdict::Well
-                });
-                false
-            }
-        };
+        let turned = self.window.add(failed, slow, &self.totals, now);
         let turned = turned | self.first_look(word, now);
         if !failed {
             if turned || slow || self.consecutive_failures.0.load(Relaxed) != 0 {
@@ -305,7 +283,7 @@ impl Breaker {
         if !word.can_trip() {
             return;
         }
-        let verdict = RateVerdict::of(&self.cfg, self.counts(now), self.overdue(word, now));
+        let verdict = RateVerdict::of(&self.cfg, self.window.counts(now), self.overdue(word, now));
         let watched = self.consecutive_failures.0.load(Relaxed) & WATCH != 0;
         match verdict {
             RateVerdict::Trip(reason) => self.trip(word, reason, now),
@@ -336,13 +314,6 @@ impl Breaker {
         })
     }
 
-    fn counts(&self, now: Time) -> WindowCounts {
-        match &self.window {
-            Window::Time(window) => window.counts(now),
-            Window::Count(window) => window.counts(),
-        }
-    }
-
     fn overdue(&self, word: CircuitWord, now: Time) -> u64 {
         let in_flight = self.in_flight.as_ref();
         in_flight.map_or(0, |calls| calls.overdue(word.epoch(), now))
@@ -366,10 +337,7 @@ impl Breaker {
 
     /// Forgets how all calls of the window ended.
     fn forget(&self) {
-        match &self.window {
-            Window::Time(window) => window.clear(&self.totals),
-            Window::Count(window) => window.clear(),
-        }
+        self.window.clear(&self.totals);
         self.consecutive_failures.0.store(0, Relaxed);
     }
 
@@ -410,11 +378,8 @@ impl Breaker {
                 circuit.trips_total(),
             )
         });
-        let counts = self.counts(now);
-        let unfolded = match &self.window {
-            Window::Time(window) => window.unfolded(),
-            Window::Count(_) => (0, 0),
-        };
+        let counts = self.window.counts(now);
+        let unfolded = self.window.unfolded();
         Snapshot {
             name: cfg.name,
             state: word.state(until, now),

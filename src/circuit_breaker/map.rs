@@ -203,18 +203,21 @@ impl EvictedTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{circuit_breaker::totals::Counters, shared::Padded};
+    use crate::{
+        circuit_breaker::{time_window::STRIPE_BYTES, totals::CallTotals},
+        shared::Padded,
+    };
 
     // What the docs of `KeyedCircuitBreaker` say of memory.
     #[test]
     fn a_key_takes_no_more_than_the_docs_say() {
         let breaker = (16 + size_of::<Breaker>()).next_multiple_of(128);
-        let shard = size_of::<Padded<Counters>>() + crate::circuit_breaker::window::SHARD_BYTES;
+        let stripe = size_of::<Padded<CallTotals>>() + STRIPE_BYTES;
         // The index is at least half full, a byte of control with every slot.
         let entry = 2 * size_of::<KeyedEntry>() + 2 * (size_of::<(u64, usize)>() + 1);
         assert!(
-            breaker + shard + entry <= 1_250,
-            "{breaker} {shard} {entry}"
+            breaker + stripe + entry <= 1_250,
+            "{breaker} {stripe} {entry}"
         );
     }
 }

@@ -70,7 +70,7 @@
 mod breaker;
 mod circuit;
 mod config;
-mod count;
+mod count_window;
 mod inflight;
 mod keyed;
 mod map;
@@ -80,6 +80,7 @@ mod shared_circuit;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod time_window;
 mod totals;
 mod verdict;
 mod wakers;

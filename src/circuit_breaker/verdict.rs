@@ -1,6 +1,6 @@
 //! What the ends of calls say of the dependency: of one call, and of all in the window.
 
-use super::{config::Config, snapshot::Reason, window::WindowCounts};
+use super::{config::Config, snapshot::Reason, time_window::WindowCounts};
 use crate::{classify::Outcome, guard::End};
 
 /// What the end of a call says.

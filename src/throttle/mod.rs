@@ -122,14 +122,13 @@ impl Throttle {
     pub fn snapshot(&self) -> Snapshot {
         let (core, now) = (&*self.0, Time::now());
         let recent = core.counts.recent(now);
-        let (overloaded, rejected) = core.counts.totals();
         Snapshot {
             name: core.name,
             calls: recent.calls,
             accepted: recent.accepted,
             probability: core.terms.probability(recent),
-            overloaded,
-            rejected,
+            overloaded: core.counts.overloaded_total.sum(),
+            rejected: core.counts.rejected_total.sum(),
         }
     }
 }
