@@ -367,17 +367,18 @@ impl Breaker {
 
     pub(super) fn snapshot(&self, now: Time) -> Snapshot {
         let cfg = &self.cfg;
-        let (word, until, admitted_share, retry_after, trips) = self.circuit.read(|circuit| {
-            let share = circuit.admitted_share(cfg, now);
-            let retry_after = circuit.retry_after(now);
-            (
-                circuit.word(),
-                circuit.until(),
-                share,
-                retry_after,
-                circuit.trips_total(),
-            )
-        });
+        let (word, until, admitted_share, retry_after, trips_total) =
+            self.circuit.read(|circuit| {
+                let share = circuit.admitted_share(cfg, now);
+                let retry_after = circuit.retry_after(now);
+                (
+                    circuit.word(),
+                    circuit.until(),
+                    share,
+                    retry_after,
+                    circuit.trips_total(),
+                )
+            });
         let counts = self.window.counts(now);
         let unfolded = self.window.unfolded();
         Snapshot {
@@ -386,17 +387,17 @@ impl Breaker {
             mode: word.mode(),
             calls: counts.calls(),
             failures: counts.failures,
-            slow: counts.slow,
+            slow_calls: counts.slow,
             consecutive_failures: self.consecutive_failures.0.load(Relaxed) & !WATCH,
             in_flight_slow: self.overdue(word, now),
             admitted_share,
             retry_after,
-            rejected: self.totals.sum(|c| &c.rejected),
-            would_reject: self.totals.sum(|c| &c.would_reject),
+            rejected_total: self.totals.sum(|c| &c.rejected),
+            would_reject_total: self.totals.sum(|c| &c.would_reject),
             successes_total: self.totals.sum(|c| &c.successes) + unfolded.0,
             failures_total: self.totals.sum(|c| &c.failures) + unfolded.1,
-            slow_total: self.totals.sum(|c| &c.slow),
-            trips,
+            slow_calls_total: self.totals.sum(|c| &c.slow),
+            trips_total,
         }
     }
 }

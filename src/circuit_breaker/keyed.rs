@@ -10,10 +10,10 @@ use crate::{
     InvalidConfig,
     clock::{Now, Time},
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
     key::{Key, KeyHash},
 };
-use std::{fmt, sync::Arc, task::Context};
+use std::{fmt, sync::Arc};
 
 /// Settings of a [`KeyedCircuitBreaker`].
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     ///
     /// When they are all taken, a new key takes the place of one that is closed and idle if there
     /// is one (in its part of the map); an open breaker is forgotten only where all are open, and
-    /// that is [counted](KeyedSnapshot::evicted_open).
+    /// that is [counted](KeyedSnapshot::evicted_open_total).
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
@@ -124,21 +124,21 @@ pub struct KeyedSnapshot {
     /// How many of them are half-open.
     pub half_open: usize,
     /// Breakers that were forgotten to make room.
-    pub evicted: u64,
+    pub evicted_total: u64,
     /// Those of them that were not closed: `max_keys` is too small.
-    pub evicted_open: u64,
+    pub evicted_open_total: u64,
     /// Calls rejected since the breakers were made.
-    pub rejected: u64,
+    pub rejected_total: u64,
     /// Calls that observing breakers let in and would have rejected.
-    pub would_reject: u64,
+    pub would_reject_total: u64,
     /// Calls that succeeded since the breakers were made.
     pub successes_total: u64,
     /// Calls that failed since the breakers were made.
     pub failures_total: u64,
     /// Calls that were slow since the breakers were made.
-    pub slow_total: u64,
+    pub slow_calls_total: u64,
     /// How often one has opened by itself.
-    pub trips: u64,
+    pub trips_total: u64,
 }
 
 impl<K> KeyedCircuitBreaker<K> {
@@ -216,42 +216,26 @@ impl<K> KeyedCircuitBreaker<K> {
 
     /// All breakers together. Looks at every key.
     pub fn snapshot(&self) -> KeyedSnapshot {
-        let now = Time::now();
-        let mut all = KeyedSnapshot {
-            name: self.name(),
-            keys: 0,
-            open: 0,
-            half_open: 0,
-            evicted: 0,
-            evicted_open: 0,
-            rejected: 0,
-            would_reject: 0,
-            successes_total: 0,
-            failures_total: 0,
-            slow_total: 0,
-            trips: 0,
-        };
-        let gone = self.0.map.each(|breaker| {
-            let one = breaker.snapshot(now);
-            all.keys += 1;
-            all.open += usize::from(one.state == State::Open);
-            all.half_open += usize::from(one.state == State::HalfOpen);
-            all.rejected += one.rejected;
-            all.would_reject += one.would_reject;
-            all.successes_total += one.successes_total;
-            all.failures_total += one.failures_total;
-            all.slow_total += one.slow_total;
-            all.trips += one.trips;
+        let (mut keys, mut open, mut half_open) = (0, 0, 0);
+        let totals = self.0.map.each(Time::now(), |one| {
+            keys += 1;
+            open += usize::from(one.state == State::Open);
+            half_open += usize::from(one.state == State::HalfOpen);
         });
-        all.evicted = gone.evicted;
-        all.evicted_open = gone.evicted_open;
-        all.rejected += gone.rejected;
-        all.would_reject += gone.would_reject;
-        all.successes_total += gone.successes;
-        all.failures_total += gone.failures;
-        all.slow_total += gone.slow;
-        all.trips += gone.trips;
-        all
+        KeyedSnapshot {
+            name: self.name(),
+            keys,
+            open,
+            half_open,
+            evicted_total: totals.evicted,
+            evicted_open_total: totals.evicted_open,
+            rejected_total: totals.rejected,
+            would_reject_total: totals.would_reject,
+            successes_total: totals.successes,
+            failures_total: totals.failures,
+            slow_calls_total: totals.slow_calls,
+            trips_total: totals.trips,
+        }
     }
 
     fn find<Req>(&self, req: &Req) -> Option<Arc<Breaker>>
@@ -294,9 +278,6 @@ impl<K> GuardBase for KeyedCircuitBreaker<K> {
     fn on_pending(&self, KeyedPermit { breaker, permit }: &mut KeyedPermit, now: &Now) {
         breaker.on_pending(permit, now);
     }
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
 }
 
 impl<Req, K: Key<Req>> Guard<Req> for KeyedCircuitBreaker<K> {
@@ -306,14 +287,5 @@ impl<Req, K: Key<Req>> Guard<Req> for KeyedCircuitBreaker<K> {
             Ok(permit) => Admission::Admitted(KeyedPermit { breaker, permit }),
             Err(rejected) => Admission::Refused(rejected),
         }
-    }
-    fn poll_wait(
-        &self,
-        wait: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<KeyedPermit> {
-        match *wait {}
     }
 }

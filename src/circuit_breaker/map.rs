@@ -4,7 +4,12 @@
 //! used since the hand last passed is spared for a round, and one that is open, or has calls
 //! running, for as long as there is a better choice.
 
-use super::{breaker::Breaker, config::Config, phase::Phase, snapshot::State};
+use super::{
+    breaker::Breaker,
+    config::Config,
+    phase::Phase,
+    snapshot::{Snapshot, State},
+};
 use crate::{
     clock::Time,
     key::KeyHash,
@@ -31,7 +36,7 @@ struct Shard {
     index: PrehashedMap<usize>,
     ring: Vec<KeyedEntry>,
     hand: ClockHand,
-    evicted: EvictedTotals,
+    evicted: KeyedTotals,
 }
 
 #[derive(Debug)]
@@ -42,9 +47,9 @@ struct KeyedEntry {
     used: bool,
 }
 
-/// The totals of breakers that were evicted, so that no total ever falls.
+/// Totals of breakers, which those that are evicted leave behind, so that no total ever falls.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct EvictedTotals {
+pub(super) struct KeyedTotals {
     pub(super) evicted: u64,
     /// Those of them that were not closed.
     pub(super) evicted_open: u64,
@@ -52,7 +57,7 @@ pub(super) struct EvictedTotals {
     pub(super) would_reject: u64,
     pub(super) successes: u64,
     pub(super) failures: u64,
-    pub(super) slow: u64,
+    pub(super) slow_calls: u64,
     pub(super) trips: u64,
 }
 
@@ -110,7 +115,7 @@ impl Map {
             if let Some(old) = shard.ring.get_mut(at) {
                 let old = std::mem::replace(old, entry);
                 shard.index.remove(&old.hash);
-                shard.evicted.add(&old.breaker);
+                shard.evicted.add_evicted(&old.breaker);
             }
             at
         };
@@ -119,14 +124,18 @@ impl Map {
         breaker
     }
 
-    /// Looks at every breaker, and returns what the evicted ones left.
-    pub(super) fn each(&self, mut look: impl FnMut(&Breaker)) -> EvictedTotals {
-        let mut evicted = EvictedTotals::default();
+    /// Looks at every breaker, and returns all their totals.
+    pub(super) fn each(&self, now: Time, mut look: impl FnMut(&Snapshot)) -> KeyedTotals {
+        let mut totals = KeyedTotals::default();
         for shard in self.shards.lock_each() {
-            evicted.merge(shard.evicted);
-            shard.ring.iter().for_each(|entry| look(&entry.breaker));
+            totals.merge(shard.evicted);
+            for entry in &shard.ring {
+                let one = entry.breaker.snapshot(now);
+                totals.add(&one);
+                look(&one);
+            }
         }
-        evicted
+        totals
     }
 }
 
@@ -172,20 +181,21 @@ impl KeyedEntry {
     }
 }
 
-impl EvictedTotals {
-    fn add(&mut self, breaker: &Breaker) {
+impl KeyedTotals {
+    pub(super) fn add(&mut self, one: &Snapshot) {
+        self.rejected += one.rejected_total;
+        self.would_reject += one.would_reject_total;
+        self.successes += one.successes_total;
+        self.failures += one.failures_total;
+        self.slow_calls += one.slow_calls_total;
+        self.trips += one.trips_total;
+    }
+
+    fn add_evicted(&mut self, breaker: &Breaker) {
         let end = breaker.snapshot(Time(0));
-        let closed = end.state == State::Closed;
-        self.merge(Self {
-            evicted: 1,
-            evicted_open: u64::from(!closed),
-            rejected: end.rejected,
-            would_reject: end.would_reject,
-            successes: end.successes_total,
-            failures: end.failures_total,
-            slow: end.slow_total,
-            trips: end.trips,
-        });
+        self.evicted += 1;
+        self.evicted_open += u64::from(end.state != State::Closed);
+        self.add(&end);
     }
 
     fn merge(&mut self, other: Self) {
@@ -195,7 +205,7 @@ impl EvictedTotals {
         self.would_reject += other.would_reject;
         self.successes += other.successes;
         self.failures += other.failures;
-        self.slow += other.slow;
+        self.slow_calls += other.slow_calls;
         self.trips += other.trips;
     }
 }

@@ -52,17 +52,14 @@ use crate::{
     classify::Outcome,
     clock::{Now, Time},
     error::{FromRejected, Kind, Name, Rejected},
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
     rng::Dice,
 };
 use config::ThrottleTerms;
 use counts::ThrottleCounts;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    task::Context,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 /// Holds back calls to a service that has been refusing them. Clones, and all layers made from
@@ -127,8 +124,8 @@ impl Throttle {
             calls: recent.calls,
             accepted: recent.accepted,
             probability: core.terms.probability(recent),
-            overloaded: core.counts.overloaded_total.sum(),
-            rejected: core.counts.rejected_total.sum(),
+            overloaded_total: core.counts.overloaded_total.sum(),
+            rejected_total: core.counts.rejected_total.sum(),
         }
     }
 }
@@ -200,10 +197,6 @@ impl GuardBase for Throttle {
             End::Cancelled | End::Panicked | End::NeverStarted => {}
         }
     }
-
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
 }
 
 impl<Req> Guard<Req> for Throttle {
@@ -215,16 +208,6 @@ impl<Req> Guard<Req> for Throttle {
             return Admission::Refused(Rejected::new(Kind::Throttled, core.name));
         }
         Admission::Admitted(())
-    }
-
-    fn poll_wait(
-        &self,
-        wait: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<()> {
-        match *wait {}
     }
 }
 
@@ -242,7 +225,7 @@ pub struct Snapshot {
     /// The share of calls that is held back now.
     pub probability: f64,
     /// Calls that the service refused, since it was made.
-    pub overloaded: u64,
+    pub overloaded_total: u64,
     /// Calls held back, since it was made.
-    pub rejected: u64,
+    pub rejected_total: u64,
 }
