@@ -11,7 +11,7 @@ const TENTHS: u64 = 10;
 const COUNT_BITS: u32 = 40;
 
 /// The most that a bucket can hold.
-pub(crate) const COUNT: u64 = (1 << COUNT_BITS) - 1;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// The tenths of a window, each with a number of `KINDS` kinds. What the bits of a number count is
 /// the business of those that write and read it.
@@ -70,7 +70,7 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
     /// Counts with this thread's bucket of the present tenth. `next` makes a count of the one before
     /// it, which is zero at the beginning of a tenth; it is asked again if another thread was faster.
     #[inline]
-    pub(crate) fn count(&self, kind: usize, now: Time, next: impl Fn(u64) -> u64) -> Before {
+    pub(crate) fn count(&self, kind: usize, now: Time, mut next: impl FnMut(u64) -> u64) -> Before {
         let own = self.stripes.own();
         let mut n = own.last.load(Relaxed);
         if now.0.wrapping_sub(n.wrapping_mul(self.tenth)) >= self.tenth {
@@ -80,11 +80,16 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
         let (bucket, tag) = (&own.buckets[kind][(n % TENTHS) as usize], tag_of(n));
         let mut word = bucket.load(Relaxed);
         loop {
-            let (forgotten, count) = (tag_in(word) != tag, word & COUNT);
+            // The count alone, or more than any count if the tag is another one.
+            let count = word ^ tag;
+            let forgotten = count > COUNT;
             let next = next(if forgotten { 0 } else { count });
             debug_assert!(next <= COUNT, "{next} in a bucket");
-            match bucket.compare_exchange_weak(word, tag << COUNT_BITS | next, Relaxed, Relaxed) {
-                Ok(_) => return Before { count, forgotten },
+            match bucket.compare_exchange_weak(word, tag | next, Relaxed, Relaxed) {
+                Ok(_) => {
+                    let count = word & COUNT;
+                    return Before { count, forgotten };
+                }
                 Err(seen) => word = seen,
             }
         }
@@ -97,8 +102,8 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
             let (i, tag) = ((n % TENTHS) as usize, tag_of(n));
             self.stripes.iter().map(move |stripe| {
                 stripe.buckets.each_ref().map(|kind| {
-                    let word = kind[i].load(Relaxed);
-                    if tag_in(word) == tag { word & COUNT } else { 0 }
+                    let count = kind[i].load(Relaxed) ^ tag;
+                    if count <= COUNT { count } else { 0 }
                 })
             })
         })
@@ -133,17 +138,12 @@ impl<const KINDS: usize> Default for Tenths<KINDS> {
     }
 }
 
-/// Returns the tag of this tenth. Never zero for the first ones, so that an empty word is not one of
+/// Returns the tag of this tenth, in its place. Never zero for the first ones, so that an empty word is not one of
 /// theirs. It repeats after 83 million tenths in the same bucket (2.6 years of a window of 10 s);
 /// what it would revive then is what one bucket held that long ago.
 #[inline]
 fn tag_of(n: u64) -> u64 {
-    (n + 1) & (u64::MAX >> COUNT_BITS)
-}
-
-#[inline]
-fn tag_in(word: u64) -> u64 {
-    word >> COUNT_BITS
+    (n + 1) << COUNT_BITS
 }
 
 /// What a stripe of a window takes, its padding included.

@@ -45,15 +45,19 @@ impl TimeWindow {
     #[inline]
     pub(super) fn add(&self, failed: bool, totals: &Totals, now: Time) -> bool {
         let one = if failed { FAILURE } else { SUCCESS };
-        let is_full = |count| count & (one * FIELD) == one * FIELD;
-        let before = self.0.count(ENDED, now, |count| match is_full(count) {
-            true => halved(count) + one,
-            false => count + one,
+        let mut full = false;
+        let before = self.0.count(ENDED, now, |count| {
+            full = count & (one * FIELD) == one * FIELD;
+            if full {
+                halved(count) + one
+            } else {
+                count + one
+            }
         });
-        if before.forgotten {
-            fold(before.count, 0, totals);
-        } else if is_full(before.count) {
+        if full {
             self.halve(before.count, totals, now);
+        } else if before.forgotten {
+            fold(before.count, 0, totals);
         }
         before.forgotten
     }
@@ -103,6 +107,7 @@ fn failures_in(ended: u64) -> u64 {
     ended >> FIELD_BITS
 }
 
+#[cold]
 fn halved(ended: u64) -> u64 {
     (failures_in(ended) / 2) << FIELD_BITS | (successes_in(ended) / 2)
 }
