@@ -1,4 +1,4 @@
-//! Every phase of a circuit with everything that can happen to it.
+//! Every phase of a circuit with everything that can happen to it, and what builders leave open.
 
 use super::{
     circuit::{Circuit, PendingTransition, ProbeAdmission},
@@ -338,4 +338,14 @@ fn a_word_is_what_it_is_made_of() {
     let forced = CircuitWord::new(3, true, Phase::ForcedOpen);
     assert_eq!(forced.mode(), Mode::ForcedOpen);
     assert_eq!(forced.state(Time(5), Time(5)), State::Open);
+}
+
+#[test]
+fn what_a_builder_leaves_open_follows_from_what_it_was_told() {
+    let nanos = |seconds| Duration::from_secs(seconds).as_nanos() as u64;
+    let cfg = CircuitBreaker::builder("t").config();
+    assert_eq!((cfg.minimum, cfg.max_open_for), (20, nanos(60)));
+    let builder = CircuitBreaker::builder("t").count_window(10);
+    let cfg = builder.open_for(Duration::from_secs(90)).config();
+    assert_eq!((cfg.minimum, cfg.max_open_for), (10, nanos(90)));
 }

@@ -1,6 +1,8 @@
 #![cfg(feature = "throttle")]
 #![allow(missing_docs)]
 
+mod defaults;
+
 use buttress::{Classify, Error, Kind, Now, Outcome, Throttle, Time};
 use buttress::{
     guard::{Admission, End, Guard, GuardBase, GuardLayer},
