@@ -1,7 +1,7 @@
 //! A sliding window in time, counted by every thread for itself.
 //!
-//! The window is cut into tenths, and slides a tenth at a time: what is counted is forgotten between
-//! nine tenths of the window and the whole of it after it happened.
+//! The window is cut into tenths, and slides a tenth at a time: what is counted is forgotten
+//! between nine tenths of the window and the whole of it after it happened.
 
 use crate::{clock::Time, striped::Striped};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,9 +17,10 @@ const COUNT: u64 = (1 << COUNT_BITS) - 1;
 /// the business of those that write and read it.
 ///
 /// # Invariants
-/// 1. A bucket is one word, `tag:24 | count:40`, whose tag says which tenth it counts. Whoever finds
-///    the tag of an earlier tenth starts the bucket anew, so nothing has to move a head.
-/// 2. Readers leave out what is not of the last ten tenths, so what is read expires without a write.
+/// 1. A bucket is one word, `tag:24 | count:40`, whose tag says which tenth it counts. Whoever
+///    finds the tag of an earlier tenth starts the bucket anew, so nothing has to move a head.
+/// 2. Readers leave out what is not of the last ten tenths, so what is read expires without a
+///    write.
 #[derive(Debug)]
 pub(crate) struct SlidingWindow<const KINDS: usize> {
     /// Nanoseconds of a tenth; not zero.
@@ -67,8 +68,9 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
         self.tenth.saturating_mul(TENTHS)
     }
 
-    /// Counts with this thread's bucket of the present tenth. `next` makes a count of the one before
-    /// it, which is zero at the beginning of a tenth; it is asked again if another thread was faster.
+    /// Counts with this thread's bucket of the present tenth. `next` makes a count of the one
+    /// before it, which is zero at the beginning of a tenth; it is asked again if another thread
+    /// was faster.
     #[inline]
     pub(crate) fn count(&self, kind: usize, now: Time, mut next: impl FnMut(u64) -> u64) -> Before {
         let own = self.stripes.own();
@@ -138,9 +140,9 @@ impl<const KINDS: usize> Default for Tenths<KINDS> {
     }
 }
 
-/// Returns the tag of this tenth, in its place. Never zero for the first ones, so that an empty word is not one of
-/// theirs. It repeats after 83 million tenths in the same bucket (2.6 years of a window of 10 s);
-/// what it would revive then is what one bucket held that long ago.
+/// Returns the tag of this tenth, in its place. Never zero for the first ones, so that an empty
+/// word is not one of theirs. It repeats after 83 million tenths in the same bucket (2.6 years of a
+/// window of 10 s); what it would revive then is what one bucket held that long ago.
 #[inline]
 fn tag_of(n: u64) -> u64 {
     (n + 1) << COUNT_BITS

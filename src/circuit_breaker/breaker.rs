@@ -1,7 +1,7 @@
 //! The breaker: what a call passes on its way in and out.
 //!
-//! Most calls read the circuit's word and nothing else on their way in. Permits carry that word, and
-//! with it the epoch; what ends in a later one teaches nothing.
+//! Most calls read the circuit's word and nothing else on their way in. Permits carry that word,
+//! and with it the epoch; what ends in a later one teaches nothing.
 
 use super::{
     circuit::{Circuit, PendingTransition, ProbeAdmission, ramp_share},
@@ -43,11 +43,11 @@ pub(super) struct Breaker {
 /// In the word of the failures in a row: a rate is over its threshold, but the calls are too few.
 const WATCH: u64 = 1 << 63;
 
-/// What an admitted call holds.
+/// What a call that the breaker admitted holds until it ends.
 #[derive(Debug)]
 pub struct Permit {
     word: CircuitWord,
-    /// When the call began, as far as anybody has asked; 0 is not yet.
+    /// When the call began; 0 if nobody has asked yet.
     began: u64,
     /// A probe's lease; with which thread's index a running call was counted, and 1; else 0.
     place: u64,
@@ -249,7 +249,7 @@ impl Breaker {
         });
     }
 
-    /// A call of this epoch ended.
+    /// Learns from a call of this epoch that ended.
     fn learn(&self, word: CircuitWord, failed: bool, slow: bool, now: Time) {
         let turned = self.window.add(failed, slow, &self.totals, now);
         let turned = turned | self.first_look(word, now);
@@ -269,7 +269,7 @@ impl Breaker {
         }
     }
 
-    /// A success for which something is left to do.
+    /// Does what is left to do for a success: it ends a row of failures, and rates may be reached.
     #[cold]
     fn reevaluate(&self, word: CircuitWord, now: Time) {
         if self.consecutive_failures.0.load(Relaxed) & !WATCH != 0 {

@@ -1,7 +1,7 @@
 //! The circuit: what leads from one [`Phase`] to another.
 //!
-//! Plain data. A transition is a method that takes the time as an argument and returns what there is
-//! to tell of it. `shared_circuit.rs` has the lock, and shows calls the [`CircuitWord`].
+//! Plain data. A transition is a method that takes the time as an argument and returns what there
+//! is to tell of it. `shared_circuit.rs` has the lock, and shows calls the [`CircuitWord`].
 
 use super::{
     config::Config,
@@ -108,7 +108,8 @@ impl Circuit {
 
     // Closed | Ramp => Open
     //
-    // If the calls that say so saw this epoch: otherwise somebody has tripped it, or reset it, since.
+    // If the calls that say so saw this epoch: otherwise somebody has tripped it, or reset it,
+    // since.
     pub(super) fn trip(
         &mut self,
         seen: CircuitWord,

@@ -42,6 +42,7 @@ impl CountWindow {
             ring.calls.push(call);
         } else if let Some(place) = ring.calls.get_mut(ring.oldest) {
             let left = std::mem::replace(place, call);
+            debug_assert_eq!(ring.sum.calls(), ring.size as u64, "a full ring");
             ring.oldest = (ring.oldest + 1) % ring.size;
             ring.sum.successes -= u64::from(left & FAILED == 0);
             ring.sum.failures -= u64::from(left & FAILED != 0);

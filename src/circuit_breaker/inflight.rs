@@ -1,9 +1,9 @@
 //! Calls that are still running, by when they began.
 //!
 //! A dependency that hangs ends no call, so nothing would ever be counted as slow. Here each thread
-//! stripe counts its running calls in cells of an eighth of the slow duration; when a cell's place is
-//! needed again, who is left in it is overdue for good and joins a last cell. Which call left which
-//! cell follows from when it began, so a running call holds no more than that and its slot.
+//! stripe counts its running calls in cells of an eighth of the slow duration; when a cell's place
+//! is needed again, who is left in it is overdue for good and joins a last cell. Which call left
+//! which cell follows from when it began, so a running call holds no more than that and its slot.
 //!
 //! All words carry the epoch: calls of an earlier one stop counting when the epoch ends, without
 //! anyone having to walk the cells at that moment.
@@ -102,7 +102,8 @@ impl InFlight {
         }
     }
 
-    /// Returns how many calls of this epoch have run for longer than the slow duration, to an eighth.
+    /// Returns how many calls of this epoch have run for longer than the slow duration, to an
+    /// eighth.
     pub(super) fn overdue(&self, epoch: u64, now: Time) -> u64 {
         let eighth = now.0 / self.eighth;
         let mut sum = 0;

@@ -15,7 +15,9 @@ use crate::{
 };
 use std::{fmt, sync::Arc};
 
-/// Settings of a [`KeyedCircuitBreaker`].
+/// Settings of a [`KeyedCircuitBreaker`]: those of each breaker, and how many there may be.
+///
+/// [`CircuitBreakerBuilder::keyed`] begins them.
 #[derive(Clone, Debug)]
 pub struct KeyedCircuitBreakerBuilder<K> {
     each: CircuitBreakerBuilder,
@@ -44,7 +46,7 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
         self
     }
 
-    /// The breakers.
+    /// Returns the breakers, of which there are none until the first call with a key.
     ///
     /// # Errors
     /// [`InvalidConfig`] if a setting is out of its range.
@@ -67,8 +69,10 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     }
 }
 
-/// One [`CircuitBreaker`](super::CircuitBreaker) for each key: a host that is down does not take
-/// the others with it. Clones share all of them.
+/// A [`CircuitBreaker`](super::CircuitBreaker) for each key: a host that is down does not take the
+/// others with it.
+///
+/// A handle: clones, and all layers made from them, share all breakers.
 ///
 /// ```
 /// use buttress::{CircuitBreaker, Error, Rejected, circuit_breaker::State};
@@ -93,8 +97,11 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
 /// # }
 /// ```
 ///
-/// A key costs up to 1 250 bytes (128 more with a slow-call rate), and in a window of calls a byte per
-/// call; nothing for a key that was never seen. The breaker of a key is not sharded over threads, and finding it takes a short lock.
+/// # Memory and locks
+///
+/// A key costs up to 1 250 bytes (128 more with a slow-call rate), and in a window of calls a byte
+/// per call; nothing for a key that was never seen. Threads share the one stripe of a key's
+/// breaker, and finding it takes a short lock.
 pub struct KeyedCircuitBreaker<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
@@ -103,14 +110,17 @@ struct Inner<K> {
     cfg: Arc<Config>,
 }
 
-/// What a call admitted by one of the breakers holds.
+/// What a call that the breaker of its key admitted holds until it ends.
 #[derive(Debug)]
 pub struct KeyedPermit {
     breaker: Arc<Breaker>,
     permit: Permit,
 }
 
-/// All breakers at one moment.
+/// What the breakers of all keys have done so far.
+///
+/// [`KeyedCircuitBreaker::snapshot`] takes it. With the `registry` feature it can be serialised,
+/// and its numbers become the metrics in the [module's table](super#metrics).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -119,13 +129,13 @@ pub struct KeyedSnapshot {
     pub name: &'static str,
     /// How many keys are known.
     pub keys: usize,
-    /// How many of them are open.
+    /// How many keys are open.
     pub open: usize,
-    /// How many of them are half-open.
+    /// How many keys are half-open.
     pub half_open: usize,
     /// Breakers that were forgotten to make room.
     pub evicted_total: u64,
-    /// Those of them that were not closed: `max_keys` is too small.
+    /// Breakers that were forgotten though they were not closed: `max_keys` is too small.
     pub evicted_open_total: u64,
     /// Calls rejected since the breakers were made.
     pub rejected_total: u64,
@@ -137,17 +147,17 @@ pub struct KeyedSnapshot {
     pub failures_total: u64,
     /// Calls that were slow since the breakers were made.
     pub slow_calls_total: u64,
-    /// How often one has opened by itself.
+    /// How often breakers have opened by themselves.
     pub trips_total: u64,
 }
 
 impl<K> KeyedCircuitBreaker<K> {
-    /// The name that rejections carry.
+    /// Returns the name that rejections by these breakers carry.
     pub fn name(&self) -> &'static str {
         self.0.cfg.name
     }
 
-    /// A tower layer. All layers of this handle and of its clones share all states.
+    /// Returns a tower layer. All layers of this handle and of its clones share all breakers.
     pub fn layer(&self) -> GuardLayer<Self>
     where
         K: Send + Sync + 'static,
@@ -170,7 +180,7 @@ impl<K> KeyedCircuitBreaker<K> {
         guard::run(self, req, op).await
     }
 
-    /// What the next call with this request's key would find.
+    /// Returns what the next call with this request's key would find: `Closed` if it is the first.
     pub fn state<Req>(&self, req: &Req) -> State
     where
         K: Key<Req>,
@@ -206,7 +216,7 @@ impl<K> KeyedCircuitBreaker<K> {
         }
     }
 
-    /// Everything that can be seen of the breaker of this request's key, if there is one yet.
+    /// Returns all that can be seen of the breaker of this request's key, if there is one yet.
     pub fn snapshot_of<Req>(&self, req: &Req) -> Option<Snapshot>
     where
         K: Key<Req>,
@@ -214,7 +224,7 @@ impl<K> KeyedCircuitBreaker<K> {
         self.find(req).map(|breaker| breaker.snapshot(Time::now()))
     }
 
-    /// All breakers together. Looks at every key.
+    /// Returns what all breakers together have done. Looks at every key.
     pub fn snapshot(&self) -> KeyedSnapshot {
         let (mut keys, mut open, mut half_open) = (0, 0, 0);
         let totals = self.0.map.each(Time::now(), |one| {

@@ -25,8 +25,8 @@ pub(super) struct Map {
     limit: usize,
 }
 
-/// A part of the breakers. A new one takes the place of the one that goes for it, where the hand has
-/// just been: so it has a whole round to be used again.
+/// A part of the breakers. A new one takes the place of the one that goes for it, where the hand
+/// has just been: so it has a whole round to be used again.
 ///
 /// # Invariants
 /// 1. `index` has the place in `ring` of every breaker, and nothing else.
@@ -141,7 +141,8 @@ impl Map {
 
 impl Shard {
     /// Returns whom to forget: the hand goes round and takes the first one that is closed, has no
-    /// call running and was not used since it last passed. If there is none it takes the best it saw.
+    /// call running and was not used since it last passed. If there is none it takes the best it
+    /// saw.
     fn victim(&mut self, now: Time) -> usize {
         let len = self.ring.len();
         let mut best = (u64::MAX, self.hand.at());

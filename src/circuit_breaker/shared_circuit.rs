@@ -1,7 +1,7 @@
 //! A circuit that calls look at without a lock.
 //!
-//! Calls read one word, which is written on transitions only: reading it costs every thread nothing.
-//! Transitions are rare, so they take a lock.
+//! Calls read one word, which is written on transitions only: reading it costs every thread
+//! nothing. Transitions are rare, so they take a lock.
 
 use super::{
     circuit::{Circuit, PendingTransition},
@@ -103,6 +103,7 @@ impl SharedCircuit {
     ) -> T {
         let mut circuit = lock(&self.circuit);
         let (before, until_before) = (circuit.word(), circuit.until());
+        debug_assert_eq!(self.word(), before, "another word is published");
         let (answer, pending) = change(&mut circuit);
         let (word, until) = (circuit.word(), circuit.until());
         // Not written in vain: every call reads them.
