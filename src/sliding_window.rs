@@ -38,7 +38,7 @@ struct Tenths<const KINDS: usize> {
 
 /// What a bucket held before something was counted with it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Before {
+pub(crate) struct PreviousCount {
     pub(crate) count: u64,
     /// Whether that was of a tenth that has left the window since, and is forgotten now.
     pub(crate) forgotten: bool,
@@ -72,7 +72,12 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
     /// before it, which is zero at the beginning of a tenth; it is asked again if another thread
     /// was faster.
     #[inline]
-    pub(crate) fn count(&self, kind: usize, now: Time, mut next: impl FnMut(u64) -> u64) -> Before {
+    pub(crate) fn count(
+        &self,
+        kind: usize,
+        now: Time,
+        mut next: impl FnMut(u64) -> u64,
+    ) -> PreviousCount {
         let own = self.stripes.own();
         let mut n = own.last.load(Relaxed);
         if now.0.wrapping_sub(n.wrapping_mul(self.tenth)) >= self.tenth {
@@ -82,7 +87,7 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
         let (bucket, tag) = (&own.buckets[kind][(n % TENTHS) as usize], tag_of(n));
         let mut word = bucket.load(Relaxed);
         loop {
-            // The count alone, or more than any count if the tag is another one.
+            // The count alone; or more than any count, if the tag is another one.
             let count = word ^ tag;
             let forgotten = count > COUNT;
             let next = next(if forgotten { 0 } else { count });
@@ -90,7 +95,7 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
             match bucket.compare_exchange_weak(word, tag | next, Relaxed, Relaxed) {
                 Ok(_) => {
                     let count = word & COUNT;
-                    return Before { count, forgotten };
+                    return PreviousCount { count, forgotten };
                 }
                 Err(seen) => word = seen,
             }
@@ -162,7 +167,7 @@ mod tests {
         SlidingWindow::new(1_000, 1)
     }
 
-    fn add(window: &SlidingWindow<2>, kind: usize, at: u64) -> Before {
+    fn add(window: &SlidingWindow<2>, kind: usize, at: u64) -> PreviousCount {
         window.count(kind, Time(at), |count| count + 1)
     }
 
@@ -189,7 +194,7 @@ mod tests {
     #[test]
     fn whoever_begins_a_tenth_hears_what_it_forgets() {
         let window = window();
-        let before = |count, forgotten| Before { count, forgotten };
+        let before = |count, forgotten| PreviousCount { count, forgotten };
         assert_eq!(add(&window, 0, 0), before(0, true));
         assert_eq!(add(&window, 0, 99), before(1, false));
         assert_eq!(add(&window, 0, 100), before(0, true));

@@ -1,9 +1,11 @@
 //! Calls that are still running, by when they began.
 //!
-//! A dependency that hangs ends no call, so nothing would ever be counted as slow. Here each thread
-//! stripe counts its running calls in cells of an eighth of the slow duration; when a cell's place
-//! is needed again, who is left in it is overdue for good and joins a last cell. Which call left
-//! which cell follows from when it began, so a running call holds no more than that and its slot.
+//! A dependency that hangs ends no call, so nothing would ever be counted as slow. Here each stripe
+//! counts its running calls by the eighth of the slow duration in which they began, a cell for each
+//! eighth. There are more cells than it takes eighths to become slow: when a cell is needed for a
+//! new eighth, the calls that are left in it are overdue for good, and join one last count. A
+//! running call has to hold only when it began and in which stripe it was counted, from which its
+//! cell follows.
 //!
 //! All words carry the epoch: calls of an earlier one stop counting when the epoch ends, without
 //! anyone having to walk the cells at that moment.
