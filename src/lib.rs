@@ -118,6 +118,8 @@ mod rng;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod shared;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
+mod sliding_window;
+#[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod striped;
 
 #[cfg(feature = "cache")]

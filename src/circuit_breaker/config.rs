@@ -33,7 +33,7 @@ pub(super) struct Config {
     pub(super) dice: Dice,
 }
 
-/// Settings of a [`CircuitBreaker`], each with a default.
+/// Settings of a [`CircuitBreaker`], each with a [default](super#defaults).
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerBuilder {
     name: Name,
@@ -108,13 +108,14 @@ impl CircuitBreakerBuilder {
 
     /// Trips when this share of the calls in the window failed, above 0 and at most 1; reaching it
     /// is enough. 0.5 unless told otherwise: a dependency that answers most calls is worth calling.
+    #[doc(alias = "failure_threshold")]
     #[must_use]
     pub fn failure_rate(mut self, share: f64) -> Self {
         self.failure_rate = Some(share);
         self
     }
 
-    /// Does not trip on the share of failures.
+    /// Removes the rule for the share of failures.
     #[must_use]
     pub fn without_failure_rate(mut self) -> Self {
         self.failure_rate = None;
@@ -124,13 +125,14 @@ impl CircuitBreakerBuilder {
     /// Trips at this many failures without a success between them, whatever the minimum of calls;
     /// at least 1. 5 unless told otherwise: at a failure rate of a half that happens by chance to
     /// one run of calls in 32, and a dependency that is gone is noticed after five calls.
+    #[doc(alias = "failure_threshold")]
     #[must_use]
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.consecutive_failures = Some(failures);
         self
     }
 
-    /// Does not trip on failures in a row.
+    /// Removes the rule for failures in a row.
     #[must_use]
     pub fn without_consecutive_failures(mut self) -> Self {
         self.consecutive_failures = None;
@@ -146,13 +148,13 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// A call that runs this long is slow; at least 1 ms. 250 ms unless told otherwise, at which an
-    /// answer to a person begins to feel late.
+    /// Sets how long a call runs that is slow; at least 1 ms. 250 ms unless told otherwise, at
+    /// which an answer to a person begins to feel late.
     ///
-    /// A slow call counts twice: as what it ended in, and for the
-    /// [slow-call rate](Self::slow_call_rate). A call that its caller gave up on counts as a failure
-    /// if it was slow, whether or not there is a rate: this is how a timeout outside the breaker
-    /// tells it of a dependency that hangs.
+    /// A slow call counts twice: as what it ended in, and for the [slow-call
+    /// rate](Self::slow_call_rate). A call that its caller gave up on counts as a failure if it was
+    /// slow, whether or not there is a rate: this is how a timeout outside the breaker tells it of
+    /// a dependency that hangs.
     #[must_use]
     pub fn slow_call_duration(mut self, duration: Duration) -> Self {
         self.slow_call_duration = duration;
@@ -171,13 +173,14 @@ impl CircuitBreakerBuilder {
 
     /// Rejects calls for this long, then probes; at least 1 ms. 5 s unless told otherwise: a
     /// restart takes about that long, and users do not notice much more.
+    #[doc(alias = "reset_timeout")]
     #[must_use]
     pub fn open_for(mut self, time: Duration) -> Self {
         self.open_for = time;
         self
     }
 
-    /// The most to which [growth](Self::open_growth) can bring the open time, not less than
+    /// Limits the open time to which [growth](Self::open_growth) leads, to not less than
     /// [`open_for`](Self::open_for). 60 s unless told otherwise (or `open_for` if that is longer):
     /// a dependency that is back is not kept waiting for longer than a minute.
     ///
@@ -206,14 +209,15 @@ impl CircuitBreakerBuilder {
 
     /// Decides on this many probes when half-open; 1 to 1 000. 1 unless told otherwise, the least
     /// load on something that may be ill.
+    #[doc(alias = "half_open_max_calls")]
     #[must_use]
     pub fn probes(mut self, probes: u32) -> Self {
         self.probes = probes;
         self
     }
 
-    /// Closes when this share of the probes (rounded up) succeeded, above 0 and at most 1, and opens
-    /// again as soon as it no longer can. 1 unless told otherwise.
+    /// Closes when this share of the probes (rounded up) succeeded, above 0 and at most 1, and
+    /// opens again as soon as it no longer can. 1 unless told otherwise.
     #[must_use]
     pub fn probe_success_ratio(mut self, share: f64) -> Self {
         self.probe_success_ratio = share;
@@ -230,9 +234,9 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// After closing, lets in a share of the calls that grows from a tenth to all of them over this
-    /// time; at least 10 ms. Off unless told otherwise: with few callers a dependency that passed
-    /// its probes can take them all. For one that has to warm up, 5 to 10 s.
+    /// Lets in, after closing, a share of the calls that grows from a tenth to all of them over
+    /// this time; at least 10 ms. Off unless told otherwise: with few callers a dependency that
+    /// passed its probes can take them all. For one that has to warm up, 5 to 10 s.
     ///
     /// A failure meanwhile halves the share; at a tenth, the rules decide as they always do.
     #[must_use]
@@ -256,13 +260,13 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// One breaker for each key, with these settings.
+    /// Returns settings for one breaker per key, each of them with what is set here.
     #[must_use]
     pub fn keyed<K>(self, key: K) -> KeyedCircuitBreakerBuilder<K> {
         KeyedCircuitBreakerBuilder::new(self, key)
     }
 
-    /// The breaker.
+    /// Returns the breaker.
     ///
     /// # Errors
     /// [`InvalidConfig`] if a setting is out of its range, or if no rule is left that could trip.

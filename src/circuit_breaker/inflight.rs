@@ -1,17 +1,16 @@
 //! Calls that are still running, by when they began.
 //!
-//! A dependency that hangs ends no call, so nothing would ever be counted as slow. Here each thread
-//! slot counts its running calls in cells of an eighth of the slow duration; when a cell's place is
-//! needed again, who is left in it is overdue for good and joins a last cell. Which call left which
-//! cell follows from when it began, so a running call holds no more than that and its slot.
+//! A dependency that hangs ends no call, so nothing would ever be counted as slow. Here each stripe
+//! counts its running calls by the eighth of the slow duration in which they began, a cell for each
+//! eighth. There are more cells than it takes eighths to become slow: when a cell is needed for a
+//! new eighth, the calls that are left in it are overdue for good, and join one last count. A
+//! running call has to hold only when it began and in which stripe it was counted, from which its
+//! cell follows.
 //!
 //! All words carry the epoch: calls of an earlier one stop counting when the epoch ends, without
 //! anyone having to walk the cells at that moment.
 
-use crate::{
-    clock::Time,
-    shared::{Padded, thread_index},
-};
+use crate::{clock::Time, shared::thread_index, striped::Striped};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// More than the nine eighths after which everybody in a cell is overdue.
@@ -20,8 +19,9 @@ const COUNT: u64 = (1 << 20) - 1;
 const EPOCH: u64 = (1 << 12) - 1;
 const LATE: u64 = (1 << 52) - 1;
 
+/// Those of one stripe.
 #[derive(Debug, Default)]
-struct Shard {
+struct RunningCalls {
     /// `epoch:12 | eighth:32 | count:20`
     cells: [AtomicU64; CELLS as usize],
     /// `epoch:12 | count:52`, the count signed: a call may leave before the one that moves its cell
@@ -35,22 +35,23 @@ struct Shard {
 pub(super) struct InFlight {
     /// Nanoseconds of an eighth of the slow duration.
     eighth: u64,
-    shards: Box<[Padded<Shard>]>,
+    stripes: Striped<RunningCalls>,
 }
 
 impl InFlight {
-    /// `shards` must be a power of two.
-    pub(super) fn new(slow: u64, shards: usize) -> Self {
+    /// Makes that many stripes, which must be a power of two.
+    pub(super) fn new(slow: u64, stripes: usize) -> Self {
         Self {
             eighth: slow.div_ceil(8).max(1),
-            shards: (0..shards).map(|_| Padded::default()).collect(),
+            stripes: Striped::new(stripes, |_| RunningCalls::default()),
         }
     }
 
-    /// Counts a call that began then, and tells in which shard; `None` if its cell is full.
+    /// Counts a call that began then, and returns with which thread's index; `None` if its cell is
+    /// full.
     pub(super) fn enter(&self, epoch: u64, began: Time) -> Option<usize> {
-        let shard = thread_index() & (self.shards.len() - 1);
-        let Shard { cells, late, .. } = &self.shards.get(shard)?.0;
+        let index = thread_index();
+        let RunningCalls { cells, late, .. } = self.stripes.at(index);
         let eighth = began.0 / self.eighth;
         let (tag, cell) = (tag(epoch, eighth), &cells[(eighth % CELLS) as usize]);
         let mut word = cell.load(Relaxed);
@@ -61,7 +62,7 @@ impl InFlight {
                 // It began so long ago that its cell is somebody else's already.
                 other if is_later(other, tag) => {
                     adjust(late, epoch, 1);
-                    return Some(shard);
+                    return Some(index);
                 }
                 _ => tag << 20 | 1,
             };
@@ -70,20 +71,18 @@ impl InFlight {
                     if word >> 20 != tag && word >> 52 == epoch & EPOCH {
                         adjust(late, epoch, (word & COUNT) as i64);
                     }
-                    return Some(shard);
+                    return Some(index);
                 }
                 Err(seen) => word = seen,
             }
         }
     }
 
-    /// Is this the first time in this eighth that this thread slot asks? Who is overdue changes from
-    /// one eighth to the next, so this is when the rates have to be looked at.
+    /// Returns whether this stripe asks for the first time in this eighth. Who is overdue changes
+    /// from one eighth to the next, so this is when the rates have to be looked at.
     #[inline]
     pub(super) fn first_look(&self, epoch: u64, now: Time) -> bool {
-        let looked = &self.shards[thread_index() & (self.shards.len() - 1)]
-            .0
-            .looked;
+        let looked = &self.stripes.own().looked;
         let tag = tag(epoch, now.0 / self.eighth);
         let first = looked.load(Relaxed) != tag;
         if first {
@@ -92,11 +91,9 @@ impl InFlight {
         first
     }
 
-    /// The call has ended.
-    pub(super) fn leave(&self, shard: usize, epoch: u64, began: Time) {
-        let Some(Padded(Shard { cells, late, .. })) = self.shards.get(shard) else {
-            return;
-        };
+    /// Counts a call no longer, which has ended.
+    pub(super) fn leave(&self, index: usize, epoch: u64, began: Time) {
+        let RunningCalls { cells, late, .. } = self.stripes.at(index);
         let eighth = began.0 / self.eighth;
         let tag = tag(epoch, eighth);
         let left = cells[(eighth % CELLS) as usize].fetch_update(Relaxed, Relaxed, |word| {
@@ -107,13 +104,14 @@ impl InFlight {
         }
     }
 
-    /// How many calls of this epoch have run for longer than the slow duration, to an eighth.
+    /// Returns how many calls of this epoch have run for longer than the slow duration, to an
+    /// eighth.
     pub(super) fn overdue(&self, epoch: u64, now: Time) -> u64 {
         let eighth = now.0 / self.eighth;
         let mut sum = 0;
-        for Padded(shard) in &self.shards {
-            sum += count_in(shard.late.load(Relaxed), epoch);
-            for cell in &shard.cells {
+        for stripe in self.stripes.iter() {
+            sum += count_in(stripe.late.load(Relaxed), epoch);
+            for cell in &stripe.cells {
                 let word = cell.load(Relaxed);
                 let age = (eighth as u32).wrapping_sub((word >> 20) as u32) as i32;
                 if word >> 52 == epoch & EPOCH && age >= 9 {
@@ -124,16 +122,16 @@ impl InFlight {
         sum.max(0) as u64
     }
 
-    /// How many calls of this epoch are running.
+    /// Returns how many calls of this epoch are running.
     #[cfg(test)]
     pub(super) fn running(&self, epoch: u64) -> i64 {
-        let of_shard = |Padded(shard): &Padded<Shard>| {
-            let cells = shard.cells.iter().map(|cell| cell.load(Relaxed));
+        let of_stripe = |stripe: &RunningCalls| {
+            let cells = stripe.cells.iter().map(|cell| cell.load(Relaxed));
             let cells = cells.filter(|word| word >> 52 == epoch & EPOCH);
-            count_in(shard.late.load(Relaxed), epoch)
+            count_in(stripe.late.load(Relaxed), epoch)
                 + cells.map(|word| (word & COUNT) as i64).sum::<i64>()
         };
-        self.shards.iter().map(of_shard).sum()
+        self.stripes.iter().map(of_stripe).sum()
     }
 }
 
@@ -243,12 +241,12 @@ mod tests {
                         let began = Time(n * 3 + t);
                         held.push_back((began, calls.enter(7, began).unwrap()));
                         if held.len() > (n % 90) as usize {
-                            let (began, shard) = held.pop_front().unwrap();
-                            calls.leave(shard, 7, began);
+                            let (began, index) = held.pop_front().unwrap();
+                            calls.leave(index, 7, began);
                         }
                     }
-                    for (began, shard) in held {
-                        calls.leave(shard, 7, began);
+                    for (began, index) in held {
+                        calls.leave(index, 7, began);
                     }
                 });
             }

@@ -1,21 +1,23 @@
 //! One breaker per key.
 
 use super::{
-    breaker::{self, Breaker, Permit},
+    breaker::{Breaker, Permit},
     config::{CircuitBreakerBuilder, Config},
     map::Map,
-    snapshot::{Reason, Snapshot, State},
+    snapshot::{Snapshot, State},
 };
 use crate::{
     InvalidConfig,
     clock::{Now, Time},
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
     key::{Key, KeyHash},
 };
-use std::{fmt, sync::Arc, task::Context};
+use std::{fmt, sync::Arc};
 
-/// Settings of a [`KeyedCircuitBreaker`].
+/// Settings of a [`KeyedCircuitBreaker`]: those of each breaker, and how many there may be.
+///
+/// [`CircuitBreakerBuilder::keyed`] begins them.
 #[derive(Clone, Debug)]
 pub struct KeyedCircuitBreakerBuilder<K> {
     each: CircuitBreakerBuilder,
@@ -37,14 +39,14 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     ///
     /// When they are all taken, a new key takes the place of one that is closed and idle if there
     /// is one (in its part of the map); an open breaker is forgotten only where all are open, and
-    /// that is [counted](KeyedSnapshot::evicted_open).
+    /// that is [counted](KeyedSnapshot::evicted_open_total).
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
         self
     }
 
-    /// The breakers.
+    /// Returns the breakers, of which there are none until the first call with a key.
     ///
     /// # Errors
     /// [`InvalidConfig`] if a setting is out of its range.
@@ -67,8 +69,10 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     }
 }
 
-/// One [`CircuitBreaker`](super::CircuitBreaker) for each key: a host that is down does not take
-/// the others with it. Clones share all of them.
+/// A [`CircuitBreaker`](super::CircuitBreaker) for each key: a host that is down does not take the
+/// others with it.
+///
+/// A handle: clones, and all layers made from them, share all breakers.
 ///
 /// ```
 /// use buttress::{CircuitBreaker, Error, Rejected, circuit_breaker::State};
@@ -93,8 +97,11 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
 /// # }
 /// ```
 ///
-/// A key costs up to 1 250 bytes (128 more with a slow-call rate), and in a window of calls a byte per
-/// call; nothing for a key that was never seen. The breaker of a key is not sharded over threads, and finding it takes a short lock.
+/// # Memory and locks
+///
+/// A key costs up to 1 250 bytes (128 more with a slow-call rate), and in a window of calls a byte
+/// per call; nothing for a key that was never seen. Threads share the one stripe of a key's
+/// breaker, and finding it takes a short lock.
 pub struct KeyedCircuitBreaker<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
@@ -103,14 +110,17 @@ struct Inner<K> {
     cfg: Arc<Config>,
 }
 
-/// What a call admitted by one of the breakers holds.
+/// What a call that the breaker of its key admitted holds until it ends.
 #[derive(Debug)]
 pub struct KeyedPermit {
     breaker: Arc<Breaker>,
     permit: Permit,
 }
 
-/// All breakers at one moment.
+/// What the breakers of all keys have done so far.
+///
+/// [`KeyedCircuitBreaker::snapshot`] takes it. With the `registry` feature it can be serialised,
+/// and its numbers become the metrics in the [module's table](super#metrics).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -119,35 +129,35 @@ pub struct KeyedSnapshot {
     pub name: &'static str,
     /// How many keys are known.
     pub keys: usize,
-    /// How many of them are open.
+    /// How many keys are open.
     pub open: usize,
-    /// How many of them are half-open.
+    /// How many keys are half-open.
     pub half_open: usize,
     /// Breakers that were forgotten to make room.
-    pub evicted: u64,
-    /// Those of them that were not closed: `max_keys` is too small.
-    pub evicted_open: u64,
+    pub evicted_total: u64,
+    /// Breakers that were forgotten though they were not closed: `max_keys` is too small.
+    pub evicted_open_total: u64,
     /// Calls rejected since the breakers were made.
-    pub rejected: u64,
+    pub rejected_total: u64,
     /// Calls that observing breakers let in and would have rejected.
-    pub would_reject: u64,
+    pub would_reject_total: u64,
     /// Calls that succeeded since the breakers were made.
     pub successes_total: u64,
     /// Calls that failed since the breakers were made.
     pub failures_total: u64,
     /// Calls that were slow since the breakers were made.
-    pub slow_total: u64,
-    /// How often one has opened by itself.
-    pub trips: u64,
+    pub slow_calls_total: u64,
+    /// How often breakers have opened by themselves.
+    pub trips_total: u64,
 }
 
 impl<K> KeyedCircuitBreaker<K> {
-    /// The name that rejections carry.
+    /// Returns the name that rejections by these breakers carry.
     pub fn name(&self) -> &'static str {
         self.0.cfg.name
     }
 
-    /// A tower layer. All layers of this handle and of its clones share all states.
+    /// Returns a tower layer. All layers of this handle and of its clones share all breakers.
     pub fn layer(&self) -> GuardLayer<Self>
     where
         K: Send + Sync + 'static,
@@ -170,14 +180,14 @@ impl<K> KeyedCircuitBreaker<K> {
         guard::run(self, req, op).await
     }
 
-    /// What the next call with this request's key would find.
+    /// Returns what the next call with this request's key would find: `Closed` if it is the first.
     pub fn state<Req>(&self, req: &Req) -> State
     where
         K: Key<Req>,
     {
         let now = Time::now();
         self.find(req)
-            .map_or(State::Closed, |breaker| breaker.state(now))
+            .map_or(State::Closed, |breaker| breaker.circuit.state(now))
     }
 
     /// Opens the breaker of this request's key until it is reset or forced closed.
@@ -193,8 +203,7 @@ impl<K> KeyedCircuitBreaker<K> {
     where
         K: Key<Req>,
     {
-        self.obtain(req, &Now::lazy())
-            .close(breaker::FORCED_CLOSED, Reason::Forced);
+        self.obtain(req, &Now::lazy()).force_closed();
     }
 
     /// Closes the breaker of this request's key, and lets the rules decide again.
@@ -203,11 +212,11 @@ impl<K> KeyedCircuitBreaker<K> {
         K: Key<Req>,
     {
         if let Some(breaker) = self.find(req) {
-            breaker.close(breaker::CLOSED, Reason::Reset);
+            breaker.reset();
         }
     }
 
-    /// Everything that can be seen of the breaker of this request's key, if there is one yet.
+    /// Returns all that can be seen of the breaker of this request's key, if there is one yet.
     pub fn snapshot_of<Req>(&self, req: &Req) -> Option<Snapshot>
     where
         K: Key<Req>,
@@ -215,44 +224,28 @@ impl<K> KeyedCircuitBreaker<K> {
         self.find(req).map(|breaker| breaker.snapshot(Time::now()))
     }
 
-    /// All breakers together. Looks at every key.
+    /// Returns what all breakers together have done. Looks at every key.
     pub fn snapshot(&self) -> KeyedSnapshot {
-        let now = Time::now();
-        let mut all = KeyedSnapshot {
-            name: self.name(),
-            keys: 0,
-            open: 0,
-            half_open: 0,
-            evicted: 0,
-            evicted_open: 0,
-            rejected: 0,
-            would_reject: 0,
-            successes_total: 0,
-            failures_total: 0,
-            slow_total: 0,
-            trips: 0,
-        };
-        let gone = self.0.map.each(|breaker| {
-            let one = breaker.snapshot(now);
-            all.keys += 1;
-            all.open += usize::from(one.state == State::Open);
-            all.half_open += usize::from(one.state == State::HalfOpen);
-            all.rejected += one.rejected;
-            all.would_reject += one.would_reject;
-            all.successes_total += one.successes_total;
-            all.failures_total += one.failures_total;
-            all.slow_total += one.slow_total;
-            all.trips += one.trips;
+        let (mut keys, mut open, mut half_open) = (0, 0, 0);
+        let totals = self.0.map.each(Time::now(), |one| {
+            keys += 1;
+            open += usize::from(one.state == State::Open);
+            half_open += usize::from(one.state == State::HalfOpen);
         });
-        all.evicted = gone.evicted;
-        all.evicted_open = gone.evicted_open;
-        all.rejected += gone.rejected;
-        all.would_reject += gone.would_reject;
-        all.successes_total += gone.successes;
-        all.failures_total += gone.failures;
-        all.slow_total += gone.slow;
-        all.trips += gone.trips;
-        all
+        KeyedSnapshot {
+            name: self.name(),
+            keys,
+            open,
+            half_open,
+            evicted_total: totals.evicted,
+            evicted_open_total: totals.evicted_open,
+            rejected_total: totals.rejected,
+            would_reject_total: totals.would_reject,
+            successes_total: totals.successes,
+            failures_total: totals.failures,
+            slow_calls_total: totals.slow_calls,
+            trips_total: totals.trips,
+        }
     }
 
     fn find<Req>(&self, req: &Req) -> Option<Arc<Breaker>>
@@ -295,9 +288,6 @@ impl<K> GuardBase for KeyedCircuitBreaker<K> {
     fn on_pending(&self, KeyedPermit { breaker, permit }: &mut KeyedPermit, now: &Now) {
         breaker.on_pending(permit, now);
     }
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
 }
 
 impl<Req, K: Key<Req>> Guard<Req> for KeyedCircuitBreaker<K> {
@@ -307,14 +297,5 @@ impl<Req, K: Key<Req>> Guard<Req> for KeyedCircuitBreaker<K> {
             Ok(permit) => Admission::Admitted(KeyedPermit { breaker, permit }),
             Err(rejected) => Admission::Refused(rejected),
         }
-    }
-    fn poll_wait(
-        &self,
-        wait: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<KeyedPermit> {
-        match *wait {}
     }
 }

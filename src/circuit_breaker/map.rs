@@ -5,8 +5,10 @@
 //! running, for as long as there is a better choice.
 
 use super::{
-    breaker::{Breaker, CLOSED, FORCED_CLOSED, FORCED_OPEN, PHASE, RAMP},
+    breaker::Breaker,
     config::Config,
+    phase::Phase,
+    snapshot::{Snapshot, State},
 };
 use crate::{
     clock::Time,
@@ -23,8 +25,8 @@ pub(super) struct Map {
     limit: usize,
 }
 
-/// A part of the breakers. A new one takes the place of the one that goes for it, where the hand has
-/// just been: so it has a whole round to be used again.
+/// A part of the breakers. A new one takes the place of the one that goes for it, where the hand
+/// has just been: so it has a whole round to be used again.
 ///
 /// # Invariants
 /// 1. `index` has the place in `ring` of every breaker, and nothing else.
@@ -34,7 +36,7 @@ struct Shard {
     index: PrehashedMap<usize>,
     ring: Vec<KeyedEntry>,
     hand: ClockHand,
-    evicted: EvictedTotals,
+    evicted: KeyedTotals,
 }
 
 #[derive(Debug)]
@@ -45,9 +47,9 @@ struct KeyedEntry {
     used: bool,
 }
 
-/// The totals of breakers that were evicted, so that no total ever falls.
+/// Totals of breakers, which those that are evicted leave behind, so that no total ever falls.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct EvictedTotals {
+pub(super) struct KeyedTotals {
     pub(super) evicted: u64,
     /// Those of them that were not closed.
     pub(super) evicted_open: u64,
@@ -55,7 +57,7 @@ pub(super) struct EvictedTotals {
     pub(super) would_reject: u64,
     pub(super) successes: u64,
     pub(super) failures: u64,
-    pub(super) slow: u64,
+    pub(super) slow_calls: u64,
     pub(super) trips: u64,
 }
 
@@ -113,7 +115,7 @@ impl Map {
             if let Some(old) = shard.ring.get_mut(at) {
                 let old = std::mem::replace(old, entry);
                 shard.index.remove(&old.hash);
-                shard.evicted.add(&old.breaker);
+                shard.evicted.add_evicted(&old.breaker);
             }
             at
         };
@@ -122,20 +124,25 @@ impl Map {
         breaker
     }
 
-    /// Looks at every breaker, and returns what the evicted ones left.
-    pub(super) fn each(&self, mut look: impl FnMut(&Breaker)) -> EvictedTotals {
-        let mut evicted = EvictedTotals::default();
+    /// Looks at every breaker, and returns all their totals.
+    pub(super) fn each(&self, now: Time, mut look: impl FnMut(&Snapshot)) -> KeyedTotals {
+        let mut totals = KeyedTotals::default();
         for shard in self.shards.lock_each() {
-            evicted.merge(shard.evicted);
-            shard.ring.iter().for_each(|entry| look(&entry.breaker));
+            totals.merge(shard.evicted);
+            for entry in &shard.ring {
+                let one = entry.breaker.snapshot(now);
+                totals.add(&one);
+                look(&one);
+            }
         }
-        evicted
+        totals
     }
 }
 
 impl Shard {
     /// Returns whom to forget: the hand goes round and takes the first one that is closed, has no
-    /// call running and was not used since it last passed. If there is none it takes the best it saw.
+    /// call running and was not used since it last passed. If there is none it takes the best it
+    /// saw.
     fn victim(&mut self, now: Time) -> usize {
         let len = self.ring.len();
         let mut best = (u64::MAX, self.hand.at());
@@ -163,31 +170,33 @@ impl Shard {
 impl KeyedEntry {
     /// Returns how bad it is to forget this one.
     fn eviction_cost(&self, now: Time) -> u64 {
-        match self.breaker.word() & PHASE {
-            CLOSED | RAMP if Arc::strong_count(&self.breaker) == 1 => 0,
-            CLOSED | RAMP => 1,
+        let circuit = &self.breaker.circuit;
+        match circuit.word().phase() {
+            Phase::Closed | Phase::Ramp if Arc::strong_count(&self.breaker) == 1 => 0,
+            Phase::Closed | Phase::Ramp => 1,
             // What an operator has said.
-            FORCED_OPEN | FORCED_CLOSED => u64::MAX - 1,
-            // Open or half-open: whoever would be let in soonest.
-            _ => 2 + (self.breaker.until().0.saturating_sub(now.0) >> 2),
+            Phase::ForcedOpen | Phase::ForcedClosed => u64::MAX - 1,
+            // Whoever would be let in soonest.
+            Phase::Open | Phase::HalfOpen => 2 + (circuit.until().0.saturating_sub(now.0) >> 2),
         }
     }
 }
 
-impl EvictedTotals {
-    fn add(&mut self, breaker: &Breaker) {
+impl KeyedTotals {
+    pub(super) fn add(&mut self, one: &Snapshot) {
+        self.rejected += one.rejected_total;
+        self.would_reject += one.would_reject_total;
+        self.successes += one.successes_total;
+        self.failures += one.failures_total;
+        self.slow_calls += one.slow_calls_total;
+        self.trips += one.trips_total;
+    }
+
+    fn add_evicted(&mut self, breaker: &Breaker) {
         let end = breaker.snapshot(Time(0));
-        let closed = matches!(breaker.word() & PHASE, CLOSED | RAMP | FORCED_CLOSED);
-        self.merge(Self {
-            evicted: 1,
-            evicted_open: u64::from(!closed),
-            rejected: end.rejected,
-            would_reject: end.would_reject,
-            successes: end.successes_total,
-            failures: end.failures_total,
-            slow: end.slow_total,
-            trips: end.trips,
-        });
+        self.evicted += 1;
+        self.evicted_open += u64::from(end.state != State::Closed);
+        self.add(&end);
     }
 
     fn merge(&mut self, other: Self) {
@@ -197,7 +206,7 @@ impl EvictedTotals {
         self.would_reject += other.would_reject;
         self.successes += other.successes;
         self.failures += other.failures;
-        self.slow += other.slow;
+        self.slow_calls += other.slow_calls;
         self.trips += other.trips;
     }
 }
@@ -205,18 +214,21 @@ impl EvictedTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{circuit_breaker::totals::Counters, shared::Padded};
+    use crate::{
+        circuit_breaker::{time_window::STRIPE_BYTES, totals::CallTotals},
+        shared::Padded,
+    };
 
     // What the docs of `KeyedCircuitBreaker` say of memory.
     #[test]
     fn a_key_takes_no_more_than_the_docs_say() {
         let breaker = (16 + size_of::<Breaker>()).next_multiple_of(128);
-        let shard = size_of::<Padded<Counters>>() + crate::circuit_breaker::window::SHARD_BYTES;
+        let stripe = size_of::<Padded<CallTotals>>() + STRIPE_BYTES;
         // The index is at least half full, a byte of control with every slot.
         let entry = 2 * size_of::<KeyedEntry>() + 2 * (size_of::<(u64, usize)>() + 1);
         assert!(
-            breaker + shard + entry <= 1_250,
-            "{breaker} {shard} {entry}"
+            breaker + stripe + entry <= 1_250,
+            "{breaker} {stripe} {entry}"
         );
     }
 }

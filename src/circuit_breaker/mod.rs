@@ -1,6 +1,6 @@
 //! Stops calling a dependency that fails, and finds out when it is back.
 //!
-//! **The decision.** Closed, every call passes, and its end is counted in a sliding window. The
+//! Closed, every call passes, and its end is counted in a sliding window. The
 //! breaker trips when the share of failures reaches the failure rate, when too many calls in a row
 //! have failed, or when too many are slow. Open, it rejects everything at once with
 //! [`Kind::CircuitOpen`](crate::Kind::CircuitOpen) and the time to come back. After the open time
@@ -16,7 +16,9 @@
 //!     .consecutive_failures(2)
 //!     .open_for(Duration::from_secs(5))
 //!     .build()?;
-//! let query = async || breaker.run(async || Err::<u64, _>(Error::Service(io::Error::other("gone")))).await;
+//! let query = async || {
+//!     breaker.run(async || Err::<u64, _>(Error::Service(io::Error::other("gone")))).await
+//! };
 //!
 //! for _ in 0..2 {
 //!     assert!(matches!(query().await, Err(Error::Service(_))));
@@ -37,46 +39,103 @@
 //! As a tower layer: `ServiceBuilder::new().layer(breaker.layer())`. Layers of one handle, their
 //! services and all clones share one state.
 //!
-//! **What counts.** [`Outcome`](crate::Outcome)s, as the layer's classifier sees them.
+//! # What counts
+//!
+//! [`Outcome`](crate::Outcome)s, as the layer's classifier sees them.
 //! - `Failure` and a panic are failures.
 //! - `Overloaded` never is: a breaker that counts it keeps out the calls that a full dependency
 //!   could still have served. The wait it asks for is kept: the breaker, should it trip for another
 //!   reason, stays open for at least as long.
 //! - `Ignored` says nothing, and neither does a call that its caller dropped, unless it had run for
-//!   the [slow duration](CircuitBreakerBuilder::slow_call_duration): then it is a failure. So a timeout outside
-//!   the breaker opens it when the dependency hangs.
-//! - With a [slow-call rate](CircuitBreakerBuilder::slow_call_rate), running calls count as slow as soon as they
-//!   are, so a dependency that ends no call at all still trips it.
-//! - What ends after the state has changed counts in the totals and teaches nothing: no second trip,
-//!   and no verdict over a dependency that is being probed.
+//!   the [slow duration](CircuitBreakerBuilder::slow_call_duration): then it is a failure. So a
+//!   timeout outside the breaker opens it when the dependency hangs.
+//! - With a [slow-call rate](CircuitBreakerBuilder::slow_call_rate), running calls count as slow as
+//!   soon as they are, so a dependency that ends no call at all still trips it.
+//! - What ends after the state has changed counts in the totals and teaches nothing: no second
+//!   trip, and no verdict over a dependency that is being probed.
 //!
-//! **State.** [`CircuitBreaker::state`] tells what the next call would find: half-open from the
-//! deadline on. The transition itself, and its event, happen with that call. The rates are looked
-//! at whenever a call ends, and now and then while calls are running.
+//! # States
 //!
-//! **Trade-offs.**
+//! ```text
+//!               failure rate, failures in a row, slow-call rate
+//!     Closed ───────────────────────────────────────────────────▶ Open ◀─────┐
+//!       ▲                                                          │         │
+//!       │                                                          │ the     │ too many
+//!       │ enough probes succeeded                                  │ open    │ probes failed:
+//!       │ (a ramp lets in more and more)                           │ time    │ for longer
+//!       │                                                          │ is over │ than before
+//!       │                                                          ▼         │
+//!       └────────────────────────────────────────────────────── HalfOpen ────┘
+//! ```
+//!
+//! [`CircuitBreaker::state`] tells what the next call would find: half-open from the deadline on.
+//! The transition itself, and its event, happen with that call. The rates are looked at whenever a
+//! call ends, and now and then while calls are running. [`force_open`](CircuitBreaker::force_open)
+//! and [`force_closed`](CircuitBreaker::force_closed) hold until [`reset`](CircuitBreaker::reset),
+//! which begins at `Closed`.
+//!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | [`window`](CircuitBreakerBuilder::window) | 10 s | holds the minimum at two calls a second, and no hour of health that hides a minute of failure |
+//! | [`failure_rate`](CircuitBreakerBuilder::failure_rate) | 0.5 | a dependency that answers most calls is worth calling |
+//! | [`minimum_calls`](CircuitBreakerBuilder::minimum_calls) | 20 | with less, chance decides |
+//! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | 5 | a dependency that is gone is noticed after five calls |
+//! | [`slow_call_rate`](CircuitBreakerBuilder::slow_call_rate) | off | what is slow depends on the dependency |
+//! | [`slow_call_duration`](CircuitBreakerBuilder::slow_call_duration) | 250 ms | where an answer to a person begins to feel late |
+//! | [`open_for`](CircuitBreakerBuilder::open_for) | 5 s | a restart takes about that long |
+//! | [`open_growth`](CircuitBreakerBuilder::open_growth), [`max_open_for`](CircuitBreakerBuilder::max_open_for) | twice as long whenever probes fail, to 60 s | who is not back yet need not be asked as often |
+//! | [`open_jitter`](CircuitBreakerBuilder::open_jitter) | 0.2 | a fleet that tripped together does not probe together |
+//! | [`probes`](CircuitBreakerBuilder::probes), [`probe_success_ratio`](CircuitBreakerBuilder::probe_success_ratio) | 1, which has to succeed | the least load on something that may be ill |
+//! | [`probe_timeout`](CircuitBreakerBuilder::probe_timeout) | 10 s | longer than nearly every timeout |
+//! | [`ramp`](CircuitBreakerBuilder::ramp) | off | with few callers a dependency that passed its probes can take them all |
+//! | [`observe_only`](CircuitBreakerBuilder::observe_only) | false | |
+//! | [`max_keys`](KeyedCircuitBreakerBuilder::max_keys) | 10 000 | more than most services have hosts or shards, and 12 MB |
+//!
+//! # Metrics
+//!
+//! What a registered breaker publishes (feature `registry`), labelled with its name as `policy`:
+//!
+//! | metric | kind | |
+//! |---|---|---|
+//! | `buttress_circuit_breaker_state` (`state` is `closed`, `open`, `half_open`) | gauge | 1 for the present state and 0 for the others; of a keyed breaker, how many keys are in it |
+//! | `buttress_circuit_breaker_trips_total` | counter | how often it has opened by itself |
+//! | `buttress_circuit_breaker_calls_total` (`outcome` is `success`, `failure`) | counter | calls that ended so |
+//! | `buttress_circuit_breaker_slow_calls_total` | counter | calls that were slow, however they ended |
+//! | `buttress_rejected_total` (`kind` is `circuit_breaker`) | counter | calls rejected |
+//!
+//! # Trade-offs
+//!
 //! - A breaker turns a partial failure into a complete one. In front of a sharded store of which
 //!   four shards in ten are down, a breaker at 50 % is open most of the time, and the healthy 60 %
-//!   get 9 % availability. Where failures follow a key (host, shard, tenant), use one breaker per key:
-//!   [`CircuitBreakerBuilder::keyed`].
+//!   get 9 % availability. Where failures follow a key (host, shard, tenant), use one breaker per
+//!   key: [`CircuitBreakerBuilder::keyed`].
 //! - It is all or nothing. Where a dependency is slow because it is full, limit the load instead.
 //! - State is local to the process, on purpose: one node with a broken network must not open the
 //!   breakers of all.
 //! - A window in time counts to a tenth of itself and costs neither a lock nor a shared write; a
-//!   [window of calls](CircuitBreakerBuilder::count_window) is exact and takes a short lock per call.
-//! - The probe's caller pays for finding out. [`CircuitBreakerBuilder::observe_only`] tells what a breaker would
-//!   do before it does.
+//!   [window of calls](CircuitBreakerBuilder::count_window) is exact and takes a short lock per
+//!   call.
+//! - The probe's caller pays for finding out. [`CircuitBreakerBuilder::observe_only`] tells what a
+//!   breaker would do before it does.
 
 mod breaker;
+mod circuit;
 mod config;
-mod control;
-mod count;
+mod count_window;
 mod inflight;
 mod keyed;
 mod map;
+mod phase;
 mod probes;
+mod shared_circuit;
 mod snapshot;
+#[cfg(test)]
+mod tests;
+mod time_window;
 mod totals;
+mod verdict;
 mod wakers;
 mod window;
 
@@ -89,33 +148,37 @@ use crate::{
     Name,
     clock::{Now, Time},
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
 };
 use breaker::Breaker;
 use std::{fmt, sync::Arc, task::Context};
 use tokio::sync::watch;
 
-/// A circuit breaker. Clones share its state.
+/// A circuit breaker: it stops calls to a dependency that fails, and finds out when it is back.
+///
+/// A handle: clones, and all layers made from them, share one state. The [module](self) has the
+/// decision, an example and the defaults.
+#[doc(alias = "fuse")]
 #[derive(Clone)]
 pub struct CircuitBreaker(Arc<Breaker>);
 
 impl CircuitBreaker {
-    /// A breaker with the defaults that [`CircuitBreakerBuilder`]'s setters state.
+    /// Creates a breaker with the [defaults](self#defaults).
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).unchecked()
     }
 
-    /// Settings for a breaker.
+    /// Returns settings for a breaker, all of them at their [defaults](self#defaults).
     pub fn builder(name: impl Into<Name>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new(name.into())
     }
 
-    /// The name that its rejections carry.
+    /// Returns the name that rejections by this breaker carry.
     pub fn name(&self) -> &'static str {
         self.0.cfg.name
     }
 
-    /// A tower layer. All layers of this handle and of its clones share one state.
+    /// Returns a tower layer. All layers of this handle and of its clones share one state.
     pub fn layer(&self) -> GuardLayer<Self> {
         GuardLayer::new(self.clone())
     }
@@ -131,40 +194,54 @@ impl CircuitBreaker {
         guard::run(self, &(), op).await
     }
 
-    /// What the next call would find.
+    /// Returns what the next call would find.
+    ///
+    /// An open breaker is half-open from its deadline on, though no call has come since. Takes no
+    /// lock.
     pub fn state(&self) -> State {
-        self.0.state(Time::now())
+        self.0.circuit.state(Time::now())
     }
 
-    /// Opens it, until [`reset`](Self::reset) or [`force_closed`](Self::force_closed): no time
-    /// out, no probes. Even if it is [only observing](Self::observe_only).
+    /// Opens the breaker until [`reset`](Self::reset) or [`force_closed`](Self::force_closed).
+    ///
+    /// There is no deadline and there are no probes. It rejects calls even if it is
+    /// [only observing](Self::observe_only).
     pub fn force_open(&self) {
         self.0.force_open();
     }
 
-    /// Closes it, forgets all calls, and does not trip until [`reset`](Self::reset) or
-    /// [`force_open`](Self::force_open). It goes on counting.
+    /// Closes the breaker until [`reset`](Self::reset) or [`force_open`](Self::force_open).
+    ///
+    /// It forgets the calls of its window and goes on counting, but does not trip.
     pub fn force_closed(&self) {
-        self.0.close(breaker::FORCED_CLOSED, Reason::Forced);
+        self.0.force_closed();
     }
 
-    /// Closes it, forgets all calls, ends what was forced, and lets the rules decide again.
+    /// Closes the breaker, ends what was forced, and lets the rules decide again.
+    ///
+    /// It forgets the calls of its window, how often probes have failed, and when the dependency
+    /// wanted to be called again.
     pub fn reset(&self) {
-        self.0.close(breaker::CLOSED, Reason::Reset);
+        self.0.reset();
     }
 
-    /// From now on rejects nothing, or rejects again. The state goes on as it is: what would have
-    /// been rejected until now will be.
+    /// Sets whether the breaker only observes: rejects nothing, and counts what it would have
+    /// rejected.
+    ///
+    /// The state goes on as it is: who stops observing in an open circuit is rejected from then on.
     pub fn observe_only(&self, observe: bool) {
         self.0.observe(observe);
     }
 
-    /// Tells of transitions: of the latest one, in order.
+    /// Returns a receiver of this breaker's transitions.
+    ///
+    /// It always holds the latest one, and sees them in their order; a gap between two
+    /// [epochs](Transition::epoch) tells how many it missed.
     pub fn transitions(&self) -> watch::Receiver<Transition> {
-        self.0.transitions()
+        self.0.circuit.transitions()
     }
 
-    /// Everything that can be seen of it.
+    /// Returns all that can be seen of the breaker now.
     pub fn snapshot(&self) -> Snapshot {
         self.0.snapshot(Time::now())
     }
@@ -191,11 +268,8 @@ impl GuardBase for CircuitBreaker {
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
     }
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
-        self.0.poll_closed(cx, now)
+        self.0.circuit.poll_closed(cx, now)
     }
 }
 
@@ -206,14 +280,5 @@ impl<Req> Guard<Req> for CircuitBreaker {
             Ok(permit) => Admission::Admitted(permit),
             Err(rejected) => Admission::Refused(rejected),
         }
-    }
-    fn poll_wait(
-        &self,
-        wait: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<Permit> {
-        match *wait {}
     }
 }

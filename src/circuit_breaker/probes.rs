@@ -9,10 +9,13 @@ pub(super) enum ProbeVerdict {
     Unwell,
 }
 
-/// Running and decided probes together are never more than `limit`.
+/// Probes that are running, and what those that ended say.
 ///
-/// The last decided one settles it: `limit` results hold either `needed` successes or more failures
-/// than the rest allows. One whose result is missing has a lease, so somebody can always be next.
+/// # Invariants
+/// 1. Running and decided ones together are never more than `limit`, so the last one settles it:
+///    `limit` results hold either `needed` successes or more failures than the rest allows.
+/// 2. One whose result is missing has a lease that ends, so somebody can always be next.
+/// 3. `1 <= needed <= limit`.
 #[derive(Debug)]
 pub(super) struct Probes {
     limit: usize,
@@ -33,6 +36,7 @@ struct ProbeLease {
 
 impl Probes {
     pub(super) fn new(limit: u32, needed: u32, lease: u64) -> Self {
+        debug_assert!((1..=limit).contains(&needed), "{needed} of {limit} probes");
         Self {
             limit: limit as usize,
             needed: needed as usize,
@@ -44,13 +48,13 @@ impl Probes {
         }
     }
 
-    /// Begins again: leases given out before are worth nothing any more.
+    /// Begins anew: leases given out before are void.
     pub(super) fn restart(&mut self) {
         self.running.clear();
         (self.succeeded, self.failed) = (0, 0);
     }
 
-    /// Lets one more through, or tells since when the eldest of the running ones has been at it.
+    /// Returns the lease of one more, or since when the eldest of the running ones has been at it.
     pub(super) fn begin(&mut self, now: Time) -> Result<u64, Time> {
         let lease = self.lease;
         self.running
@@ -65,7 +69,7 @@ impl Probes {
         Ok(id)
     }
 
-    /// One ended: well, unwell, or saying nothing. A lease that ran out says nothing.
+    /// Ends one: well, unwell, or saying nothing. A lease that ran out says nothing.
     pub(super) fn end(&mut self, id: u64, well: Option<bool>, now: Time) -> Option<ProbeVerdict> {
         let at = self.running.iter().position(|probe| probe.id == id)?;
         let probe = self.running.swap_remove(at);
@@ -76,6 +80,8 @@ impl Probes {
             true => self.succeeded += 1,
             false => self.failed += 1,
         }
+        let ended = self.running.len() + self.succeeded + self.failed;
+        debug_assert!(ended <= self.limit, "{ended} of {} probes", self.limit);
         if self.succeeded >= self.needed {
             Some(ProbeVerdict::Well)
         } else if self.failed > self.limit - self.needed {
@@ -94,7 +100,6 @@ mod tests {
         (0..n).map(|_| probes.begin(Time(0)).unwrap()).collect()
     }
 
-    // cases 5, 9
     #[test]
     fn three_of_five_decide_at_the_third_success_or_the_third_failure() {
         for (results, verdict) in [

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-/// What the next call would find.
+/// A breaker's state, as the next call would find it.
+///
+/// The [module](super#states) has the diagram.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[cfg_attr(feature = "registry", serde(rename_all = "snake_case"))]
@@ -15,7 +17,7 @@ pub enum State {
     HalfOpen,
 }
 
-/// Who decides.
+/// Who decides about a breaker's state, and whether it rejects calls.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[cfg_attr(feature = "registry", serde(rename_all = "snake_case"))]
@@ -25,13 +27,13 @@ pub enum Mode {
     Automatic,
     /// The results of the calls, but nothing is rejected.
     ObserveOnly,
-    /// Open until it is told otherwise.
+    /// Open until somebody says otherwise.
     ForcedOpen,
-    /// Closed until it is told otherwise.
+    /// Closed until somebody says otherwise.
     ForcedClosed,
 }
 
-/// Why the state changed.
+/// Why a breaker changed its state.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[cfg_attr(feature = "registry", serde(rename_all = "snake_case"))]
@@ -57,7 +59,9 @@ pub enum Reason {
     Reset,
 }
 
-/// A change of state.
+/// A change of a breaker's state.
+///
+/// [`CircuitBreaker::transitions`](super::CircuitBreaker::transitions) tells of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -73,7 +77,11 @@ pub struct Transition {
     pub epoch: u64,
 }
 
-/// A breaker at one moment.
+/// What a breaker has done so far, and what it would do now.
+///
+/// [`CircuitBreaker::snapshot`](super::CircuitBreaker::snapshot) takes it. With the `registry`
+/// feature it can be serialised, and its numbers become the metrics in the
+/// [module's table](super#metrics).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -86,15 +94,15 @@ pub struct Snapshot {
     pub mode: Mode,
     /// Calls that ended in the window.
     pub calls: u64,
-    /// Those of them that failed.
+    /// Calls of the window that failed.
     pub failures: u64,
-    /// Those of them that were slow, whether or not they failed.
-    pub slow: u64,
+    /// Calls of the window that were slow, whether or not they failed.
+    pub slow_calls: u64,
     /// Failures since the last success.
     pub consecutive_failures: u64,
-    /// Running calls that are slow already. Counted if there is a slow-call rate.
+    /// Running calls that are slow already; 0 without a slow-call rate, which alone asks for it.
     pub in_flight_slow: u64,
-    /// The share of calls that a ramp lets in, 1 when none is under way.
+    /// The share of calls that a ramp lets in; 1 if none is under way.
     pub admitted_share: f64,
     /// When a call may be let in again, if calls are being rejected and that is known.
     #[cfg_attr(
@@ -103,15 +111,15 @@ pub struct Snapshot {
     )]
     pub retry_after: Option<Duration>,
     /// Calls rejected since the breaker was made.
-    pub rejected: u64,
+    pub rejected_total: u64,
     /// Calls that an observing breaker let in and would have rejected.
-    pub would_reject: u64,
+    pub would_reject_total: u64,
     /// Calls that succeeded since the breaker was made.
     pub successes_total: u64,
     /// Calls that failed since the breaker was made.
     pub failures_total: u64,
     /// Calls that were slow since the breaker was made.
-    pub slow_total: u64,
-    /// How often it has opened by itself.
-    pub trips: u64,
+    pub slow_calls_total: u64,
+    /// How often the breaker has opened by itself, after failed probes too.
+    pub trips_total: u64,
 }

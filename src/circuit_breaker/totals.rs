@@ -1,11 +1,11 @@
 //! What has happened since the breaker was made.
 
-use crate::shared::{Padded, thread_index};
+use crate::striped::Striped;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counters of one thread slot.
+/// Counters of one stripe.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct CallTotals {
     pub(super) successes: AtomicU64,
     pub(super) failures: AtomicU64,
     pub(super) slow: AtomicU64,
@@ -13,22 +13,23 @@ pub(super) struct Counters {
     pub(super) would_reject: AtomicU64,
 }
 
-/// A line of counters per thread slot: a rejection is as cheap on many threads as on one.
+/// All counters in one line per stripe: the breaker of a key has one stripe, and no line for each
+/// counter.
 #[derive(Debug)]
-pub(super) struct Totals(Box<[Padded<Counters>]>);
+pub(super) struct Totals(Striped<CallTotals>);
 
 impl Totals {
-    /// `shards` must be a power of two.
-    pub(super) fn new(shards: usize) -> Self {
-        Self((0..shards).map(|_| Padded::default()).collect())
+    /// Makes that many stripes, which must be a power of two.
+    pub(super) fn new(stripes: usize) -> Self {
+        Self(Striped::new(stripes, |_| CallTotals::default()))
     }
 
     #[inline]
-    pub(super) fn own(&self) -> &Counters {
-        &self.0[thread_index() & (self.0.len() - 1)].0
+    pub(super) fn own(&self) -> &CallTotals {
+        self.0.own()
     }
 
-    pub(super) fn sum(&self, of: impl Fn(&Counters) -> &AtomicU64) -> u64 {
-        self.0.iter().map(|c| of(&c.0).load(Relaxed)).sum()
+    pub(super) fn sum(&self, of: impl Fn(&CallTotals) -> &AtomicU64) -> u64 {
+        self.0.iter().map(|totals| of(totals).load(Relaxed)).sum()
     }
 }

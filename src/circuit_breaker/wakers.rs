@@ -1,12 +1,10 @@
 //! Tasks that wait for a service that is not ready, to be told when the breaker opens.
 
-use crate::clock::{Now, Time};
-use std::{
-    collections::HashMap,
-    mem,
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::Waker,
+use crate::{
+    clock::{Now, Time},
+    shared::lock,
 };
+use std::{collections::HashMap, mem, sync::Mutex, task::Waker};
 
 /// How many tasks are remembered. Nobody tells us when one goes away, so now and then all are woken
 /// and those that still wait come back. Not more often than this:
@@ -30,7 +28,7 @@ impl Wakers {
             waker.data() as usize,
             std::ptr::from_ref(waker.vtable()) as usize,
         );
-        let mut parked = self.lock();
+        let mut parked = lock(&self.0);
         if parked.by_task.contains_key(&id) {
             return;
         }
@@ -51,12 +49,8 @@ impl Wakers {
     }
 
     pub(super) fn wake_all(&self) {
-        let parked = mem::take(&mut self.lock().by_task);
+        let parked = mem::take(&mut lock(&self.0).by_task);
         parked.into_values().for_each(Waker::wake);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Parked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,7 +79,7 @@ mod tests {
         for _ in 0..3 {
             wakers.park(&Waker::from(task.clone()), &Now::at(Time(0)));
         }
-        assert_eq!(wakers.lock().by_task.len(), 1);
+        assert_eq!(lock(&wakers.0).by_task.len(), 1);
         wakers.wake_all();
         wakers.wake_all();
         assert_eq!(task.0.load(Relaxed), 1);
@@ -99,6 +93,6 @@ mod tests {
             wakers.park(&Waker::from(task.clone()), &Now::at(Time(2 * SWEEP)));
         }
         let woken = tasks.iter().filter(|t| t.0.load(Relaxed) > 0).count();
-        assert_eq!((woken, wakers.lock().by_task.len()), (LIMIT, LIMIT));
+        assert_eq!((woken, lock(&wakers.0).by_task.len()), (LIMIT, LIMIT));
     }
 }

@@ -41,9 +41,15 @@ pub(super) fn publish(policy: &PolicySnapshot) {
                 gauge!("buttress_circuit_breaker_state", "policy" => s.name, "state" => label)
                     .set(f64::from(u8::from(s.state == state)));
             }
-            calls(s.name, s.successes_total, s.failures_total, s.slow_total);
-            counter!("buttress_circuit_breaker_trips_total", "policy" => s.name).absolute(s.trips);
-            rejected("circuit_breaker", s.name, s.rejected);
+            calls(
+                s.name,
+                s.successes_total,
+                s.failures_total,
+                s.slow_calls_total,
+            );
+            counter!("buttress_circuit_breaker_trips_total", "policy" => s.name)
+                .absolute(s.trips_total);
+            rejected("circuit_breaker", s.name, s.rejected_total);
         }
         #[cfg(feature = "circuit-breaker")]
         PolicySnapshot::KeyedCircuitBreaker(ref s) => {
@@ -52,9 +58,15 @@ pub(super) fn publish(policy: &PolicySnapshot) {
                 gauge!("buttress_circuit_breaker_state", "policy" => s.name, "state" => label)
                     .set(keys as f64);
             }
-            calls(s.name, s.successes_total, s.failures_total, s.slow_total);
-            counter!("buttress_circuit_breaker_trips_total", "policy" => s.name).absolute(s.trips);
-            rejected("circuit_breaker", s.name, s.rejected);
+            calls(
+                s.name,
+                s.successes_total,
+                s.failures_total,
+                s.slow_calls_total,
+            );
+            counter!("buttress_circuit_breaker_trips_total", "policy" => s.name)
+                .absolute(s.trips_total);
+            rejected("circuit_breaker", s.name, s.rejected_total);
         }
         #[cfg(feature = "load-shed")]
         PolicySnapshot::LoadShed(ref s) => {
@@ -97,8 +109,8 @@ pub(super) fn publish(policy: &PolicySnapshot) {
         PolicySnapshot::Throttle(ref s) => {
             gauge!("buttress_throttle_probability", "policy" => s.name).set(s.probability);
             counter!("buttress_throttle_overloaded_total", "policy" => s.name)
-                .absolute(s.overloaded);
-            rejected("throttle", s.name, s.rejected);
+                .absolute(s.overloaded_total);
+            rejected("throttle", s.name, s.rejected_total);
         }
         #[cfg(feature = "timeout")]
         PolicySnapshot::Timeout(ref s) => {

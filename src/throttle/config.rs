@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// The terms of a [`Throttle`].
+/// Settings of a [`Throttle`], each with a [default](super#defaults).
 #[derive(Debug)]
 pub struct ThrottleBuilder {
     name: Name,
@@ -29,7 +29,7 @@ pub(super) struct ThrottleTerms {
 }
 
 impl ThrottleTerms {
-    /// The share of calls to hold back.
+    /// Returns the share of calls to hold back.
     pub(super) fn probability(&self, recent: Recent) -> f64 {
         let (calls, accepted) = (recent.calls as f64, recent.accepted as f64);
         let surplus = calls - self.multiplier * accepted - f64::from(self.minimum_calls);
@@ -51,53 +51,60 @@ impl ThrottleBuilder {
         }
     }
 
-    /// For how long calls are remembered, in steps of a tenth: 1 s by default. How many calls get
-    /// through can at most double per window, so after an outage it takes a few of them to be back:
-    /// 4 s were measured, and 79 to 112 s with a window of 10 s. From 10 ms to an hour.
+    /// Remembers calls for this long, in steps of a tenth: 1 s unless told otherwise; from 10 ms to
+    /// an hour.
+    ///
+    /// How many calls get through can at most double per window, so after an outage it takes a few
+    /// of them to be back: 4 s were measured, and 79 to 112 s with a window of 10 s.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         self.terms.window = window;
         self
     }
 
-    /// How many calls to send for each one that is accepted: 2 by default, so that refusals cost
-    /// the service no more than one for each accepted call, and it is noticed when the service can
-    /// do more. With 1.1 one call in eleven is wasted, and recovery is slower. From 1 to 1000.
+    /// Sends this many calls for each one that is accepted: 2 unless told otherwise, so that
+    /// refusals cost the service no more than one for each accepted call, and it is noticed when
+    /// the service can do more. From 1 to 1000.
+    ///
+    /// With 1.1 one call in eleven is wasted, and recovery is slower.
     #[must_use]
     pub fn multiplier(mut self, multiplier: f64) -> Self {
         self.terms.multiplier = multiplier;
         self
     }
 
-    /// How many calls of a window may be refused without any consequence: 2 by default. Without
-    /// them, a client with few calls holds back the next one after a single refusal, even when the
-    /// service is half idle.
+    /// Lets this many calls of a window be refused without any consequence: 2 unless told
+    /// otherwise.
+    ///
+    /// Without them, a client with few calls holds back the next one after a single refusal, even
+    /// when the service is half idle.
     #[must_use]
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.terms.minimum_calls = calls;
         self
     }
 
-    /// The largest share of calls that is held back: 0.8 by default. The rest finds out when the
-    /// service has room again. 0 never holds anything back; at most 0.999, since with 1 it would
-    /// never recover.
+    /// Limits the share of calls that is held back, to at most 0.999: 0.8 unless told otherwise.
+    ///
+    /// The rest finds out when the service has room again; with 1 it would never recover. 0 never
+    /// holds anything back.
     #[must_use]
     pub fn max_rejection(mut self, share: f64) -> Self {
         self.terms.max_rejection = share;
         self
     }
 
-    /// Makes its choices repeatable: random by default.
+    /// Makes the throttle's choices repeatable. Random unless told otherwise.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// The throttle.
+    /// Returns the throttle.
     ///
     /// # Errors
-    /// If a setting is not what its setter says.
+    /// [`InvalidConfig`] if a setting is out of its range.
     pub fn build(self) -> Result<Throttle, InvalidConfig> {
         let ThrottleTerms {
             window,
@@ -129,7 +136,8 @@ impl ThrottleBuilder {
     }
 }
 
-/// One call in a thousand, so that the way back is found in a time that can be waited for.
+/// Lets one call in a thousand through, so that the way back is found in a time that can be waited
+/// for.
 const MOST: f64 = 0.999;
 
 #[cfg(test)]

@@ -2,16 +2,16 @@
 //!
 //! It decides, call by call and at random, how many of the calls to a service that says it is full
 //! are still worth sending. A service that refuses spends work on each refusal; a client that
-//! believes its refusals saves it that work, and a round trip for itself. After "Client-Side
-//! Throttling" in Google's SRE book, chapter 21: of the calls of the last
-//! [window](ThrottleBuilder::window), those held back included, it refuses the share
+//! believes its refusals saves it that work, and a round trip for itself. This is the adaptive
+//! throttling of "Client-Side Throttling" in Google's SRE book, chapter 21: of the calls of the
+//! last [window](ThrottleBuilder::window), those held back included, it refuses the share
 //!
 //! ```text
 //! (calls - multiplier * accepted - minimum_calls) / (calls + 1)
 //! ```
 //!
-//! but never more than [`max_rejection`](ThrottleBuilder::max_rejection), so that enough get through to see
-//! when the service has room again.
+//! but never more than [`max_rejection`](ThrottleBuilder::max_rejection), so that enough get
+//! through to see when the service has room again.
 //!
 //! ```
 //! use buttress::{Error, Throttle};
@@ -36,6 +36,25 @@
 //! the circuit breaker's business. A call that was cancelled, that panicked, or that another guard
 //! refused after this one says nothing and is not counted at all; nor is one while it runs.
 //!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | [`window`](ThrottleBuilder::window) | 1 s | full service is back within seconds of an outage |
+//! | [`multiplier`](ThrottleBuilder::multiplier) | 2 | at most one refusal for each accepted call, and room is noticed |
+//! | [`minimum_calls`](ThrottleBuilder::minimum_calls) | 2 | one refusal does not hold back a client with few calls |
+//! | [`max_rejection`](ThrottleBuilder::max_rejection) | 0.8 | a fifth of the calls finds out when there is room again |
+//!
+//! # Metrics
+//!
+//! What a registered throttle publishes (feature `registry`), labelled with its name as `policy`:
+//!
+//! | metric | kind | |
+//! |---|---|---|
+//! | `buttress_throttle_probability` | gauge | the share of calls that is held back now |
+//! | `buttress_throttle_overloaded_total` | counter | calls that the service refused |
+//! | `buttress_rejected_total` (`kind` is `throttle`) | counter | calls held back |
+//!
 //! # Trade-offs
 //! With two clients of the same service, both are throttled by the share of their own calls that is
 //! refused, so it is fair only if the service is. Put it inside of a retry (each attempt is a call)
@@ -52,21 +71,22 @@ use crate::{
     classify::Outcome,
     clock::{Now, Time},
     error::{FromRejected, Kind, Name, Rejected},
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
     rng::Dice,
 };
 use config::ThrottleTerms;
 use counts::ThrottleCounts;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    task::Context,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Holds back calls to a service that has been refusing them. Clones, and all layers made from
-/// them, share one state. See the [module](self) for the decision it takes.
+/// A throttle: it holds back calls to a service that has been refusing them.
+///
+/// A handle: clones, and all layers made from them, share one state. The [module](self) has the
+/// decision, an example and the defaults.
+#[doc(alias = "adaptive_throttling")]
+#[doc(alias = "client_side_throttling")]
 #[derive(Clone, Debug)]
 pub struct Throttle(Arc<Core>);
 
@@ -86,23 +106,24 @@ struct Core {
 const NOTHING: u64 = u64::MAX;
 
 impl Throttle {
-    /// The defaults of [`ThrottleBuilder`].
+    /// Creates a throttle with the [defaults](self#defaults).
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).make()
     }
 
-    /// A throttle of other terms.
+    /// Returns settings for a throttle, all of them at their [defaults](self#defaults).
     pub fn builder(name: impl Into<Name>) -> ThrottleBuilder {
         ThrottleBuilder::new(name.into())
     }
 
-    /// Its name.
+    /// Returns the name that rejections by this throttle carry.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// This throttle as a tower layer that takes every `Err` for a failure: tell it what a refusal
-    /// looks like with [`GuardLayer::classify`].
+    /// Returns a tower layer, which has to be told what a refusal looks like: by `.http()`,
+    /// `.grpc()` or [`GuardLayer::classify`]. All layers of this handle and of its clones share one
+    /// state.
     pub fn layer(&self) -> GuardLayer<Self> {
         GuardLayer::new(self.clone())
     }
@@ -118,24 +139,23 @@ impl Throttle {
         guard::run(self, &(), op).await
     }
 
-    /// Its present state.
+    /// Returns what the throttle has done so far, and what it does now.
     pub fn snapshot(&self) -> Snapshot {
         let (core, now) = (&*self.0, Time::now());
         let recent = core.counts.recent(now);
-        let (overloaded, rejected) = core.counts.totals();
         Snapshot {
             name: core.name,
             calls: recent.calls,
             accepted: recent.accepted,
             probability: core.terms.probability(recent),
-            overloaded,
-            rejected,
+            overloaded_total: core.counts.overloaded_total.sum(),
+            rejected_total: core.counts.rejected_total.sum(),
         }
     }
 }
 
 impl Core {
-    /// Only while something was refused lately.
+    /// Decides about a call. Asked only while something was refused lately.
     #[cold]
     fn refuses(&self, now: Time) -> bool {
         let until = self.pressure.load(Relaxed);
@@ -155,7 +175,8 @@ impl Core {
         true
     }
 
-    /// To add up all threads' counts for each call would cost more than the call.
+    /// Returns the share of calls to hold back, as it was at the first call of this hundredth of a
+    /// window: to add up all threads' counts for each call would cost more than the call.
     fn probability(&self, now: Time) -> f64 {
         let word = self.cached.load(Relaxed);
         match word != NOTHING && word >> 32 == u64::from(self.counts.hundredth(now)) {
@@ -166,6 +187,7 @@ impl Core {
 
     fn look(&self, now: Time) -> f64 {
         let p = self.terms.probability(self.counts.recent(now));
+        debug_assert!((0.0..1.0).contains(&p), "a share of {p} is held back");
         let word = u64::from(self.counts.hundredth(now)) << 32 | u64::from((p as f32).to_bits());
         self.cached.store(word, Relaxed);
         p
@@ -201,10 +223,6 @@ impl GuardBase for Throttle {
             End::Cancelled | End::Panicked | End::NeverStarted => {}
         }
     }
-
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
 }
 
 impl<Req> Guard<Req> for Throttle {
@@ -217,33 +235,26 @@ impl<Req> Guard<Req> for Throttle {
         }
         Admission::Admitted(())
     }
-
-    fn poll_wait(
-        &self,
-        wait: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<()> {
-        match *wait {}
-    }
 }
 
-/// A [`Throttle`] at one moment.
+/// What a throttle has done so far, and what it does now.
+///
+/// [`Throttle::snapshot`] takes it. With the `registry` feature it can be serialised, and its
+/// numbers become the metrics in the [module's table](self#metrics).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Its name.
+    /// The throttle's name.
     pub name: &'static str,
     /// Calls in the window, those held back included.
     pub calls: u64,
-    /// The calls of the window that the service accepted.
+    /// Calls in the window that the service accepted.
     pub accepted: u64,
     /// The share of calls that is held back now.
     pub probability: f64,
-    /// Calls that the service refused, since it was made.
-    pub overloaded: u64,
-    /// Calls held back, since it was made.
-    pub rejected: u64,
+    /// Calls that the service refused since the throttle was made.
+    pub overloaded_total: u64,
+    /// Calls held back since the throttle was made.
+    pub rejected_total: u64,
 }

@@ -30,7 +30,10 @@ fn totals_are_exact_however_many_threads_count() {
             (snapshot.successes_total, snapshot.failures_total),
             (60_000, 20_000)
         );
-        assert_eq!((snapshot.state, snapshot.rejected), (State::Closed, 0));
+        assert_eq!(
+            (snapshot.state, snapshot.rejected_total),
+            (State::Closed, 0)
+        );
     }
 }
 
@@ -67,7 +70,7 @@ fn while_it_is_open_nothing_passes_on_any_thread() {
     assert_eq!(passed.into_inner(), 0);
     let snapshot = breaker.snapshot();
     assert_eq!(
-        (snapshot.rejected, snapshot.trips),
+        (snapshot.rejected_total, snapshot.trips_total),
         (rejected.into_inner(), 1)
     );
 }
@@ -85,7 +88,7 @@ fn probes_are_never_more_than_allowed_and_one_trip_is_one_trip() {
     let most = AtomicUsize::new(0);
     for round in 0..60 {
         call(&breaker, UNWELL);
-        assert_eq!(breaker.snapshot().trips, round + 1);
+        assert_eq!(breaker.snapshot().trips_total, round + 1);
         while breaker.state() != State::HalfOpen {
             thread::yield_now();
         }

@@ -43,7 +43,7 @@ async fn sixty_services_of_many_layers_share_one_state() {
         sent += call.await.unwrap();
     }
     assert_eq!(sent, 20, "the minimum");
-    assert_eq!(breaker.snapshot().rejected, 60 * 500 - 20);
+    assert_eq!(breaker.snapshot().rejected_total, 60 * 500 - 20);
 }
 
 #[tokio::test(start_paused = true)]

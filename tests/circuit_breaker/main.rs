@@ -5,6 +5,7 @@
 
 mod concurrency;
 mod configuration;
+mod defaults;
 mod half_open;
 mod keyed;
 mod layer;

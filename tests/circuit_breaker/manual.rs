@@ -40,7 +40,7 @@ async fn forced_closed_never_trips_and_goes_on_counting() {
         (snapshot.state, snapshot.mode),
         (State::Closed, Mode::ForcedClosed)
     );
-    assert_eq!((snapshot.failures, snapshot.trips), (100, 0));
+    assert_eq!((snapshot.failures, snapshot.trips_total), (100, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,14 +52,20 @@ async fn observing_never_rejects_and_tells_of_each_trip_once() {
     (0..100).for_each(|_| call(&breaker, UNWELL));
     assert!(!events.has_changed().unwrap());
     let snapshot = breaker.snapshot();
-    assert_eq!((snapshot.mode, snapshot.trips), (Mode::ObserveOnly, 1));
-    assert_eq!((snapshot.rejected, snapshot.would_reject), (0, 100));
+    assert_eq!(
+        (snapshot.mode, snapshot.trips_total),
+        (Mode::ObserveOnly, 1)
+    );
+    assert_eq!(
+        (snapshot.rejected_total, snapshot.would_reject_total),
+        (0, 100)
+    );
     assert_eq!(snapshot.failures_total, 105);
     advance(5 * SECOND).await;
     let probe = start(&breaker);
     call(&breaker, UNWELL);
     assert_eq!(
-        breaker.snapshot().would_reject,
+        breaker.snapshot().would_reject_total,
         101,
         "the second one is no probe"
     );
@@ -83,7 +89,7 @@ async fn what_an_observed_ramp_would_have_kept_out_teaches_nothing_even_after_it
     advance(5 * SECOND).await;
     call(&breaker, WELL);
     let kept_out: Vec<_> = (0..20).map(|_| start(&breaker)).collect();
-    let would_reject = breaker.snapshot().would_reject;
+    let would_reject = breaker.snapshot().would_reject_total;
     assert!(would_reject > 10, "{would_reject}");
     advance(10 * SECOND).await;
     call(&breaker, WELL);

@@ -344,17 +344,21 @@ impl Model {
         };
         prop_assert_eq!(seen.mode, mode);
         prop_assert_eq!(
-            (seen.calls, seen.failures, seen.slow),
+            (seen.calls, seen.failures, seen.slow_calls),
             (calls, failures, slow)
         );
         prop_assert_eq!(seen.consecutive_failures, self.in_a_row);
         prop_assert_eq!(seen.in_flight_slow, self.in_flight_slow(now));
-        prop_assert_eq!(seen.trips, self.trips);
+        prop_assert_eq!(seen.trips_total, self.trips);
         prop_assert_eq!(
-            (seen.rejected, seen.would_reject),
+            (seen.rejected_total, seen.would_reject_total),
             (self.rejected, self.would_reject)
         );
-        let totals = [seen.successes_total, seen.failures_total, seen.slow_total];
+        let totals = [
+            seen.successes_total,
+            seen.failures_total,
+            seen.slow_calls_total,
+        ];
         prop_assert_eq!(totals, self.totals);
         let wait = match self.phase {
             Phase::Open(until) if now < until => Some(until.since(now)),

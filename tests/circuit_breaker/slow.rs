@@ -21,7 +21,11 @@ async fn slow_successes_alone_trip_it() {
     assert_eq!(breaker.transitions().borrow().reason, Reason::SlowCallRate);
     let snapshot = breaker.snapshot();
     assert_eq!(
-        (snapshot.slow, snapshot.slow_total, snapshot.failures_total),
+        (
+            snapshot.slow_calls,
+            snapshot.slow_calls_total,
+            snapshot.failures_total
+        ),
         (5, 5, 0)
     );
 }
@@ -35,7 +39,7 @@ async fn slow_calls_are_told_but_trip_nothing_unless_there_is_a_rate() {
         end(&breaker, permit, WELL);
     }
     assert_eq!(
-        (breaker.state(), breaker.snapshot().slow_total),
+        (breaker.state(), breaker.snapshot().slow_calls_total),
         (State::Closed, 50)
     );
 }
@@ -61,7 +65,11 @@ async fn a_dependency_that_hangs_trips_it_before_any_call_has_ended() {
     call(&breaker, WELL);
     let snapshot = breaker.snapshot();
     assert_eq!(
-        (snapshot.state, snapshot.in_flight_slow, snapshot.trips),
+        (
+            snapshot.state,
+            snapshot.in_flight_slow,
+            snapshot.trips_total
+        ),
         (State::Closed, 0, 1)
     );
 }

@@ -92,7 +92,7 @@ async fn it_probes_exactly_at_the_deadline_and_not_a_tick_earlier() {
     assert_eq!(breaker.state(), State::HalfOpen);
     call(&breaker, WELL);
     assert_eq!(breaker.state(), State::Closed);
-    assert_eq!(breaker.snapshot().rejected, 2);
+    assert_eq!(breaker.snapshot().rejected_total, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +113,7 @@ async fn the_open_time_grows_with_failed_probes_up_to_its_cap_and_starts_over_on
         call(&breaker, WELL);
         assert_eq!(breaker.state(), State::Closed);
     }
-    assert_eq!(breaker.snapshot().trips, 10);
+    assert_eq!(breaker.snapshot().trips_total, 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,7 +236,11 @@ async fn results_from_before_the_trip_neither_trip_again_nor_prolong_it() {
     assert_eq!(refused(&breaker), Some(4 * SECOND));
     let snapshot = breaker.snapshot();
     assert_eq!(
-        (snapshot.trips, snapshot.calls, snapshot.failures_total),
+        (
+            snapshot.trips_total,
+            snapshot.calls,
+            snapshot.failures_total
+        ),
         (1, 5, 55)
     );
     transitions.mark_unchanged();

@@ -177,5 +177,5 @@ async fn a_body_that_takes_its_time_makes_its_call_slow() {
     drop(send);
     assert_eq!(reader.await.unwrap().unwrap().to_bytes(), "late");
     let seen = breaker.snapshot();
-    assert_eq!((seen.successes_total, seen.slow_total), (1, 1));
+    assert_eq!((seen.successes_total, seen.slow_calls_total), (1, 1));
 }

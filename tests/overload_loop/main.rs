@@ -295,7 +295,7 @@ async fn comes_back_when_asked_to(
     assert_eq!(retry.retries, 1);
     assert!(retry.balance < balance - 0.75, "{retry:?}");
     let throttle = client.throttle.snapshot();
-    assert_eq!((throttle.overloaded, throttle.rejected), (1, 0));
+    assert_eq!((throttle.overloaded_total, throttle.rejected_total), (1, 0));
     assert_eq!(backend.refused(), 1);
     unharmed(&client);
 }
@@ -314,7 +314,7 @@ async fn is_slowed_down(backend: Arc<Backend>, client: Client, call: Call) {
     assert_eq!(backend.refused(), 60 - held_back);
     let throttle = client.throttle.snapshot();
     assert_eq!(
-        (throttle.overloaded, throttle.rejected),
+        (throttle.overloaded_total, throttle.rejected_total),
         (60 - held_back, held_back)
     );
     unharmed(&client);

@@ -1,6 +1,8 @@
 #![cfg(feature = "throttle")]
 #![allow(missing_docs)]
 
+mod defaults;
+
 use buttress::{Classify, Error, Kind, Now, Outcome, Throttle, Time};
 use buttress::{
     guard::{Admission, End, Guard, GuardBase, GuardLayer},
@@ -160,7 +162,7 @@ fn a_seed_repeats_the_choices() {
 fn a_cap_of_zero_only_watches() {
     let throttle = builder().max_rejection(0.0).build().unwrap();
     assert_eq!(calls(&throttle, 0, 1_000, OVERLOADED), 1_000);
-    assert_eq!(throttle.snapshot().overloaded, 1_000);
+    assert_eq!(throttle.snapshot().overloaded_total, 1_000);
 }
 
 #[test]
@@ -204,7 +206,7 @@ async fn the_layer_learns_from_the_classifier_and_clones_share_what_it_learnt() 
     let seen = throttle.clone().snapshot();
     assert_eq!((seen.name, seen.calls, seen.accepted), ("search", 400, 0));
     assert_eq!(
-        (seen.rejected, seen.overloaded),
+        (seen.rejected_total, seen.overloaded_total),
         (held_back, 400 - held_back)
     );
     assert!(held_back > 250 && seen.probability == 0.8, "{seen:?}");
@@ -230,5 +232,5 @@ fn threads_count_together() {
             });
         }
     });
-    assert_eq!(throttle.snapshot().overloaded, 40_000);
+    assert_eq!(throttle.snapshot().overloaded_total, 40_000);
 }

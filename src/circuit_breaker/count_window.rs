@@ -1,7 +1,8 @@
 //! A sliding window of the last calls, however long they took to come.
 
-use super::window::WindowCounts;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use super::time_window::WindowCounts;
+use crate::shared::lock;
+use std::sync::Mutex;
 
 const FAILED: u8 = 1;
 const SLOW: u8 = 2;
@@ -34,13 +35,14 @@ impl CountWindow {
     }
 
     pub(super) fn add(&self, failed: bool, slow: bool) {
-        let mut ring = self.lock();
+        let mut ring = lock(&self.0);
         let ring = &mut *ring;
         let call = if failed { FAILED } else { 0 } | if slow { SLOW } else { 0 };
         if ring.calls.len() < ring.size {
             ring.calls.push(call);
         } else if let Some(place) = ring.calls.get_mut(ring.oldest) {
             let left = std::mem::replace(place, call);
+            debug_assert_eq!(ring.sum.calls(), ring.size as u64, "a full ring");
             ring.oldest = (ring.oldest + 1) % ring.size;
             ring.sum.successes -= u64::from(left & FAILED == 0);
             ring.sum.failures -= u64::from(left & FAILED != 0);
@@ -52,18 +54,14 @@ impl CountWindow {
     }
 
     pub(super) fn counts(&self) -> WindowCounts {
-        self.lock().sum
+        lock(&self.0).sum
     }
 
     pub(super) fn clear(&self) {
-        let mut ring = self.lock();
+        let mut ring = lock(&self.0);
         ring.calls.clear();
         ring.oldest = 0;
         ring.sum = WindowCounts::default();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

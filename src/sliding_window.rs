@@ -1,0 +1,233 @@
+//! A sliding window in time, counted by every thread for itself.
+//!
+//! The window is cut into tenths, and slides a tenth at a time: what is counted is forgotten
+//! between nine tenths of the window and the whole of it after it happened.
+
+use crate::{clock::Time, striped::Striped};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+const TENTHS: u64 = 10;
+
+const COUNT_BITS: u32 = 40;
+
+/// The most that a bucket can hold.
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+
+/// The tenths of a window, each with a number of `KINDS` kinds. What the bits of a number count is
+/// the business of those that write and read it.
+///
+/// # Invariants
+/// 1. A bucket is one word, `tag:24 | count:40`, whose tag says which tenth it counts. Whoever
+///    finds the tag of an earlier tenth starts the bucket anew, so nothing has to move a head.
+/// 2. Readers leave out what is not of the last ten tenths, so what is read expires without a
+///    write.
+#[derive(Debug)]
+pub(crate) struct SlidingWindow<const KINDS: usize> {
+    /// Nanoseconds of a tenth; not zero.
+    tenth: u64,
+    stripes: Striped<Tenths<KINDS>>,
+}
+
+/// One thread's part.
+#[derive(Debug)]
+struct Tenths<const KINDS: usize> {
+    buckets: [[AtomicU64; TENTHS as usize]; KINDS],
+    /// The tenth in which this stripe counted last: saves a division in most calls.
+    last: AtomicU64,
+}
+
+/// What a bucket held before something was counted with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct PreviousCount {
+    pub(crate) count: u64,
+    /// Whether that was of a tenth that has left the window since, and is forgotten now.
+    pub(crate) forgotten: bool,
+}
+
+impl<const KINDS: usize> SlidingWindow<KINDS> {
+    /// Makes that many stripes, which must be a power of two.
+    pub(crate) fn new(window: u64, stripes: usize) -> Self {
+        Self {
+            tenth: (window / TENTHS).max(1),
+            stripes: Striped::new(stripes, |_| Tenths::default()),
+        }
+    }
+
+    /// Returns how many nanoseconds a tenth of the window has.
+    pub(crate) fn tenth(&self) -> u64 {
+        self.tenth
+    }
+
+    /// Returns when what is counted now will have left the window.
+    pub(crate) fn forgotten_at(&self, now: Time) -> Time {
+        Time((now.0 / self.tenth + TENTHS).saturating_mul(self.tenth))
+    }
+
+    /// Returns the longest that [`forgotten_at`](Self::forgotten_at) can lie ahead.
+    pub(crate) fn longest(&self) -> u64 {
+        self.tenth.saturating_mul(TENTHS)
+    }
+
+    /// Counts with this thread's bucket of the present tenth. `next` makes a count of the one
+    /// before it, which is zero at the beginning of a tenth; it is asked again if another thread
+    /// was faster.
+    #[inline]
+    pub(crate) fn count(
+        &self,
+        kind: usize,
+        now: Time,
+        mut next: impl FnMut(u64) -> u64,
+    ) -> PreviousCount {
+        let own = self.stripes.own();
+        let mut n = own.last.load(Relaxed);
+        if now.0.wrapping_sub(n.wrapping_mul(self.tenth)) >= self.tenth {
+            n = now.0 / self.tenth;
+            own.last.store(n, Relaxed);
+        }
+        let (bucket, tag) = (&own.buckets[kind][(n % TENTHS) as usize], tag_of(n));
+        let mut word = bucket.load(Relaxed);
+        loop {
+            // The count alone; or more than any count, if the tag is another one.
+            let count = word ^ tag;
+            let forgotten = count > COUNT;
+            let next = next(if forgotten { 0 } else { count });
+            debug_assert!(next <= COUNT, "{next} in a bucket");
+            match bucket.compare_exchange_weak(word, tag | next, Relaxed, Relaxed) {
+                Ok(_) => {
+                    let count = word & COUNT;
+                    return PreviousCount { count, forgotten };
+                }
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Returns the counts of every bucket of the last ten tenths, the present one included.
+    pub(crate) fn counts(&self, now: Time) -> impl Iterator<Item = [u64; KINDS]> {
+        let last = now.0 / self.tenth;
+        (last.saturating_sub(TENTHS - 1)..=last).flat_map(move |n| {
+            let (i, tag) = ((n % TENTHS) as usize, tag_of(n));
+            self.stripes.iter().map(move |stripe| {
+                stripe.buckets.each_ref().map(|kind| {
+                    let count = kind[i].load(Relaxed) ^ tag;
+                    if count <= COUNT { count } else { 0 }
+                })
+            })
+        })
+    }
+
+    /// Returns the counts of one kind in all buckets, also of those that have left the window.
+    pub(crate) fn all(&self, kind: usize) -> impl Iterator<Item = u64> {
+        let buckets = self
+            .stripes
+            .iter()
+            .flat_map(move |stripe| &stripe.buckets[kind]);
+        buckets.map(|bucket| bucket.load(Relaxed) & COUNT)
+    }
+
+    /// Forgets everything, and hands over what all buckets of all kinds were.
+    pub(crate) fn clear(&self, mut forgotten: impl FnMut([u64; KINDS])) {
+        for stripe in self.stripes.iter() {
+            for i in 0..TENTHS as usize {
+                let take = |kind: &[AtomicU64; TENTHS as usize]| kind[i].swap(0, Relaxed) & COUNT;
+                forgotten(stripe.buckets.each_ref().map(take));
+            }
+        }
+    }
+}
+
+impl<const KINDS: usize> Default for Tenths<KINDS> {
+    fn default() -> Self {
+        Self {
+            buckets: std::array::from_fn(|_| Default::default()),
+            last: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Returns the tag of this tenth, in its place. Never zero for the first ones, so that an empty
+/// word is not one of theirs. It repeats after 83 million tenths in the same bucket (2.6 years of a
+/// window of 10 s); what it would revive then is what one bucket held that long ago.
+#[inline]
+fn tag_of(n: u64) -> u64 {
+    (n + 1) << COUNT_BITS
+}
+
+/// What a stripe of a window takes, its padding included.
+#[cfg(test)]
+pub(crate) const fn stripe_bytes<const KINDS: usize>() -> usize {
+    size_of::<crate::shared::Padded<Tenths<KINDS>>>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window() -> SlidingWindow<2> {
+        SlidingWindow::new(1_000, 1)
+    }
+
+    fn add(window: &SlidingWindow<2>, kind: usize, at: u64) -> PreviousCount {
+        window.count(kind, Time(at), |count| count + 1)
+    }
+
+    fn sum(window: &SlidingWindow<2>, at: u64) -> [u64; 2] {
+        let counts = window.counts(Time(at));
+        counts.fold([0, 0], |[a, b], [c, d]| [a + c, b + d])
+    }
+
+    #[test]
+    fn a_tenth_leaves_exactly_at_the_edge_and_reads_expire_without_writes() {
+        let window = window();
+        for (kind, at) in [(0, 0), (1, 99), (0, 100)] {
+            add(&window, kind, at);
+        }
+        assert_eq!(sum(&window, 999), [2, 1]);
+        assert_eq!(sum(&window, 1_000), [1, 0]);
+        assert_eq!(sum(&window, 1_099), [1, 0]);
+        assert_eq!(sum(&window, 1_100), [0, 0]);
+        assert_eq!(window.forgotten_at(Time(100)), Time(1_100));
+        assert_eq!(window.forgotten_at(Time(199)), Time(1_100));
+        assert_eq!(window.longest(), 1_000);
+    }
+
+    #[test]
+    fn whoever_begins_a_tenth_hears_what_it_forgets() {
+        let window = window();
+        let before = |count, forgotten| PreviousCount { count, forgotten };
+        assert_eq!(add(&window, 0, 0), before(0, true));
+        assert_eq!(add(&window, 0, 99), before(1, false));
+        assert_eq!(add(&window, 0, 100), before(0, true));
+        assert_eq!(add(&window, 0, 5_050), before(2, true));
+        assert_eq!(window.all(0).sum::<u64>(), 2);
+        let mut forgotten = Vec::new();
+        window.clear(|[count, _]| forgotten.push(count));
+        assert_eq!(forgotten.iter().sum::<u64>(), 2);
+        assert_eq!(window.all(0).sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_or_far_ahead_loses_history_and_nothing_else() {
+        let window = window();
+        for t in [1 << 62, 0, 5_000, 3, 1 << 63, u64::MAX, 1 << 60] {
+            add(&window, 0, t);
+            assert!(sum(&window, t)[0] >= 1, "{t}");
+            assert!(window.forgotten_at(Time(t)) > Time(t) || t == u64::MAX);
+        }
+    }
+
+    #[test]
+    fn threads_that_count_together_lose_nothing() {
+        let window = SlidingWindow::<1>::new(1_000, 2);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        window.count(0, Time(5), |count| count + 1);
+                    }
+                });
+            }
+        });
+        assert_eq!(window.counts(Time(5)).map(|[n]| n).sum::<u64>(), 40_000);
+    }
+}
