@@ -40,12 +40,14 @@
 //!
 //! Put a timeout *inside* a retry to limit each attempt, and a deadline outside to limit them all.
 
-mod alarm;
+mod attempt;
+mod call;
 mod deadline;
-mod service;
+mod limited;
 
-pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineScope, DeadlineService};
-pub use service::{TimeoutFuture, TimeoutLayer, TimeoutService};
+pub use attempt::{TimeoutFuture, TimeoutLayer, TimeoutService};
+pub use call::{DeadlineFuture, DeadlineLayer, DeadlineService};
+pub use deadline::{Deadline, DeadlineScope};
 
 use crate::{
     clock::Time,
