@@ -33,7 +33,7 @@ pub struct Budget(Arc<State>);
 #[derive(Debug)]
 struct State {
     /// In millionths of a retry.
-    deposit: u64,
+    deposit_per_success: u64,
     cap: u64,
     /// The time between retries that need no token, if there are such.
     floor_every: Option<Duration>,
@@ -99,10 +99,10 @@ impl Budget {
 
     /// A call succeeded. While the budget is full and all is well, this only reads.
     #[inline]
-    pub(crate) fn success(&self) {
+    pub(crate) fn record_success(&self) {
         let state = &*self.0;
         if state.balance.load(Relaxed) < state.cap {
-            self.pay_in(state.deposit);
+            self.deposit(state.deposit_per_success);
         }
         if state.credit.load(Relaxed) < CREDIT {
             let more = |credit| (credit < CREDIT).then_some(credit + 1);
@@ -111,7 +111,7 @@ impl Budget {
     }
 
     /// An attempt failed.
-    pub(crate) fn failure(&self) {
+    pub(crate) fn record_failure(&self) {
         let less = |credit| (credit > -CREDIT).then_some(credit - 1);
         let _ = self.0.credit.fetch_update(Relaxed, Relaxed, less);
     }
@@ -132,11 +132,11 @@ impl Budget {
     /// The retry was not made after all. The floor's are not given back: it counts by time.
     pub(crate) fn give_back(&self, paid: Paid) {
         if paid == Paid::Token {
-            self.pay_in(TOKEN);
+            self.deposit(TOKEN);
         }
     }
 
-    fn pay_in(&self, amount: u64) {
+    fn deposit(&self, amount: u64) {
         let cap = self.0.cap;
         let more = |balance: u64| {
             let more = balance.saturating_add(amount).min(cap);
@@ -238,7 +238,7 @@ impl BudgetBuilder {
         let every = every.map(|every| every.max(Duration::from_nanos(1)));
         Budget(Arc::new(State {
             // Rounded, not cut off: 0.6 as a float is a little less than that.
-            deposit: (self.ratio * TOKEN as f64).round() as u64,
+            deposit_per_success: (self.ratio * TOKEN as f64).round() as u64,
             cap,
             floor_every: every,
             balance: AtomicU64::new(cap),
@@ -274,7 +274,7 @@ mod tests {
             let budget = budget(ratio, 200, 0);
             assert_eq!(drain(&budget, Time(0)), 200);
             for _ in 0..successes {
-                budget.success();
+                budget.record_success();
             }
             assert_eq!(drain(&budget, Time(0)), retries, "{ratio}");
             assert_eq!(budget.balance(), 0.0);
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn it_never_holds_more_than_the_cap_and_takes_back_what_was_not_used() {
         let budget = budget(1000.0, 3, 0);
-        budget.success();
+        budget.record_success();
         budget.give_back(Paid::Token);
         assert_eq!(budget.balance(), 3.0);
         let paid = budget.withdraw(Time(0)).unwrap();
@@ -297,10 +297,10 @@ mod tests {
     fn the_floor_lets_a_rare_caller_retry_once_a_second() {
         let budget = budget(0.0, 0, 1);
         let now = |tenths: u64| Time(5 * SECOND + tenths * SECOND / 10);
-        budget.success();
-        budget.failure();
+        budget.record_success();
+        budget.record_failure();
         assert_eq!(budget.withdraw(now(0)), Some(Paid::Floor));
-        budget.success();
+        budget.record_success();
         assert_eq!(budget.withdraw(now(9)), None);
         assert_eq!(budget.withdraw(now(10)), Some(Paid::Floor));
     }
@@ -310,12 +310,12 @@ mod tests {
         let budget = budget(0.0, 0, 1);
         let mut granted = 0;
         for second in 0..1_000 {
-            budget.failure();
+            budget.record_failure();
             granted += drain(&budget, Time(second * SECOND));
         }
         assert_eq!(granted, 0);
         for _ in 0..10 {
-            budget.success();
+            budget.record_success();
         }
         assert_eq!(drain(&budget, Time(1_000 * SECOND)), 1);
     }
@@ -334,10 +334,10 @@ mod tests {
     fn a_full_budget_of_a_healthy_service_is_only_read() {
         let budget = Budget::new();
         for _ in 0..CREDIT {
-            budget.success();
+            budget.record_success();
         }
         let before = budget.0.credit.load(Relaxed);
-        budget.success();
+        budget.record_success();
         assert_eq!((before, budget.balance()), (CREDIT, 10.0));
         assert_eq!(budget.0.credit.load(Relaxed), CREDIT);
     }
@@ -367,10 +367,10 @@ mod tests {
                 now += pause;
                 match what {
                     0 => {
-                        budget.success();
+                        budget.record_success();
                         successes += 1;
                     }
-                    1 => budget.failure(),
+                    1 => budget.record_failure(),
                     2 => retries += u32::from(budget.withdraw(Time(now)).is_some()),
                     _ => if let Some(paid) = budget.withdraw(Time(now)) {
                         // A floor's retry counts even if it is not made.

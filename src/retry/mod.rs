@@ -50,9 +50,9 @@
 //! twenty-seven. The number of the attempt [travels](crate::context::Context::attempt), so that a
 //! service can see that a call is not the first.
 
+mod attempts;
 mod backoff;
 pub(crate) mod budget;
-mod course;
 mod future;
 mod replay;
 mod run;
@@ -83,7 +83,7 @@ pub struct Retry(Arc<Core>);
 #[derive(Debug)]
 struct Core {
     name: &'static str,
-    attempts: u32,
+    max_attempts: u32,
     backoff: Backoff,
     budget: Budget,
     max_retry_after: Duration,
@@ -215,7 +215,7 @@ impl RetryBuilder {
     fn make(self) -> Retry {
         Retry(Arc::new(Core {
             name: self.name.as_str(),
-            attempts: self.attempts,
+            max_attempts: self.attempts,
             backoff: self.backoff,
             budget: self.budget.unwrap_or_default(),
             max_retry_after: self.max_retry_after,

@@ -14,11 +14,11 @@ pub trait Replay<Req> {
 
     /// The request of the first attempt, and what further ones are made from: `None` if this
     /// request must not be sent twice.
-    fn first(&self, req: Req) -> (Self::Request, Option<Self::Kept>);
+    fn first_request(&self, req: Req) -> (Self::Request, Option<Self::Kept>);
 
     /// The request of another attempt (the second is 2), or `None` if it cannot be made any more.
     /// Asked before the failed attempt's response is given up.
-    fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Option<Self::Request>;
+    fn next_request(&self, kept: &mut Self::Kept, attempt: u32) -> Option<Self::Request>;
 }
 
 /// What the end of an attempt asks of whoever would make another one.
@@ -54,12 +54,12 @@ impl<Req: Clone> Replay<Req> for CloneRequest {
     type Kept = Req;
 
     #[inline]
-    fn first(&self, req: Req) -> (Req, Option<Req>) {
+    fn first_request(&self, req: Req) -> (Req, Option<Req>) {
         (req.clone(), Some(req))
     }
 
     #[inline]
-    fn again(&self, kept: &mut Req, _: u32) -> Option<Req> {
+    fn next_request(&self, kept: &mut Req, _: u32) -> Option<Req> {
         Some(kept.clone())
     }
 }

@@ -15,7 +15,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A policy, and how this layer makes requests again and tells failures.
-pub(super) struct Plan<R, C> {
+pub(super) struct LayerState<R, C> {
     pub(super) retry: Retry,
     pub(super) replay: R,
     pub(super) classifier: C,
@@ -26,12 +26,12 @@ pub(super) struct Plan<R, C> {
 /// The service must be `Clone`: a call that may be repeated takes a clone along for its further
 /// attempts, and every one of them waits for that to be ready.
 pub struct RetryLayer<R = CloneRequest, C = Unclassified> {
-    plan: Shared<Plan<R, C>>,
+    layer: Shared<LayerState<R, C>>,
 }
 
 impl RetryLayer {
     pub(super) fn new(retry: Retry) -> Self {
-        Self::of(Plan {
+        Self::of(LayerState {
             retry,
             replay: CloneRequest,
             classifier: Unclassified,
@@ -40,9 +40,9 @@ impl RetryLayer {
 }
 
 impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
-    fn of(plan: Plan<R, C>) -> Self {
+    fn of(layer: LayerState<R, C>) -> Self {
         Self {
-            plan: Shared::new(plan),
+            layer: Shared::new(layer),
         }
     }
 
@@ -55,9 +55,9 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
     where
         R: Clone,
     {
-        RetryLayer::of(Plan {
-            retry: self.plan.retry.clone(),
-            replay: self.plan.replay.clone(),
+        RetryLayer::of(LayerState {
+            retry: self.layer.retry.clone(),
+            replay: self.layer.replay.clone(),
             classifier: OnResponse(classifier),
         })
     }
@@ -67,10 +67,10 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
     where
         C: Clone,
     {
-        RetryLayer::of(Plan {
-            retry: self.plan.retry.clone(),
+        RetryLayer::of(LayerState {
+            retry: self.layer.retry.clone(),
             replay,
-            classifier: self.plan.classifier.clone(),
+            classifier: self.layer.classifier.clone(),
         })
     }
 }
@@ -83,13 +83,13 @@ impl<R, C> RetryLayer<R, C> {
         R2: Send + Sync + 'static,
         C2: Send + Sync + 'static,
     {
-        let Plan {
+        let LayerState {
             retry,
             replay,
             classifier,
-        } = &*self.plan;
+        } = &*self.layer;
         let (replay, classifier) = f(replay, classifier);
-        RetryLayer::of(Plan {
+        RetryLayer::of(LayerState {
             retry: retry.clone(),
             replay,
             classifier,
@@ -104,7 +104,7 @@ impl<S, R, C: Strategy> Layer<S> for RetryLayer<R, C> {
     fn layer(&self, inner: S) -> Self::Service {
         RetryService {
             inner,
-            plan: self.plan.clone(),
+            layer: self.layer.clone(),
         }
     }
 }
@@ -113,21 +113,23 @@ impl<R, C> Clone for RetryLayer<R, C> {
     #[inline]
     fn clone(&self) -> Self {
         Self {
-            plan: self.plan.clone(),
+            layer: self.layer.clone(),
         }
     }
 }
 
 impl<R, C> fmt::Debug for RetryLayer<R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RetryLayer").field(&self.plan.retry).finish()
+        f.debug_tuple("RetryLayer")
+            .field(&self.layer.retry)
+            .finish()
     }
 }
 
 /// A service whose failed calls are repeated.
 pub struct RetryService<S, R = CloneRequest, C = OnResponse> {
     inner: S,
-    plan: Shared<Plan<R, C>>,
+    layer: Shared<LayerState<R, C>>,
 }
 
 impl<S, R, C> RetryService<S, R, C> {
@@ -139,7 +141,7 @@ impl<S: Clone, R, C> Clone for RetryService<S, R, C> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            plan: self.plan.clone(),
+            layer: self.layer.clone(),
         }
     }
 }
@@ -148,7 +150,7 @@ impl<S: fmt::Debug, R, C> fmt::Debug for RetryService<S, R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryService")
             .field("inner", &self.inner)
-            .field("retry", &self.plan.retry)
+            .field("retry", &self.layer.retry)
             .finish()
     }
 }
@@ -171,10 +173,10 @@ where
 
     #[inline]
     fn call(&mut self, req: Req) -> Self::Future {
-        let (first, kept) = self.plan.replay.first(req);
+        let (first, kept) = self.layer.replay.first_request(req);
         // The service that is ready is the one to call. Its clone is not, and is asked before
         // every further attempt.
         let next = kept.map(|kept| (self.inner.clone(), kept));
-        RetryFuture::begin(self.inner.call(first), next, self.plan.clone())
+        RetryFuture::begin(self.inner.call(first), next, self.layer.clone())
     }
 }

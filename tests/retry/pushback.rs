@@ -70,11 +70,11 @@ struct Told;
 impl<Req: Clone> Replay<Req> for Told {
     type Request = Req;
     type Kept = Req;
-    fn first(&self, req: Req) -> (Req, Option<Req>) {
-        CloneRequest.first(req)
+    fn first_request(&self, req: Req) -> (Req, Option<Req>) {
+        CloneRequest.first_request(req)
     }
-    fn again(&self, kept: &mut Req, attempt: u32) -> Option<Req> {
-        CloneRequest.again(kept, attempt)
+    fn next_request(&self, kept: &mut Req, attempt: u32) -> Option<Req> {
+        CloneRequest.next_request(kept, attempt)
     }
 }
 impl Pushback<&str, Error<&str>> for Told {

@@ -1,4 +1,4 @@
-//! The course of one call through its attempts: whether there is another one, and when.
+//! The attempts at one call: whether there is another one, and when.
 
 use super::{Core, Hint, budget::Budget, budget::Paid};
 use crate::{
@@ -46,9 +46,9 @@ impl From<Rejected> for AttemptVerdict {
 
 /// Where a call is. Dropped while it waits, it gives its retry back.
 #[derive(Debug)]
-pub(super) struct Course {
+pub(super) struct Attempts {
     /// The first is 1.
-    pub(super) attempt: u32,
+    pub(super) number: u32,
     /// Retries since the backoff last began at its initial wait, and the last wait.
     step: u32,
     last: Option<Duration>,
@@ -68,11 +68,11 @@ impl Drop for Withdrawal {
     }
 }
 
-impl Course {
+impl Attempts {
     #[inline]
-    pub(super) fn begin() -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            attempt: 1,
+            number: 1,
             step: 0,
             last: None,
             // Of the context in which the call was made: its future may be polled in another.
@@ -89,17 +89,17 @@ impl Course {
     /// Runs one call or poll of the present attempt.
     #[inline]
     pub(super) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
-        if self.attempt == 1 {
+        if self.number == 1 {
             return f();
         }
         let mut context = context::current();
-        context.attempt = self.attempt;
+        context.attempt = self.number;
         context.enter(f)
     }
 
     /// The attempt failed: how long to wait before the next one, if there is one and it is paid for.
-    pub(super) fn wait(&mut self, core: &Core, hint: Hint, now: &Now) -> Option<Duration> {
-        if self.attempt >= core.attempts {
+    pub(super) fn next_wait(&mut self, core: &Core, hint: Hint, now: &Now) -> Option<Duration> {
+        if self.number >= core.max_attempts {
             return self.give_up(core);
         }
         let Some(wait) = self.backoff(core, hint) else {
@@ -115,7 +115,7 @@ impl Course {
             return None;
         };
         self.paid = Some(Withdrawal(core.budget.clone(), Some(paid)));
-        self.attempt += 1;
+        self.number += 1;
         Some(wait)
     }
 
