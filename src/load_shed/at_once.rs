@@ -58,10 +58,9 @@ impl<Req, P> Guard<Req> for LoadShed<P> {
         if let Err(late) = self.0.on_time(now) {
             return Admission::Refused(late);
         }
-        let slot = thread_index();
-        match self.0.enter(slot, now) {
+        match self.0.enter(thread_index(), now) {
             Some(permit) => Admission::Admitted(permit),
-            None => Admission::Refused(self.0.refuse(slot, now)),
+            None => Admission::Refused(self.0.refuse(now)),
         }
     }
 

@@ -77,7 +77,7 @@ impl<P> Reserve for Backpressure<P> {
 impl<P> Backpressure<P> {
     #[cold]
     fn line_up(&self, wait: &mut Option<QueueWait>, cx: &Context<'_>, now: &Now) -> Poll<Permit> {
-        self.0.look(thread_index(), now);
+        self.0.look(now);
         let joined = self.0.gate.reserve(thread_index(), now.get());
         let ticket: Ticket = match joined {
             Enqueued::Admitted => return Poll::Ready(self.0.held_back()),

@@ -8,10 +8,8 @@ use super::{
     stripes::MAX_LIMIT,
 };
 use crate::{
-    InvalidConfig, Kind, Name, Rejected,
-    clock::nanos,
-    rng::Dice,
-    shared::{Padded, stripes},
+    InvalidConfig, Kind, Name, Rejected, clock::nanos, rng::Dice, shared::stripes,
+    striped::StripedCounter,
 };
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -196,7 +194,7 @@ impl<P> LoadShedBuilder<P> {
             full: full.with_retry_after(self.retry_after),
             gate: Gate::new(limit, width, discipline),
             control,
-            rejected: (0..stripes()).map(|_| Padded::default()).collect(),
+            rejected: StripedCounter::default(),
             late: AtomicU64::new(0),
             priority: self.priority,
             threshold: self.ranked.then(|| Box::new(Threshold::new())),

@@ -5,10 +5,8 @@ use super::{
     queue::LeftBecause,
 };
 use crate::{
-    Kind, Now, Rejected, Time, context,
-    guard::End,
-    rng::Dice,
-    shared::{Padded, thread_index},
+    Kind, Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
+    striped::StripedCounter,
 };
 use std::{
     fmt,
@@ -25,8 +23,8 @@ pub(super) struct Inner<P> {
     pub(super) gate: Gate,
     /// `None`: the limit is fixed.
     pub(super) control: Option<LimitControl>,
-    /// Calls rejected on arrival, per thread slot.
-    pub(super) rejected: Box<[Padded<AtomicU64>]>,
+    /// Calls rejected on arrival.
+    pub(super) rejected: StripedCounter,
     /// Calls whose deadline had passed when they came, or when they were let in.
     pub(super) late: AtomicU64,
     pub(super) priority: P,
@@ -85,7 +83,7 @@ impl<P> Inner<P> {
         let due = control.filter(|control| control.ended(permit, end, slot, now));
         self.gate.exit(slot, || now.get());
         if let Some(control) = due {
-            control.look(&self.gate, || self.rejected(), slot, now.get());
+            control.look(&self.gate, || self.rejected.sum(), slot, now.get());
         }
     }
 
@@ -106,22 +104,25 @@ impl<P> Inner<P> {
 
     /// The rejection of a call that finds no permit, and no place in the queue.
     #[inline]
-    pub(super) fn refuse(&self, slot: usize, now: &Now) -> Rejected {
-        let rejected = &self.rejected[slot & (self.rejected.len() - 1)].0;
-        let count = rejected.fetch_add(1, Relaxed);
-        if count.is_multiple_of(LOOK_EVERY) {
-            self.look(slot, now);
+    pub(super) fn refuse(&self, now: &Now) -> Rejected {
+        if self.rejected.add(1).is_multiple_of(LOOK_EVERY) {
+            self.look(now);
         }
         self.full
     }
 
     /// A call has found no permit: the window may be over though nothing ends.
     #[cold]
-    pub(super) fn look(&self, slot: usize, now: &Now) {
+    pub(super) fn look(&self, now: &Now) {
         if let Some(control) = &self.control
             && control.is_due(now.get())
         {
-            control.look(&self.gate, || self.rejected(), slot, now.get());
+            control.look(
+                &self.gate,
+                || self.rejected.sum(),
+                thread_index(),
+                now.get(),
+            );
         }
     }
 
@@ -133,10 +134,6 @@ impl<P> Inner<P> {
         }
     }
 
-    fn rejected(&self) -> u64 {
-        self.rejected.iter().map(|n| n.0.load(Relaxed)).sum()
-    }
-
     pub(super) fn snapshot(&self) -> Snapshot {
         let tally = self.gate.tally();
         Snapshot {
@@ -144,11 +141,11 @@ impl<P> Inner<P> {
             limit: tally.limit,
             in_flight: tally.in_flight,
             queued: tally.queued,
-            admitted: tally.admitted,
-            rejected: self.rejected() + tally.lost.evicted,
-            expired: tally.lost.waited,
+            admitted_total: tally.admitted,
+            rejected_total: self.rejected.sum() + tally.lost.evicted,
+            expired_total: tally.lost.waited,
             shed_share: self.threshold.as_ref().map_or(0.0, |t| t.share()),
-            deadline_exceeded: self.late.load(Relaxed) + tally.lost.late,
+            deadline_exceeded_total: self.late.load(Relaxed) + tally.lost.late,
         }
     }
 }

@@ -17,7 +17,7 @@
 //!     Err(Error::Rejected(r)) if r.kind() == Kind::Overloaded => println!("503, {r}"),
 //!     Err(other) => println!("{other}"),
 //! }
-//! # assert_eq!(shed.snapshot().admitted, 1);
+//! # assert_eq!(shed.snapshot().admitted_total, 1);
 //! # Ok(())
 //! # }
 //! ```
@@ -158,13 +158,13 @@ pub struct Snapshot {
     /// How many wait.
     pub queued: usize,
     /// Calls that were let in.
-    pub admitted: u64,
+    pub admitted_total: u64,
     /// Calls for which there was neither a permit nor a place in the queue, or not for long.
-    pub rejected: u64,
+    pub rejected_total: u64,
     /// Calls that waited for as long as they may, in vain.
-    pub expired: u64,
+    pub expired_total: u64,
     /// Calls whose caller's deadline had passed when they came, or passed while they waited.
-    pub deadline_exceeded: u64,
+    pub deadline_exceeded_total: u64,
     /// The share of the arrivals of late that are refused for being less important than others.
     pub shed_share: f64,
 }

@@ -127,7 +127,7 @@ impl<P> Queued<P> {
         threshold.press(now.get());
         match worth_it {
             true => self.join(priority.class(), deadline, now),
-            false => Admission::Refused(self.0.refuse(slot, now)),
+            false => Admission::Refused(self.0.refuse(now)),
         }
     }
 
@@ -138,11 +138,11 @@ impl<P> Queued<P> {
         deadline: Option<Time>,
         now: &Now,
     ) -> Admission<Permit, QueueWait> {
-        self.0.look(thread_index(), now);
+        self.0.look(now);
         match (self.0.gate).join(class as usize, deadline, thread_index(), now.get()) {
             Enqueued::Admitted => Admission::Admitted(self.started(now)),
             Enqueued::Waiting(ticket) => Admission::Wait(QueueWait { ticket, deadline }),
-            Enqueued::Full => Admission::Refused(self.0.refuse(thread_index(), now)),
+            Enqueued::Full => Admission::Refused(self.0.refuse(now)),
         }
     }
 

@@ -34,7 +34,7 @@
 //!     })
 //!     .await;
 //! match sent {
-//!     Ok(answer) => println!("{answer} with {} retries", retry.snapshot().retries),
+//!     Ok(answer) => println!("{answer} with {} retries", retry.snapshot().retries_total),
 //!     Err(Error::Rejected(rejected)) => println!("not sent: {rejected}"),
 //!     Err(Error::Service(error)) => println!("not sent: {error}"),
 //! }
@@ -133,11 +133,11 @@ impl Retry {
         let core = &*self.0;
         Snapshot {
             name: core.name,
-            failed_attempts: core.failed_attempts.load(Relaxed),
-            retries: core.retries.load(Relaxed),
-            budget_exhausted: core.budget_exhausted.load(Relaxed),
-            gave_up: core.gave_up.load(Relaxed),
-            balance: core.budget.balance(),
+            failed_attempts_total: core.failed_attempts.load(Relaxed),
+            retries_total: core.retries.load(Relaxed),
+            budget_exhausted_total: core.budget_exhausted.load(Relaxed),
+            gave_up_total: core.gave_up.load(Relaxed),
+            budget_balance: core.budget.balance(),
         }
     }
 }
@@ -236,14 +236,14 @@ pub struct Snapshot {
     /// Its name.
     pub name: &'static str,
     /// Attempts that failed.
-    pub failed_attempts: u64,
+    pub failed_attempts_total: u64,
     /// Attempts made after the first of their call.
-    pub retries: u64,
+    pub retries_total: u64,
     /// Failures handed to the caller because the budget was empty.
-    pub budget_exhausted: u64,
+    pub budget_exhausted_total: u64,
     /// Failures handed to the caller because there were no attempts left, no time, or no wish on
     /// the service's side.
-    pub gave_up: u64,
+    pub gave_up_total: u64,
     /// Retries that the budget would pay for now; infinite if it is unlimited.
-    pub balance: f64,
+    pub budget_balance: f64,
 }

@@ -46,7 +46,7 @@ impl Retry {
     ///     Ok(()) => println!("stored"),
     ///     Err(error) => println!("not stored: {error}"),
     /// }
-    /// # assert_eq!(retry.snapshot().retries, 0);
+    /// # assert_eq!(retry.snapshot().retries_total, 0);
     /// # }
     /// ```
     ///

@@ -21,7 +21,7 @@
 //!     Err(Error::Rejected(r)) if r.kind() == Kind::TimedOut => println!("{r}, but it may have run"),
 //!     Err(other) => println!("{other}"),
 //! }
-//! # assert_eq!(timeout.snapshot().timed_out, 1);
+//! # assert_eq!(timeout.snapshot().timed_out_total, 1);
 //! # }
 //! ```
 //!
@@ -117,8 +117,8 @@ impl Timeout {
         Snapshot {
             name: self.0.name,
             limit: self.0.limit,
-            timed_out: self.0.timed_out.load(Relaxed),
-            deadline_exceeded: self.0.deadline_exceeded.load(Relaxed),
+            timed_out_total: self.0.timed_out.load(Relaxed),
+            deadline_exceeded_total: self.0.deadline_exceeded.load(Relaxed),
         }
     }
 
@@ -155,7 +155,7 @@ pub struct Snapshot {
     )]
     pub limit: Duration,
     /// Calls that took longer.
-    pub timed_out: u64,
+    pub timed_out_total: u64,
     /// Calls whose caller's deadline came first, before or during the call.
-    pub deadline_exceeded: u64,
+    pub deadline_exceeded_total: u64,
 }
