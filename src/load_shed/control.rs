@@ -65,10 +65,10 @@ struct Began {
 }
 
 impl LimitControl {
-    pub(super) fn new(rule: Box<dyn Limit>, shards: usize) -> Self {
+    pub(super) fn new(rule: Box<dyn Limit>, stripes: usize) -> Self {
         let close = rule.close();
         Self {
-            samples: Samples::new(shards),
+            samples: Samples::new(stripes),
             peak: Padded::default(),
             times: Padded::default(),
             open: Mutex::new(Open {
@@ -152,23 +152,23 @@ impl LimitControl {
             End::Cancelled | End::Panicked => took < times.short.load(Relaxed),
             End::Done(_) => false,
         };
-        let mut shard = self.samples.of(slot);
+        let mut samples = self.samples.of(slot);
         let weight = match permit.track() {
             Track::Timed | Track::Sampled => {
                 let weight = permit.weight();
                 if !left_out {
-                    shard.done().aside += f64::from(weight) * seconds;
+                    samples.done().aside += f64::from(weight) * seconds;
                 }
                 weight
             }
             Track::InFlight | Track::Untimed | Track::Reserved | Track::HeldBack => {
                 // As if it had ended before the window began: then its time is not in it.
                 let began = Time(times.began.load(Relaxed)).max(permit.start());
-                shard.end(if left_out { began } else { now });
+                samples.end(if left_out { began } else { now });
                 1
             }
         };
-        let done = shard.done();
+        let done = samples.done();
         match end {
             _ if left_out => {}
             End::Done(Outcome::Overloaded { .. }) => done.overloaded += 1,
@@ -176,7 +176,7 @@ impl LimitControl {
             End::Done(_) => done.complete(weight, seconds),
             End::Cancelled | End::Panicked | End::NeverStarted => done.lost += 1,
         }
-        drop(shard);
+        drop(samples);
         self.is_due(now)
     }
 

@@ -1,12 +1,9 @@
 use super::{Priority, usage::Usage};
-use crate::{
-    clock::Time,
-    shared::{Padded, stripes, thread_index},
-};
+use crate::{clock::Time, shared::lock, striped::Striped};
 use std::{
     fmt,
     sync::{
-        Mutex, PoisonError, TryLockError,
+        Mutex, TryLockError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -30,7 +27,7 @@ pub(crate) struct Threshold {
     pressed_until: AtomicU64,
     /// The last position that is let in.
     last: AtomicU32,
-    shards: Box<[Padded<Shard>]>,
+    counts: Striped<ThreadArrivals>,
     /// When the present window is to be closed, as a time.
     next: AtomicU64,
     period: AtomicU32,
@@ -40,9 +37,18 @@ pub(crate) struct Threshold {
     learnt: Mutex<Learnt>,
 }
 
-struct Shard {
+struct ThreadArrivals {
     arrivals: [AtomicU32; BINS],
     started: AtomicU32,
+}
+
+impl Default for ThreadArrivals {
+    fn default() -> Self {
+        Self {
+            arrivals: std::array::from_fn(|_| AtomicU32::new(0)),
+            started: AtomicU32::new(0),
+        }
+    }
 }
 
 struct Learnt {
@@ -72,16 +78,10 @@ const TOLERATED: f32 = 0.1;
 impl Threshold {
     /// No pressure, nothing learnt.
     pub(crate) fn new() -> Self {
-        let shard = |_| {
-            Padded(Shard {
-                arrivals: std::array::from_fn(|_| AtomicU32::new(0)),
-                started: AtomicU32::new(0),
-            })
-        };
         Self {
             pressed_until: AtomicU64::new(0),
             last: AtomicU32::new(EVERYONE),
-            shards: (0..stripes()).map(shard).collect(),
+            counts: Striped::default(),
             next: AtomicU64::new(0),
             period: AtomicU32::new(0),
             period_began: AtomicU64::new(0),
@@ -118,7 +118,7 @@ impl Threshold {
     /// it; `unit` is a random number from 0 to 1.
     pub(crate) fn arrives(&self, priority: Priority, unit: f64, now: Time) -> bool {
         let position = self.position(priority, unit, now);
-        let arrivals = &self.shard().arrivals;
+        let arrivals = &self.counts.own().arrivals;
         if let Some(bin) = arrivals.get((position >> CHANCE) as usize) {
             bin.fetch_add(1, Relaxed);
         }
@@ -131,13 +131,13 @@ impl Threshold {
 
     /// A call has been let in while there was pressure, whether or not it had waited.
     pub(crate) fn starts(&self) {
-        self.shard().started.fetch_add(1, Relaxed);
+        self.counts.own().started.fetch_add(1, Relaxed);
     }
 
     /// The share of the arrivals of late that the threshold refuses.
     pub(crate) fn share(&self) -> f64 {
         let last = self.last.load(Relaxed);
-        let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let learnt = lock(&self.learnt);
         let all: f32 = learnt.arrivals.iter().sum();
         if last == EVERYONE || all <= 0.0 {
             return 0.0;
@@ -147,10 +147,6 @@ impl Threshold {
         let cut = learnt.arrivals.get(bin).copied().unwrap_or(0.0);
         let cut = cut * (1.0 - within as f32 / 256.0);
         f64::from((beyond + cut) / all)
-    }
-
-    fn shard(&self) -> &Shard {
-        &self.shards[thread_index() & (self.shards.len() - 1)].0
     }
 
     fn position(&self, priority: Priority, unit: f64, now: Time) -> u32 {
@@ -175,10 +171,10 @@ impl Threshold {
 
     #[cold]
     fn forget(&self, now: Time) {
-        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
-        for shard in &self.shards {
-            shard.0.started.store(0, Relaxed);
-            for bin in &shard.0.arrivals {
+        let mut learnt = lock(&self.learnt);
+        for counts in self.counts.iter() {
+            counts.started.store(0, Relaxed);
+            for bin in &counts.arrivals {
                 bin.store(0, Relaxed);
             }
         }
@@ -238,8 +234,8 @@ impl Threshold {
         self.period.store(next, Relaxed);
     }
 
-    fn sum(&self, of: impl Fn(&Shard) -> u64) -> u64 {
-        self.shards.iter().map(|shard| of(&shard.0)).sum()
+    fn sum(&self, of: impl Fn(&ThreadArrivals) -> u64) -> u64 {
+        self.counts.iter().map(of).sum()
     }
 }
 
