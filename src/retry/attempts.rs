@@ -44,7 +44,12 @@ impl From<Rejected> for AttemptVerdict {
     }
 }
 
-/// Where a call is. Dropped while it waits, it gives its retry back.
+/// How far a call has come in its attempts.
+///
+/// # Invariants
+/// 1. Attempts are numbered from 1, and there are never more than the policy allows.
+/// 2. A retry that is waited for has been paid for. It is spent when its attempt starts, and given
+///    back if that never does: because the call is dropped, or gives up.
 #[derive(Debug)]
 pub(super) struct Attempts {
     /// The first is 1.
@@ -81,7 +86,7 @@ impl Attempts {
         }
     }
 
-    /// When the call's caller stops waiting.
+    /// Returns when the call's caller stops waiting.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.deadline
     }
@@ -97,8 +102,10 @@ impl Attempts {
         context.enter(f)
     }
 
-    /// The attempt failed: how long to wait before the next one, if there is one and it is paid for.
+    /// Returns how long to wait before the next attempt, after one that failed. `None` if there is
+    /// to be none, or nobody pays for it.
     pub(super) fn next_wait(&mut self, core: &Core, hint: Hint, now: &Now) -> Option<Duration> {
+        debug_assert!(self.paid.is_none(), "a retry that was not started");
         if self.number >= core.max_attempts {
             return self.give_up(core);
         }
@@ -119,7 +126,7 @@ impl Attempts {
         Some(wait)
     }
 
-    /// The failure is the call's answer.
+    /// Counts a failure that becomes the call's answer.
     #[cold]
     pub(super) fn give_up<T>(&mut self, core: &Core) -> Option<T> {
         self.paid = None;
@@ -127,7 +134,7 @@ impl Attempts {
         None
     }
 
-    /// The attempt that was waited for starts now, and its retry is spent.
+    /// Starts the attempt that was waited for: its retry is spent. The first one costs nothing.
     pub(super) fn start(&mut self, core: &Core) {
         if let Some(mut paid) = self.paid.take() {
             paid.1 = None;
@@ -135,6 +142,8 @@ impl Attempts {
         }
     }
 
+    /// Returns the backoff's wait, made to fit what the service asked for; `None` if that is to be
+    /// left alone for good, or for too long.
     fn backoff(&mut self, core: &Core, hint: Hint) -> Option<Duration> {
         let (floor, exact) = match hint {
             Hint::Stop => return None,
@@ -155,8 +164,8 @@ impl Attempts {
         let Some(floor) = floor else {
             return Some(wait);
         };
-        // Never early, and not all at once either; but the backoff's own wait is not made longer than
-        // it may be.
+        // Never early, and not all at once either; but the backoff's own wait is not made longer
+        // than it may be.
         let later = spread(wait.max(floor), core.dice.unit());
         Some(match wait < floor {
             true => later,
@@ -165,7 +174,7 @@ impl Attempts {
     }
 }
 
-/// Up to a tenth more than `wait`.
+/// Returns up to a tenth more than `wait`.
 fn spread(wait: Duration, unit: f64) -> Duration {
     let more = (wait / 10).as_nanos() as f64 * unit;
     wait.saturating_add(Duration::from_nanos(more as u64))

@@ -25,7 +25,7 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 pin_project! {
-    /// The response of a service whose failed calls are repeated.
+    /// The response future of [`RetryService`](super::RetryService).
     pub struct RetryFuture<S, Req, R, C>
     where
         S: Service<R::Request>,
@@ -47,6 +47,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F, Req> {
         Called { #[pin] call: F },
+        // `req` is there until the state is left.
         Waiting { until: Time, req: Option<Req> },
         Readying { req: Option<Req> },
     }
@@ -126,7 +127,7 @@ where
                 // Readying => Called | over
                 StateProj::Readying { req } => {
                     let Some((service, _)) = this.next else {
-                        return Poll::Pending;
+                        return without_what_it_needs();
                     };
                     match this.attempts.enter(|| service.poll_ready(cx)) {
                         Poll::Ready(Ok(())) => {}
@@ -144,7 +145,7 @@ where
                         return Poll::Ready(Err(refuse(this.layer.too_late())));
                     }
                     let Some(req) = req.take() else {
-                        return Poll::Pending;
+                        return without_what_it_needs();
                     };
                     this.attempts.start(&this.layer.retry.0);
                     let call = this.attempts.enter(|| service.call(req));
@@ -153,6 +154,13 @@ where
             }
         }
     }
+}
+
+/// The poll of an attempt that has no service or no request, which nothing will wake.
+#[cold]
+fn without_what_it_needs<T>() -> Poll<T> {
+    debug_assert!(false, "an attempt is made only while both are there");
+    Poll::Pending
 }
 
 impl<R, C> LayerState<R, C> {
@@ -176,7 +184,8 @@ impl<R, C> LayerState<R, C> {
         }
     }
 
-    /// The wait before another attempt and its request, if there is one.
+    /// Counts the failure, and returns the wait before the next attempt and its request, if there
+    /// is one.
     #[cold]
     fn next_request<S, Req, Res, E>(
         &self,
@@ -204,7 +213,7 @@ impl<R, C> LayerState<R, C> {
         }
     }
 
-    /// The deadline came before another attempt could start.
+    /// Returns the rejection of a call whose deadline came before another attempt could start.
     #[cold]
     fn too_late(&self) -> Rejected {
         Rejected::new(Kind::DeadlineExceeded, self.retry.name()).having_reached_service()

@@ -17,7 +17,8 @@ use std::{
 use tokio::time::sleep_until;
 
 impl Retry {
-    /// Runs `op`, and again if it fails: every `Err` is a failure, unless a policy inside made it.
+    /// Runs `op`, and runs it again if it fails: every `Err` is a failure, unless a policy inside
+    /// made it.
     ///
     /// The error need not be able to hold a [`Rejected`](crate::Rejected): a retry makes none.
     ///
@@ -27,7 +28,7 @@ impl Retry {
         self.run_classified(ErrorsAsFailures, op).await
     }
 
-    /// Runs `op`, and again if this classifier takes its end for a failure.
+    /// Runs `op`, and runs it again if this classifier takes its end for a failure.
     ///
     /// ```
     /// use buttress::{Outcome, retry::Retry};

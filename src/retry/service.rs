@@ -1,4 +1,4 @@
-//! The layer and the service.
+//! The layer, and the service that it builds.
 
 use super::{CloneRequest, Pushback, Replay, Retry, RetryFuture};
 use crate::{
@@ -14,14 +14,15 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// A policy, and how this layer makes requests again and tells failures.
+/// What a layer and its services share: the policy, how requests are made again, and what a failure
+/// is.
 pub(super) struct LayerState<R, C> {
     pub(super) retry: Retry,
     pub(super) replay: R,
     pub(super) classifier: C,
 }
 
-/// A [`Retry`] as a tower layer.
+/// The tower layer that repeats failed calls, made by [`Retry::layer`].
 ///
 /// The service must be `Clone`: a call that may be repeated takes a clone along for its further
 /// attempts, and every one of them waits for that to be ready.
@@ -46,8 +47,8 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
         }
     }
 
-    /// Makes the retry take for a failure what this classifier does.
-    /// [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err`.
+    /// Sets what is taken for a failure; [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every
+    /// `Err`.
     pub fn classify<C2: Send + Sync + 'static>(
         self,
         classifier: C2,
@@ -62,7 +63,7 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
         })
     }
 
-    /// Makes the retry repeat requests in this way.
+    /// Sets how requests are made again. By default they are cloned: [`CloneRequest`].
     pub fn replay<R2: Send + Sync + 'static>(self, replay: R2) -> RetryLayer<R2, C>
     where
         C: Clone,
@@ -76,7 +77,7 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
 }
 
 impl<R, C> RetryLayer<R, C> {
-    /// Makes a layer of this retry with another strategy and classifier, made from these.
+    /// Returns a layer of this retry with another strategy and classifier, made from these.
     #[cfg(feature = "http")]
     pub(crate) fn with<R2, C2>(&self, f: impl FnOnce(&R, &C) -> (R2, C2)) -> RetryLayer<R2, C2>
     where
@@ -126,7 +127,13 @@ impl<R, C> fmt::Debug for RetryLayer<R, C> {
     }
 }
 
-/// A service whose failed calls are repeated.
+/// A service whose failed calls are repeated, built by [`RetryLayer`].
+///
+/// It is ready when the inner service is. Further attempts ask a clone of that, in the call's future.
+///
+/// # Clone
+/// A clone repeats calls under the same policy. The inner service is also cloned for every request
+/// that may be sent again.
 pub struct RetryService<S, R = CloneRequest, C = OnResponse> {
     inner: S,
     layer: Shared<LayerState<R, C>>,

@@ -19,7 +19,8 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// A [`Timeout`] as a tower layer.
+/// The tower layer that limits every call of a service by a [`Timeout`], made by
+/// [`Timeout::layer`].
 #[derive(Clone, Debug)]
 pub struct TimeoutLayer {
     timeout: Timeout,
@@ -43,7 +44,12 @@ impl<S> Layer<S> for TimeoutLayer {
     }
 }
 
-/// A service whose calls have a timeout.
+/// A service whose calls have a timeout, built by [`TimeoutLayer`].
+///
+/// It is ready when the inner service is: waiting for that is not part of the attempt.
+///
+/// # Clone
+/// A clone has the same timeout, and counts with it.
 #[derive(Clone, Debug)]
 pub struct TimeoutService<S> {
     inner: S,

@@ -19,7 +19,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Gives every call a deadline, for itself and for all that it causes.
+/// The tower layer that gives every call a deadline, for itself and for all that it causes.
 ///
 /// A call that is not over by then is cancelled (its future is dropped) and answered with
 /// [`DeadlineExceeded`](Kind::DeadlineExceeded); one whose caller's deadline has passed already is
@@ -46,20 +46,23 @@ use tower_service::Service;
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[doc(alias = "total_timeout")]
 pub struct DeadlineLayer {
     name: &'static str,
     within: Duration,
 }
 
 impl DeadlineLayer {
-    /// A deadline this long after the call was made. [`Duration::MAX`] sets none, but enforces the
-    /// context's.
+    /// Creates a layer whose calls end this long after they were made.
+    ///
+    /// [`Duration::MAX`] sets no deadline, but has calls keep to the one of the
+    /// [context](crate::context).
     pub fn within(name: impl Into<Name>, within: Duration) -> Self {
         let name = name.into().as_str();
         Self { name, within }
     }
 
-    /// The name that its rejections carry.
+    /// Returns the name that the rejections of this layer carry.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -77,7 +80,9 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
-/// A service whose calls have a deadline.
+/// A service whose calls have a deadline, built by [`DeadlineLayer`].
+///
+/// It is ready when the inner service is. The time until then is not in the deadline.
 #[derive(Clone, Debug)]
 pub struct DeadlineService<S> {
     inner: S,

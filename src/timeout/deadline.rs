@@ -34,27 +34,27 @@ use std::{
 pub struct Deadline(Time);
 
 impl Deadline {
-    /// The moment this far from now.
+    /// Returns the deadline that is this far from now.
     pub fn within(time: Duration) -> Self {
         Self(Time::now().after(time))
     }
 
-    /// This moment.
+    /// Returns the deadline at this moment.
     pub const fn at(time: Time) -> Self {
         Self(time)
     }
 
-    /// The deadline of the call that is running.
+    /// Returns the deadline of the call that is running, if it has one.
     pub fn current() -> Option<Self> {
         context::current().deadline.map(Self)
     }
 
-    /// The moment itself.
+    /// Returns the moment itself.
     pub const fn time(self) -> Time {
         self.0
     }
 
-    /// How long it is until then: zero if it has passed.
+    /// Returns how long it is until the deadline: zero if it has passed.
     pub fn remaining(self) -> Duration {
         self.0.since(Time::now())
     }
@@ -86,7 +86,7 @@ impl Deadline {
 }
 
 pin_project! {
-    /// A future under a deadline: see [`Deadline::scope`].
+    /// The future that runs another one under a deadline: see [`Deadline::scope`].
     #[derive(Debug)]
     pub struct DeadlineScope<F> {
         #[pin]
