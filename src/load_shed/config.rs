@@ -64,7 +64,7 @@ impl LoadShedBuilder {
     /// It is asked only when there is more than there is room for, and only by
     /// [`queued`](LoadShed::queued): then less important requests are refused, as many as have to
     /// be, a more important one takes the place of a less important one in a full queue, and goes
-    /// first. The other manners have nobody to choose from.
+    /// first. The other modes have nobody to choose from.
     pub fn priority<P>(self, priority: P) -> LoadShedBuilder<P> {
         LoadShedBuilder {
             name: self.name,
@@ -121,8 +121,8 @@ impl<P> LoadShedBuilder<P> {
 
     /// For how long the queue must not have been empty to be taken for overloaded, rather than for
     /// working off a burst. By default 100 ms, Facebook's value.
-    pub fn overloaded_after(mut self, interval: Duration) -> Self {
-        self.overloaded_after = interval;
+    pub fn overloaded_after(mut self, after: Duration) -> Self {
+        self.overloaded_after = after;
         self
     }
 
@@ -184,9 +184,9 @@ impl<P> LoadShedBuilder<P> {
         };
         let discipline = Discipline {
             capacity: self.queue,
-            patience: nanos(self.wait),
-            hurry: nanos(self.overloaded_wait),
-            interval: nanos(self.overloaded_after),
+            wait: nanos(self.wait),
+            overloaded_wait: nanos(self.overloaded_wait),
+            overloaded_after: nanos(self.overloaded_after),
         };
         let full = Rejected::new(Kind::Overloaded, self.name.as_str());
         LoadShed(Arc::new(Inner {

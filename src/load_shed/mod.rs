@@ -22,10 +22,10 @@
 //! # }
 //! ```
 //!
-//! # Which manner?
+//! # Which mode?
 //! A handle has three; they share its limit, and all are one line.
 //!
-//! | manner | a call that finds no permit | use it |
+//! | mode | a call that finds no permit | use it |
 //! |---|---|---|
 //! | [`queued().layer()`](LoadShed::queued) | waits in a bounded queue, 100 ms at most | **at a server's edge**: bursts are served, and only standing overload is shed |
 //! | [`layer()`](LoadShed::layer) | is rejected at once | before something that has a queue of its own, or when the caller has somewhere else to go; where a service cannot be cloned |
@@ -104,7 +104,7 @@ use crate::{Name, Time};
 use inner::Inner;
 use std::{fmt, sync::Arc};
 
-/// A limit on the calls in flight. Clones share it, and so do the layers of all its manners.
+/// A limit on the calls in flight. Clones share it, and so do the layers of all its modes.
 pub struct LoadShed<P = Equal>(Arc<Inner<P>>);
 
 impl LoadShed {

@@ -1,4 +1,4 @@
-//! The second manner: calls wait in a bounded queue.
+//! The second mode: calls wait in a bounded queue, as futures.
 
 use super::{
     Equal, Inner, LoadShed, Permit, Prioritize, QueueWait, gate::Enqueued, priority::Threshold,
@@ -12,19 +12,24 @@ use crate::{
 };
 use std::{fmt, sync::Arc, task::Context};
 
-/// A [`LoadShed`] whose calls wait in its queue; see [`LoadShed::queued`].
+/// A [`LoadShed`] whose calls wait in its queue; made by [`LoadShed::queued`].
+///
+/// # Clone
+/// Clones are one load shed: they share its limit, and its queue.
 pub struct Queued<P = Equal>(Arc<Inner<P>>);
 
 impl<P> LoadShed<P> {
-    /// Returns a handle on this limit whose calls wait in its queue if they find no permit: in order
-    /// while it is well, the newest first and for a shorter time under standing overload.
+    /// Returns a handle on this limit whose calls wait in its queue if they find no permit: in
+    /// order while it is well, the newest first and for a shorter time under standing overload.
+    #[doc(alias("adaptive_lifo", "codel", "max_wait_duration"))]
     pub fn queued(&self) -> Queued<P> {
         Queued(Arc::clone(&self.0))
     }
 }
 
 impl<P: Send + Sync + 'static> Queued<P> {
-    /// This load shed as a tower layer whose calls wait. A service is cloned for a call that does.
+    /// Returns a tower layer whose calls wait for a permit. The service is cloned for a call that
+    /// does.
     pub fn layer(&self) -> WaitLayer<Self> {
         WaitLayer::new(self.clone())
     }
@@ -99,6 +104,7 @@ impl<Req, P: Prioritize<Req>> Guard<Req> for Queued<P> {
 }
 
 impl<P> Queued<P> {
+    /// Decides about a request by its priority, once there is more than there is room for.
     fn admit_ranked<Req>(
         &self,
         threshold: &Threshold,
@@ -131,6 +137,7 @@ impl<P> Queued<P> {
         }
     }
 
+    /// Joins the queue, if there is a place.
     #[cold]
     fn join(
         &self,
@@ -146,7 +153,7 @@ impl<P> Queued<P> {
         }
     }
 
-    /// The permit of a call that had to wait for it.
+    /// Returns the permit of a call that had to wait for it.
     fn started(&self, now: &Now) -> Permit {
         if let Some(threshold) = &self.0.threshold
             && threshold.is_pressed()

@@ -10,9 +10,16 @@ use std::sync::{Mutex, MutexGuard};
 /// How many calls that ended without ever being suspended one that was timed stands for.
 pub(super) const ONE_IN: u32 = 16;
 
+/// What all calls have left behind.
+///
+/// # Invariants
+/// 1. The sum of all `open` is the number of calls in flight, and that of all `level` the sum of
+///    their ends less their starts. One stripe's parts alone may be negative, and wrap.
+/// 2. An end is folded into one window, and its time in flight into none or all that it was in.
 #[derive(Debug)]
 pub(super) struct Samples(Striped<Mutex<ThreadSamples>>);
 
+/// What the calls of some threads have left behind.
 #[derive(Debug, Default)]
 pub(super) struct ThreadSamples {
     /// Calls that began here, less those that ended here.
@@ -58,7 +65,7 @@ impl Done {
         self.completions + self.overloaded + self.lost
     }
 
-    /// So many calls were completed in this time.
+    /// Counts so many calls that were completed in this time.
     pub(super) fn complete(&mut self, weight: u32, seconds: f64) {
         let n = f64::from(weight);
         self.completions += u64::from(weight);
@@ -79,7 +86,8 @@ impl Done {
 }
 
 impl ThreadSamples {
-    /// A call is in flight since then. True now and then, when it is worth looking around.
+    /// Counts a call in flight since then. Returns whether it is worth looking at all stripes, which
+    /// it is now and then.
     pub(super) fn begin(&mut self, start: Time) -> bool {
         self.open = self.open.wrapping_add(1);
         self.level = self.level.wrapping_sub(start.0);
@@ -87,7 +95,7 @@ impl ThreadSamples {
         self.began % 4 == 1
     }
 
-    /// A call is not in flight any more, since then.
+    /// Takes out a call that is not in flight any more, since then.
     pub(super) fn end(&mut self, end: Time) {
         self.open = self.open.wrapping_sub(1);
         self.level = self.level.wrapping_add(end.0);
@@ -105,13 +113,13 @@ impl Samples {
         }))
     }
 
-    /// The part of the threads of this slot. Another one holds it only if it has the same slot, or
-    /// folds.
+    /// Returns the part of the threads of this slot. Another one holds it only if it has the same
+    /// slot, or folds.
     pub(super) fn of(&self, slot: usize) -> MutexGuard<'_, ThreadSamples> {
         lock(self.0.at(slot))
     }
 
-    /// Takes out what has ended since the last time. Also says what the integral of the calls in
+    /// Takes out what has ended since the last time. Also returns what the integral of the calls in
     /// flight has come to by `now`, in nanoseconds from a point that never changes.
     pub(super) fn fold(&self, now: Time) -> (Done, u64) {
         let (mut done, mut level, mut open) = (Done::default(), 0_u64, 0_u64);
@@ -125,7 +133,7 @@ impl Samples {
     }
 }
 
-/// What lies between two values of the integral, in call-seconds.
+/// Returns what lies between two values of the integral, in call-seconds.
 pub(super) fn between(earlier: u64, later: u64) -> f64 {
     later.wrapping_sub(earlier) as i64 as f64 * 1e-9
 }

@@ -36,7 +36,7 @@ async fn the_call_beyond_the_limit_is_rejected_at_once_and_says_by_whom_and_unti
 }
 
 #[tokio::test]
-async fn every_layer_of_every_manner_shares_the_one_limit() {
+async fn every_layer_of_every_mode_shares_the_one_limit() {
     let (shed, inner) = (fixed(3), Manual::default());
     let mut at_once = shed.layer().classify(ErrorsAsFailures).layer(inner.clone());
     let mut queued = shed
@@ -195,7 +195,7 @@ impl<F: Future<Output = Result<u32, E>> + 'static> BoxedKind for F {
 }
 
 #[tokio::test]
-async fn run_guards_a_closure_in_both_manners() {
+async fn run_guards_a_closure_in_both_modes() {
     let shed = fixed(1);
     let nested = shed
         .run(async || {
