@@ -278,8 +278,8 @@ impl LimitControl {
     }
 }
 
-/// Returns when to look again: half-way to when it seems to be over, so that a few looks are enough and
-/// none is late by much.
+/// Returns when to look again: half-way to when it seems to be over, so that a few looks are enough
+/// and none is late by much.
 fn due_again(close: &NextWindow, so_far: &WindowProgress, now: Time) -> Time {
     if close.drained.is_some() {
         return now;

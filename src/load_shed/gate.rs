@@ -26,8 +26,8 @@ const WOKEN: usize = 16;
 /// 2. Whoever joins the line does so under the lock, sets `waiters_or_deficit`, and **then** looks
 ///    for a permit once more. Whoever gives one back puts it into a stripe and **then** reads
 ///    `waiters_or_deficit`. So at least one of the two sees the other, and no permit is left lying
-///    while someone waits (model-checked in `tests/loom_load_shed`). The same holds for a thief, who
-///    for a moment holds permits that nobody can see.
+///    while someone waits (model-checked in `tests/loom_load_shed`). The same holds for a thief,
+///    who for a moment holds permits that nobody can see.
 /// 3. While `waiters_or_deficit` is not 0, permits are handed out under the lock only: first to pay
 ///    the deficit, then to those who wait. It is put back to 0 under the lock only.
 /// 4. No waker is woken or dropped under the lock: either may run code that comes back here.
@@ -285,7 +285,8 @@ impl Gate {
         self.stripes.take_own(slot).is_some() || self.stripes.steal(slot).is_some()
     }
 
-    /// Writes down whether someone waits and whether there is a deficit, for those without the lock.
+    /// Writes down whether someone waits and whether there is a deficit, for those without the
+    /// lock.
     fn publish(&self, state: &State) {
         let waiting = if state.line.is_empty() { 0 } else { WAITING };
         let deficit = if state.deficit > 0 { DEFICIT } else { 0 };

@@ -1,8 +1,8 @@
 //! What calls leave behind, gathered per thread and folded once per window.
 //!
 //! The integral of the calls in flight needs no history: up to the time `t` it is the sum of all
-//! ends, less the sum of all starts, and `t` for each call that has not ended. Each stripe keeps its
-//! part of these sums, so a call may end on another thread than it began on.
+//! ends, less the sum of all starts, and `t` for each call that has not ended. Each stripe keeps
+//! its part of these sums, so a call may end on another thread than it began on.
 
 use crate::{clock::Time, shared::lock, striped::Striped};
 use std::sync::{Mutex, MutexGuard};
@@ -15,7 +15,7 @@ pub(super) const ONE_IN: u32 = 16;
 /// # Invariants
 /// 1. The sum of all `open` is the number of calls in flight, and that of all `level` the sum of
 ///    their ends less their starts. One stripe's parts alone may be negative, and wrap.
-/// 2. An end is folded into one window, and its time in flight into none or all that it was in.
+/// 2. An end is folded once.
 #[derive(Debug)]
 pub(super) struct Samples(Striped<Mutex<ThreadSamples>>);
 
@@ -86,8 +86,8 @@ impl Done {
 }
 
 impl ThreadSamples {
-    /// Counts a call in flight since then. Returns whether it is worth looking at all stripes, which
-    /// it is now and then.
+    /// Counts a call in flight since then. Returns whether it is worth looking at all stripes,
+    /// which it is now and then.
     pub(super) fn begin(&mut self, start: Time) -> bool {
         self.open = self.open.wrapping_add(1);
         self.level = self.level.wrapping_sub(start.0);

@@ -22,8 +22,8 @@ const NEVER: u64 = u64::MAX;
 /// 1. The number of stripes is a power of two, so that a thread finds its own with a mask.
 /// 2. A permit is in one stripe, or with who took it. No stripe's count leaves its bits: there are
 ///    never more permits than `MAX_LIMIT`.
-/// 3. Permits that a thief has taken out and not put down yet are announced in the thief's own stripe
-///    before they are taken, so that nobody who sees nothing takes that for "none is free".
+/// 3. Permits that a thief has taken out and not put down yet are announced in the thief's own
+///    stripe before they are taken, so that nobody who sees nothing takes that for "none is free".
 /// 4. Every taking is counted in the word that it takes from, in the same step.
 #[derive(Debug)]
 pub(super) struct Stripes {
@@ -63,8 +63,9 @@ impl Stripes {
             .map(|(_, before)| before)
     }
 
-    /// Returns whether all stripes are empty, and have been since this slot last found them so. True
-    /// only if there was a moment at which no permit was free; false if it takes more than a glance.
+    /// Returns whether all stripes are empty, and have been since this slot last found them so.
+    /// True only if there was a moment at which no permit was free; false if it takes more than a
+    /// glance.
     ///
     /// A permit that was free in between must have been taken since, and that is counted. (It takes
     /// 2^32 of them between two looks, to the last one, to hide that.)

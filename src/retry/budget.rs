@@ -159,8 +159,9 @@ impl Budget {
         let _ = self.0.balance.fetch_update(Relaxed, Relaxed, more);
     }
 
-    /// Grants a retry now and then to callers too rare to fill a budget; but none for a service that
-    /// is failing more than it succeeds, or every one of a thousand idle clients would have its own.
+    /// Grants a retry now and then to callers too rare to fill a budget; but none for a service
+    /// that is failing more than it succeeds, or every one of a thousand idle clients would have
+    /// its own.
     #[cold]
     fn floor(&self, now: Time) -> bool {
         let state = &*self.0;

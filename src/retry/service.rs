@@ -129,7 +129,8 @@ impl<R, C> fmt::Debug for RetryLayer<R, C> {
 
 /// A service whose failed calls are repeated, built by [`RetryLayer`].
 ///
-/// It is ready when the inner service is. Further attempts ask a clone of that, in the call's future.
+/// It is ready when the inner service is. Further attempts ask a clone of that, in the call's
+/// future.
 ///
 /// # Clone
 /// A clone repeats calls under the same policy. The inner service is also cloned for every request

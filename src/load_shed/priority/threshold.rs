@@ -11,9 +11,10 @@ use std::{
 
 /// How important a request must be to be worth a place in the queue.
 ///
-/// A request has a position: its class, then the level of its user's usage, then chance. While there is pressure (requests find no permit), the positions
-/// of all arrivals are counted, and several times a second the threshold is put where the arrivals
-/// above it are as many as have been served.
+/// A request has a position: its class, then the level of its user's usage, then chance. While
+/// there is pressure (requests find no permit), the positions of all arrivals are counted, and
+/// several times a second the threshold is put where the arrivals above it are as many as have been
+/// served.
 ///
 /// It is asked only when there is no permit, so it refuses nobody while there is room: what is
 /// refused beyond need leaves a permit free, and that goes to whoever comes next. Without pressure
@@ -22,6 +23,11 @@ use std::{
 /// Whoever carries it calls [`press`](Self::press) when a request finds no permit,
 /// [`arrives`](Self::arrives) for every request while it [`is_pressed`](Self::is_pressed), and
 /// [`starts`](Self::starts) for every call let in meanwhile.
+///
+/// # Invariants
+/// 1. A position is one of `BINS`, and within it one of 256.
+/// 2. Without pressure everyone is let in, and no shared word is written.
+/// 3. `last`, `next` and the period are written by who holds `learnt`.
 pub(crate) struct Threshold {
     /// The last moment with pressure, and the pressure's end if nothing follows; 0 without.
     pressed_until: AtomicU64,
@@ -76,7 +82,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 const TOLERATED: f32 = 0.1;
 
 impl Threshold {
-    /// No pressure, nothing learnt.
+    /// Creates a threshold that has learnt nothing, without pressure.
     pub(crate) fn new() -> Self {
         Self {
             pressed_until: AtomicU64::new(0),
@@ -94,13 +100,14 @@ impl Threshold {
         }
     }
 
-    /// Whether arrivals are to be counted: one load, of a word that is written under pressure only.
+    /// Returns whether arrivals are to be counted: one load, of a word that is written under
+    /// pressure only.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
         self.pressed_until.load(Relaxed) != 0
     }
 
-    /// A request has found no permit.
+    /// Notes that a request has found no permit.
     pub(crate) fn press(&self, now: Time) {
         let before = self.pressed_until.load(Relaxed);
         let until = now.after(PRESSURE).0.max(1);
@@ -114,10 +121,11 @@ impl Threshold {
         }
     }
 
-    /// A request has come while there was pressure. Whether it may wait if there is no permit for
-    /// it; `unit` is a random number from 0 to 1.
+    /// Counts a request that has come while there was pressure. Returns whether it may wait if
+    /// there is no permit for it; `unit` is a random number in `[0, 1)`.
     pub(crate) fn arrives(&self, priority: Priority, unit: f64, now: Time) -> bool {
         let position = self.position(priority, unit, now);
+        debug_assert!((position >> CHANCE) < BINS as u32, "position {position}");
         let arrivals = &self.counts.own().arrivals;
         if let Some(bin) = arrivals.get((position >> CHANCE) as usize) {
             bin.fetch_add(1, Relaxed);
@@ -129,12 +137,12 @@ impl Threshold {
         position <= self.last.load(Relaxed)
     }
 
-    /// A call has been let in while there was pressure, whether or not it had waited.
+    /// Counts a call that has been let in while there was pressure, whether or not it had waited.
     pub(crate) fn starts(&self) {
         self.counts.own().started.fetch_add(1, Relaxed);
     }
 
-    /// The share of the arrivals of late that the threshold refuses.
+    /// Returns the share of the arrivals of late that the threshold refuses.
     pub(crate) fn share(&self) -> f64 {
         let last = self.last.load(Relaxed);
         let learnt = lock(&self.learnt);
@@ -169,6 +177,7 @@ impl Threshold {
         (u32::from(priority.class as u8) << 6 | level) << CHANCE | chance.min(255)
     }
 
+    /// Forgets what was learnt when there was pressure the last time.
     #[cold]
     fn forget(&self, now: Time) {
         let mut learnt = lock(&self.learnt);
@@ -190,7 +199,7 @@ impl Threshold {
         self.next.store(now.after(WINDOW).0, Relaxed);
     }
 
-    /// The window is over: what has been seen in it?
+    /// Closes the window, and puts the threshold where what was seen in it says.
     #[cold]
     fn look(&self, now: Time) {
         let mut learnt = match self.learnt.try_lock() {
@@ -240,14 +249,14 @@ impl Threshold {
 }
 
 impl Learnt {
-    /// The last position to let in.
+    /// Returns the last position to let in.
     fn threshold(&self) -> u32 {
         let all: f32 = self.arrivals.iter().sum();
         if self.started >= (1.0 - TOLERATED) * all {
             return EVERYONE;
         }
-        // No margin: with less, permits go to whoever comes while the queue is empty; with more, those
-        // who may wait crowd out each other.
+        // No margin: with less, permits go to whoever comes while the queue is empty; with more,
+        // those who may wait crowd out each other.
         let mut room = self.started;
         for (bin, &arrivals) in self.arrivals.iter().enumerate() {
             if arrivals > room {

@@ -98,7 +98,8 @@ impl<T> Slab<T> {
 /// The two ends of a list in a slab, oldest first.
 ///
 /// # Invariants
-/// 1. From `head` along `next` come the same nodes as from `tail` along `prev`, the other way round.
+/// 1. From `head` along `next` come the same nodes as from `tail` along `prev`, the other way
+///    round.
 /// 2. All of them have an item: a member is unlinked before it is removed.
 /// 3. Both ends are `NIL`, or neither is.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,9 @@
 //! Who waits for a permit, who is next, and who has waited too long.
 //!
 //! The discipline is the one of "Fail at Scale" (Maurer, ACM Queue 2015): a request may wait for
-//! `wait` while the queue is well, and only for `overloaded_wait` when the queue has not been empty for
-//! `overloaded_after`, and then the newest goes first, since the oldest are about to be given up. Each class
-//! has a queue of its own, and a higher class always goes first.
+//! `wait` while the queue is well, and only for `overloaded_wait` when the queue has not been empty
+//! for `overloaded_after`, and then the newest goes first, since the oldest are about to be given
+//! up. Each class has a queue of its own, and a higher class always goes first.
 //!
 //! The detector must be "has not been empty", not CoDel's minimum delay: serving the newest first
 //! makes the minimum delay nothing, which would switch the overload off and serve stale heads.
@@ -65,8 +65,8 @@ pub(super) struct Lost {
 ///
 /// # Invariants
 /// 1. A place is in the list of its lane while it waits, and in none once it is granted or out.
-/// 2. `queued` is the number of requests that wait, and never above the capacity. Reservations do not
-///    count, and are never put out.
+/// 2. `queued` is the number of requests that wait, and never above the capacity. Reservations do
+///    not count, and are never put out.
 /// 3. Wakers are handed out and not dropped here: dropping one may run code that comes back here.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -177,8 +177,8 @@ impl Line {
         Some((Ticket(key), evicted))
     }
 
-    /// Adds a service that wants a permit for a request that it does not have yet. It waits in order,
-    /// for as long as it takes.
+    /// Adds a service that wants a permit for a request that it does not have yet. It waits in
+    /// order, for as long as it takes.
     pub(super) fn reserve(&mut self, now: Time) -> Ticket {
         Ticket(self.push(
             Waiter {
@@ -213,8 +213,8 @@ impl Line {
         self.lanes.get(class).is_some_and(overdue)
     }
 
-    /// Returns who gets the next permit. Those who have waited too long are put out on the way; they have
-    /// timers of their own that will tell them.
+    /// Returns who gets the next permit. Those who have waited too long are put out on the way;
+    /// they have timers of their own that will tell them.
     pub(super) fn next(&mut self, now: Time) -> Option<Next> {
         let reserved = self.lanes.get(RESERVE)?.list.oldest(&self.waiters);
         let queued = (0..CLASSES).find_map(|class| self.next_of(class, now));

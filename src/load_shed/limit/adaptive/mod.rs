@@ -8,7 +8,8 @@ use crate::clock::Time;
 use search::{Search, SearchStep, Step};
 use std::time::Duration;
 
-/// Finds how many calls the service works on at once, and allows a quarter and a square root more.
+/// A limit that finds how many calls the service works on at once, and allows a quarter and a
+/// square root more.
 ///
 /// Below that number latency does not depend on the limit; above it, calls wait inside the service
 /// and their latency grows in proportion. The mean latency of a window comes from Little's law
@@ -20,6 +21,7 @@ use std::time::Duration;
 ///
 /// It grows only when calls wait for a permit, at first by doubling, and halves when calls are lost
 /// to timeouts. The rules and the scenarios they hold in are described in ARCHITECTURE.md.
+#[doc(alias = "adaptive_concurrency")]
 #[derive(Clone, Debug)]
 pub struct Adaptive {
     initial: usize,
@@ -255,7 +257,7 @@ impl Limit for Adaptive {
     }
 }
 
-/// Whether it can be divided by, and compared with.
+/// Returns whether it can be divided by, and compared with.
 fn is_latency(r: f64) -> bool {
     r.is_finite() && r > 0.0
 }
