@@ -78,12 +78,6 @@ impl From<Criticality> for Priority {
 pub trait Prioritize<Req> {
     /// Returns how much this request matters, and whose it is.
     fn priority(&self, req: &Req) -> Priority;
-
-    /// Returns whether all requests matter equally, so that there is nothing to ask. By default
-    /// `false`.
-    fn is_equal(&self) -> bool {
-        false
-    }
 }
 
 impl<Req, P: Into<Priority>, F: Fn(&Req) -> P> Prioritize<Req> for F {
@@ -101,10 +95,5 @@ impl<Req> Prioritize<Req> for Equal {
     #[inline]
     fn priority(&self, _: &Req) -> Priority {
         Priority::default()
-    }
-
-    #[inline]
-    fn is_equal(&self) -> bool {
-        true
     }
 }
