@@ -220,7 +220,7 @@ impl fmt::Debug for Backoff {
                 .debug_struct("Exponential")
                 .field("initial", initial)
                 .field("multiplier", multiplier)
-                .field("max", max)
+                .field("max", &cap(*initial, *max))
                 .field("jitter", jitter)
                 .finish(),
             BackoffKind::Custom(_) => f.write_str("Custom"),

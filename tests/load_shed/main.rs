@@ -6,6 +6,7 @@
 mod adaptive;
 mod config;
 mod conservation;
+mod defaults;
 mod modes;
 mod priority;
 mod queue;

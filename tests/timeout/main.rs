@@ -8,6 +8,8 @@
     clippy::unwrap_used
 )]
 
+mod defaults;
+
 use buttress::{
     Error, Kind, Rejected, Time, context,
     timeout::{Deadline, DeadlineLayer, Timeout},
