@@ -33,6 +33,8 @@ impl From<Outcome> for AttemptVerdict {
 }
 
 impl From<Rejected> for AttemptVerdict {
+    /// Takes a rejection for final, unless it was only the end of an attempt.
+    ///
     /// A policy below that refuses a call has its reasons, and they still hold a moment later: to
     /// ask again would cost the budget, and get the same answer. A timeout is the end of an
     /// attempt like any other.

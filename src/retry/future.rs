@@ -156,7 +156,7 @@ where
     }
 }
 
-/// The poll of an attempt that has no service or no request, which nothing will wake.
+/// Answers the poll of an attempt that has no service or no request, which nothing will wake.
 #[cold]
 fn without_what_it_needs<T>() -> Poll<T> {
     debug_assert!(false, "an attempt is made only while both are there");

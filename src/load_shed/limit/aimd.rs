@@ -50,10 +50,10 @@ impl Aimd {
     }
 
     /// Sets what the limit is multiplied by when the service has had enough. By default 0.9.
-    #[doc(alias = "backoff_ratio")]
     ///
     /// # Errors
     /// If it is not from 0.1 to 0.99.
+    #[doc(alias = "backoff_ratio")]
     pub fn backoff(self, backoff: f64) -> Result<Self, InvalidConfig> {
         let valid = (0.1..=0.99).contains(&backoff);
         InvalidConfig::check(valid, KIND, "backoff", backoff, "from 0.1 to 0.99")?;

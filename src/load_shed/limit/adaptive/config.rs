@@ -34,10 +34,10 @@ impl Adaptive {
     ///
     /// From 1, the only number that is too high for no service, it doubles while calls wait for it;
     /// a service that gets five calls at once sheds about a hundred until that has been done.
-    #[doc(alias = "initial_limit")]
     ///
     /// # Errors
     /// If it is 0.
+    #[doc(alias = "initial_limit")]
     pub fn starting_at(self, initial: usize) -> Result<Self, InvalidConfig> {
         InvalidConfig::check(initial > 0, KIND, "initial", initial, "at least 1")?;
         let initial = initial.min(MOST_AT_FIRST);
@@ -47,10 +47,10 @@ impl Adaptive {
     /// Sets the bounds of the limit. By default 1 and 10,000.
     ///
     /// A minimum above 1 keeps that many calls in flight even in front of a service that hangs.
-    #[doc(alias("min_limit", "max_limit"))]
     ///
     /// # Errors
     /// If the minimum is 0 or above the maximum.
+    #[doc(alias("min_limit", "max_limit"))]
     pub fn within(self, min: usize, max: usize) -> Result<Self, InvalidConfig> {
         InvalidConfig::check(min > 0, KIND, "min", min, "at least 1")?;
         InvalidConfig::check(min <= max, KIND, "max", max, "at least the minimum")?;

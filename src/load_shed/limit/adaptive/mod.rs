@@ -68,12 +68,13 @@ impl Adaptive {
         (self.cv2 / 0.01).clamp(50.0, 500.0) as u64
     }
 
-    /// Calls are lost, or refused by the service: no latency can be told from those that are left.
+    /// Returns whether so many calls are lost, or refused by the service, that no latency can be
+    /// told from those that are left.
     fn lost(window: &SampleWindow) -> bool {
         window.unanswered() > 0.1
     }
 
-    /// Latency by Little's law, in seconds.
+    /// Returns the latency by Little's law, in seconds.
     fn latency(window: &SampleWindow) -> f64 {
         window.in_flight_integral / window.completions.max(1) as f64
     }
@@ -262,7 +263,7 @@ fn is_latency(r: f64) -> bool {
     r.is_finite() && r > 0.0
 }
 
-/// No panic for what is not a duration.
+/// Returns so many seconds, or the longest duration for what is none.
 fn seconds(s: f64) -> Duration {
     Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX)
 }
