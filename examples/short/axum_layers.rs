@@ -51,6 +51,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let after = response.headers().get("retry-after");
         println!("{}, retry after {after:?}", response.status());
     }
-    println!("{} retries", retry.snapshot().retries);
+    println!("{} retries", retry.snapshot().retries_total);
     Ok(())
 }

@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(Error::Service(error)) => println!("{path}: no answer, {error}"),
         }
     }
-    println!("{} retries", retry.snapshot().retries);
+    println!("{} retries", retry.snapshot().retries_total);
     Ok(())
 }
 

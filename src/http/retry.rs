@@ -192,7 +192,7 @@ impl<B: Body, M: MapBody<B>> Replay<Request<B>> for HttpReplay<M> {
     type Request = Request<M::Body>;
     type Kept = RecordedRequest<B>;
 
-    fn first(&self, req: Request<B>) -> (Self::Request, Option<Self::Kept>) {
+    fn first_request(&self, req: Request<B>) -> (Self::Request, Option<Self::Kept>) {
         let (head, body) = req.into_parts();
         let (body, kept) = if self.may_repeat(&head) {
             ReplayBody::kept(body, self.cap)
@@ -206,7 +206,7 @@ impl<B: Body, M: MapBody<B>> Replay<Request<B>> for HttpReplay<M> {
         (Request::from_parts(head, self.map.map(body)), kept)
     }
 
-    fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Option<Self::Request> {
+    fn next_request(&self, kept: &mut Self::Kept, attempt: u32) -> Option<Self::Request> {
         const PREVIOUS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
         let body = kept.body.again()?;
         let mut head = kept.head.clone();

@@ -1,16 +1,16 @@
-//! The first manner: no permit, no call.
+//! The first mode: a call without a permit is refused at once.
 
 use super::{LoadShed, Permit};
 use crate::{
     Now,
     error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, WaitProgress},
+    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
     shared::thread_index,
 };
 use std::task::Context;
 
 impl<P: Send + Sync + 'static> LoadShed<P> {
-    /// This load shed as a tower layer that rejects at once what finds no permit.
+    /// Returns a tower layer that rejects at once what finds no permit.
     pub fn layer(&self) -> GuardLayer<Self> {
         GuardLayer::new(self.clone())
     }
@@ -41,9 +41,6 @@ impl<P> GuardBase for LoadShed<P> {
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
     }
-    fn abandon(&self, wait: Never, _: &Now) {
-        match wait {}
-    }
     fn poll_closed(&self, _: &mut Context<'_>, _: &Now) -> bool {
         // An inner service that is not ready says nothing about the load: only the limit does. Who
         // asked while there was a permit left is not woken when the last one is taken; it would
@@ -58,20 +55,9 @@ impl<Req, P> Guard<Req> for LoadShed<P> {
         if let Err(late) = self.0.on_time(now) {
             return Admission::Refused(late);
         }
-        let slot = thread_index();
-        match self.0.enter(slot, now) {
+        match self.0.enter(thread_index(), now) {
             Some(permit) => Admission::Admitted(permit),
-            None => Admission::Refused(self.0.refuse(slot, now)),
+            None => Admission::Refused(self.0.refuse(now)),
         }
-    }
-
-    fn poll_wait(
-        &self,
-        wait: &mut Never,
-        _: &Req,
-        _: &mut Context<'_>,
-        _: &Now,
-    ) -> WaitProgress<Permit> {
-        match *wait {}
     }
 }

@@ -1,4 +1,4 @@
-//! The third manner: callers are held back until there is a permit.
+//! The third mode: callers are held back in `poll_ready` until there is a permit.
 
 use super::{
     Equal, Inner, LoadShed, Permit, QueueWait,
@@ -16,19 +16,23 @@ use std::{
     task::{Context, Poll},
 };
 
-/// A [`LoadShed`] that holds its callers back in `poll_ready`; see [`LoadShed::backpressure`].
+/// A [`LoadShed`] that holds its callers back in `poll_ready`; made by [`LoadShed::backpressure`].
+///
+/// # Clone
+/// Clones are one load shed: they share its limit, and its line.
 pub struct Backpressure<P = Equal>(Arc<Inner<P>>);
 
 impl<P> LoadShed<P> {
-    /// Returns a handle on this limit whose services are not ready while there is no permit: callers
-    /// wait in order, for as long as it takes.
+    /// Returns a handle on this limit whose services are not ready while there is no permit:
+    /// callers wait in order, for as long as it takes.
+    #[doc(alias("concurrency_limit", "ConcurrencyLimit", "poll_ready"))]
     pub fn backpressure(&self) -> Backpressure<P> {
         Backpressure(Arc::clone(&self.0))
     }
 }
 
 impl<P: Send + Sync + 'static> Backpressure<P> {
-    /// This load shed as a tower layer that is not ready while there is no permit.
+    /// Returns a tower layer whose services are not ready while there is no permit.
     pub fn layer(&self) -> ReserveLayer<Self> {
         ReserveLayer::new(self.clone())
     }
@@ -75,14 +79,15 @@ impl<P> Reserve for Backpressure<P> {
 }
 
 impl<P> Backpressure<P> {
+    /// Joins the line of those who reserve.
     #[cold]
     fn line_up(&self, wait: &mut Option<QueueWait>, cx: &Context<'_>, now: &Now) -> Poll<Permit> {
-        self.0.look(thread_index(), now);
+        self.0.look(now);
         let joined = self.0.gate.reserve(thread_index(), now.get());
         let ticket: Ticket = match joined {
             Enqueued::Admitted => return Poll::Ready(self.0.held_back()),
             Enqueued::Waiting(ticket) => ticket,
-            Enqueued::Full => return self.again(cx),
+            Enqueued::Full => return self.ask_again(cx),
         };
         let turn = self.0.gate.poll(&ticket, cx.waker(), now.get());
         *wait = Some(QueueWait {
@@ -92,6 +97,7 @@ impl<P> Backpressure<P> {
         self.turn(turn, wait, cx)
     }
 
+    /// Returns the permit if it is this one's turn.
     fn turn(&self, turn: Turn, wait: &mut Option<QueueWait>, cx: &Context<'_>) -> Poll<Permit> {
         match turn {
             Turn::Waiting(_) => Poll::Pending,
@@ -101,15 +107,16 @@ impl<P> Backpressure<P> {
             }
             Turn::Out(_) => {
                 *wait = None;
-                self.again(cx)
+                self.ask_again(cx)
             }
         }
     }
 
-    /// The line of those who reserve has no end, and nobody is put out of it; were that otherwise,
-    /// asking once more would be the answer.
+    /// Has the caller ask once more. The line of those who reserve has no end, and nobody is put
+    /// out of it; were that otherwise, this would be the answer.
     #[cold]
-    fn again(&self, cx: &Context<'_>) -> Poll<Permit> {
+    fn ask_again(&self, cx: &Context<'_>) -> Poll<Permit> {
+        debug_assert!(false, "a reservation was refused or put out");
         cx.waker().wake_by_ref();
         Poll::Pending
     }

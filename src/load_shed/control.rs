@@ -3,7 +3,7 @@
 use super::{
     gate::Gate,
     limit::{Limit, NextWindow, SampleWindow, WindowProgress},
-    permit::{Permit, Track},
+    permit::{Permit, Timing},
     samples::{Done, ONE_IN, Samples, between},
     stripes::MAX_LIMIT,
 };
@@ -26,6 +26,7 @@ const SOON: u64 = 500_000;
 /// How long a call took that was not suspended, if that is all that is known.
 const AT_ONCE: u64 = 1_000;
 
+/// The limit of one load shed, if it changes: its rule, and what is seen of calls.
 #[derive(Debug)]
 pub(super) struct LimitControl {
     samples: Samples,
@@ -65,10 +66,10 @@ struct Began {
 }
 
 impl LimitControl {
-    pub(super) fn new(rule: Box<dyn Limit>, shards: usize) -> Self {
+    pub(super) fn new(rule: Box<dyn Limit>, stripes: usize) -> Self {
         let close = rule.close();
         Self {
-            samples: Samples::new(shards),
+            samples: Samples::new(stripes),
             peak: Padded::default(),
             times: Padded::default(),
             open: Mutex::new(Open {
@@ -80,12 +81,12 @@ impl LimitControl {
         }
     }
 
-    /// Which calls are timed from the start: of those that end at once only some, so that they need
-    /// not read the clock.
+    /// Makes the permit of a call that begins. Of those that end at once only some are timed, so
+    /// that the others need not read the clock.
     #[inline]
     pub(super) fn admitted(count: u32, now: &Now) -> Permit {
         match count % ONE_IN {
-            0 => Permit::new(now.get(), Track::Sampled),
+            0 => Permit::new(now.get(), Timing::Sampled),
             _ => Permit::UNTIMED,
         }
     }
@@ -94,53 +95,54 @@ impl LimitControl {
     #[inline]
     pub(super) fn reserved(count: u32) -> Permit {
         match count % ONE_IN {
-            0 => Permit::new(Time(0), Track::Reserved),
+            0 => Permit::new(Time(0), Timing::Reserved),
             _ => Permit::UNTIMED,
         }
     }
 
-    /// The call runs on: it is in flight.
+    /// Counts a call that has not ended at its first poll among those in flight.
     pub(super) fn on_pending(&self, permit: &mut Permit, slot: usize, now: &Now, gate: &Gate) {
-        let start = match permit.track() {
-            Track::Untimed | Track::Reserved | Track::HeldBack => now.get(),
-            Track::Timed | Track::Sampled | Track::InFlight => permit.start(),
+        let start = match permit.timing() {
+            Timing::Untimed | Timing::Reserved | Timing::HeldBack => now.get(),
+            Timing::Timed | Timing::Sampled | Timing::InFlight => permit.start(),
         };
-        *permit = Permit::new(start, Track::InFlight);
+        *permit = Permit::new(start, Timing::InFlight);
         let look = self.samples.of(slot).begin(permit.start());
         if look {
             self.peak(gate.in_flight());
         }
     }
 
+    /// Remembers the most calls in flight at once.
     fn peak(&self, in_flight: usize) {
         if self.peak.0.load(Relaxed) < in_flight {
             self.peak.0.fetch_max(in_flight, Relaxed);
         }
     }
 
-    /// The call has ended. True if the window may be over.
+    /// Learns from the end of a call. Returns whether the window may be over.
     #[inline]
     pub(super) fn ended(&self, permit: &Permit, end: End, slot: usize, now: &Now) -> bool {
-        match permit.track() {
-            Track::Untimed => {
+        match permit.timing() {
+            Timing::Untimed => {
                 // Refusals are rare and tell the most: each counts, timed or not.
                 if let End::Done(Outcome::Overloaded { .. }) = end {
                     self.samples.of(slot).done().overloaded += 1;
                 }
                 false
             }
-            Track::Timed | Track::Sampled | Track::InFlight => {
+            Timing::Timed | Timing::Sampled | Timing::InFlight => {
                 self.ended_at(permit, end, slot, now.get())
             }
-            Track::Reserved => self.ended_at_once(Track::Sampled, end, slot, now.get()),
-            Track::HeldBack => self.ended_at_once(Track::Timed, end, slot, now.get()),
+            Timing::Reserved => self.ended_at_once(Timing::Sampled, end, slot, now.get()),
+            Timing::HeldBack => self.ended_at_once(Timing::Timed, end, slot, now.get()),
         }
     }
 
-    /// After a time that nobody took.
-    fn ended_at_once(&self, track: Track, end: End, slot: usize, now: Time) -> bool {
+    /// Learns from the end of a call that was not timed, and not in flight.
+    fn ended_at_once(&self, timing: Timing, end: End, slot: usize, now: Time) -> bool {
         let start = Time(now.0.saturating_sub(AT_ONCE));
-        self.ended_at(&Permit::new(start, track), end, slot, now)
+        self.ended_at(&Permit::new(start, timing), end, slot, now)
     }
 
     fn ended_at(&self, permit: &Permit, end: End, slot: usize, now: Time) -> bool {
@@ -152,23 +154,24 @@ impl LimitControl {
             End::Cancelled | End::Panicked => took < times.short.load(Relaxed),
             End::Done(_) => false,
         };
-        let mut shard = self.samples.of(slot);
-        let weight = match permit.track() {
-            Track::Timed | Track::Sampled => {
+        let mut samples = self.samples.of(slot);
+        let weight = match permit.timing() {
+            Timing::Timed | Timing::Sampled => {
                 let weight = permit.weight();
                 if !left_out {
-                    shard.done().aside += f64::from(weight) * seconds;
+                    samples.done().aside += f64::from(weight) * seconds;
                 }
                 weight
             }
-            Track::InFlight | Track::Untimed | Track::Reserved | Track::HeldBack => {
+            Timing::InFlight | Timing::Untimed | Timing::Reserved | Timing::HeldBack => {
+                debug_assert_eq!(permit.timing(), Timing::InFlight, "nobody knows its start");
                 // As if it had ended before the window began: then its time is not in it.
                 let began = Time(times.began.load(Relaxed)).max(permit.start());
-                shard.end(if left_out { began } else { now });
+                samples.end(if left_out { began } else { now });
                 1
             }
         };
-        let done = shard.done();
+        let done = samples.done();
         match end {
             _ if left_out => {}
             End::Done(Outcome::Overloaded { .. }) => done.overloaded += 1,
@@ -176,11 +179,11 @@ impl LimitControl {
             End::Done(_) => done.complete(weight, seconds),
             End::Cancelled | End::Panicked | End::NeverStarted => done.lost += 1,
         }
-        drop(shard);
+        drop(samples);
         self.is_due(now)
     }
 
-    /// Whether the window may be over.
+    /// Returns whether the window may be over.
     #[inline]
     pub(super) fn is_due(&self, now: Time) -> bool {
         let times = &self.times.0;
@@ -204,7 +207,7 @@ impl LimitControl {
         }
     }
 
-    /// True if the limit was changed.
+    /// Closes the window if it is over. Returns whether the limit was changed.
     fn close(
         &self,
         open: &mut Open,
@@ -214,20 +217,20 @@ impl LimitControl {
     ) -> bool {
         let (done, integral) = self.samples.fold(now);
         open.done.add(done);
-        let tally = gate.tally();
+        let counts = gate.counts();
         let rejected = rejected();
         let next = Began {
             at: now,
-            limit: tally.limit,
+            limit: counts.limit,
             integral,
-            blocked: tally.joined + rejected,
-            arrived: (tally.admitted + tally.joined + rejected).saturating_sub(tally.granted),
+            blocked: counts.joined + rejected,
+            arrived: (counts.admitted + counts.joined + rejected).saturating_sub(counts.granted),
         };
-        self.peak(tally.in_flight);
+        self.peak(counts.in_flight);
         let began = match open.began {
             Some(began) if began.at <= now => began,
             _ => {
-                self.begin(open, next, tally.in_flight);
+                self.begin(open, next, counts.in_flight);
                 return false;
             }
         };
@@ -239,24 +242,24 @@ impl LimitControl {
         let so_far = WindowProgress {
             elapsed: now.since(began.at),
             ends: open.done.ends(),
-            in_flight: tally.in_flight,
+            in_flight: counts.in_flight,
             peak_in_flight: peak,
-            limit: tally.limit,
+            limit: counts.limit,
         };
         if !open.close.is_over(&so_far) {
             let due = due_again(&open.close, &so_far, now);
             self.times.0.due.store(due.0, Relaxed);
             return false;
         }
-        let window = window(&open.done, began, next, peak, tally.in_flight);
+        let window = window(&open.done, began, next, peak, counts.in_flight);
         let limit = open.rule.on_window(&window, now).clamp(1, MAX_LIMIT);
         open.close = open.rule.close();
         let next = Began { limit, ..next };
-        self.begin(open, next, tally.in_flight);
-        if limit != tally.limit {
+        self.begin(open, next, counts.in_flight);
+        if limit != counts.limit {
             gate.set_limit(limit);
         }
-        limit != tally.limit
+        limit != counts.limit
     }
 
     fn begin(&self, open: &mut Open, began: Began, in_flight: usize) {
@@ -275,8 +278,8 @@ impl LimitControl {
     }
 }
 
-/// When to look again: half-way to when it seems to be over, so that a few looks are enough and
-/// none is late by much.
+/// Returns when to look again: half-way to when it seems to be over, so that a few looks are enough
+/// and none is late by much.
 fn due_again(close: &NextWindow, so_far: &WindowProgress, now: Time) -> Time {
     if close.drained.is_some() {
         return now;

@@ -1,34 +1,42 @@
 //! The limit: permits, those who wait for them, and how a permit gets from one to the other.
 //!
 //! While nobody waits, a call takes a permit from its thread's stripe and gives it back to one, and
-//! otherwise only reads `attention`, a word that nobody writes. Whoever has to wait locks the
-//! line, joins it, sets `attention`, and **then** looks for a permit once more. Whoever gives one
-//! back puts it into a stripe and **then** reads `attention`. So at least one of the two sees the
-//! other, and a permit is never left lying while someone waits (model-checked in
-//! `tests/loom_load_shed`). The same holds for a thief, who for a moment holds permits that
-//! nobody can see.
+//! otherwise only reads `waiters_or_deficit`, a word that nobody writes. All else happens under the
+//! lock of the line.
 
 use super::{
     Time,
     queue::{Discipline, Line, Lost, Ticket, Turn},
-    stripes::Stripes,
+    stripes::{MAX_LIMIT, Stripes},
     sync::{AtomicUsize, Mutex, MutexGuard, Padded, Relaxed, SeqCst},
 };
 use std::{sync::PoisonError, task::Waker};
 
 const WAITING: usize = 1;
-const OWED: usize = 2;
+const DEFICIT: usize = 2;
 
 /// How many are woken without letting go of the lock in between.
 const WOKEN: usize = 16;
 
+/// The permits of one limit, and the line of those who wait for them.
+///
+/// # Invariants
+/// 1. A permit is in one stripe or in use. `issued` says how many there are: the limit, and the
+///    deficit that a lowered limit has left.
+/// 2. Whoever joins the line does so under the lock, sets `waiters_or_deficit`, and **then** looks
+///    for a permit once more. Whoever gives one back puts it into a stripe and **then** reads
+///    `waiters_or_deficit`. So at least one of the two sees the other, and no permit is left lying
+///    while someone waits (model-checked in `tests/loom_load_shed`). The same holds for a thief,
+///    who for a moment holds permits that nobody can see.
+/// 3. While `waiters_or_deficit` is not 0, permits are handed out under the lock only: first to pay
+///    the deficit, then to those who wait. It is put back to 0 under the lock only.
+/// 4. No waker is woken or dropped under the lock: either may run code that comes back here.
 #[derive(Debug)]
 pub(super) struct Gate {
     stripes: Stripes,
-    /// Whether someone waits, and whether permits are owed. While it is not 0, permits are handed
-    /// out under the lock only.
-    attention: Padded<AtomicUsize>,
-    /// How many permits there are: the limit, and what is owed. Written when that changes.
+    /// `WAITING` if someone waits, and `DEFICIT` if there is one.
+    waiters_or_deficit: Padded<AtomicUsize>,
+    /// Written when the number of permits changes.
     issued: AtomicUsize,
     state: Mutex<State>,
 }
@@ -37,11 +45,11 @@ pub(super) struct Gate {
 struct State {
     line: Line,
     limit: usize,
-    /// Permits of a limit that was lowered, to be taken out when they come back.
-    owed: usize,
-    /// How many were taken to pay what is owed.
-    paid: u64,
-    /// How many joined the line, and how many were taken for them.
+    /// How many permits a limit that was lowered leaves too many: taken out as they come back.
+    deficit: usize,
+    /// How many permits were taken to pay deficits.
+    deficit_paid: u64,
+    /// How many joined the line, and how many permits were taken for them.
     joined: u64,
     granted: u64,
 }
@@ -51,6 +59,7 @@ struct State {
 pub(super) enum Enqueued {
     /// There was a permit after all.
     Admitted,
+    /// There was none: this is the place in the line.
     Waiting(Ticket),
     /// The queue is full.
     Full,
@@ -75,25 +84,27 @@ type WakeList = [Option<Waker>; WOKEN];
 
 impl Gate {
     pub(super) fn new(limit: usize, stripes: usize, discipline: Discipline) -> Self {
+        debug_assert!((1..=MAX_LIMIT).contains(&limit), "a limit of {limit}");
         Self {
             stripes: Stripes::new(limit, stripes),
-            attention: Padded(AtomicUsize::new(0)),
+            waiters_or_deficit: Padded(AtomicUsize::new(0)),
             issued: AtomicUsize::new(limit),
             state: Mutex::new(State {
                 line: Line::new(discipline),
                 limit,
-                owed: 0,
-                paid: 0,
+                deficit: 0,
+                deficit_paid: 0,
                 joined: 0,
                 granted: 0,
             }),
         }
     }
 
-    /// Takes a permit if there is one that nobody waits for; says how many this slot took before.
+    /// Takes a permit if there is one that nobody waits for, and returns how many this slot took
+    /// before.
     #[inline]
     pub(super) fn enter(&self, slot: usize, now: impl FnOnce() -> Time) -> Option<u32> {
-        if self.attention.0.load(SeqCst) != 0 {
+        if self.waiters_or_deficit.0.load(SeqCst) != 0 {
             return None;
         }
         match self.stripes.take_own(slot) {
@@ -107,7 +118,7 @@ impl Gate {
     fn steal(&self, slot: usize, now: impl FnOnce() -> Time) -> Option<u32> {
         let stolen = self.stripes.steal(slot);
         // While the permits were on the move nobody could see them.
-        if stolen.is_some() && self.attention.0.load(SeqCst) != 0 {
+        if stolen.is_some() && self.waiters_or_deficit.0.load(SeqCst) != 0 {
             self.attend(slot, now());
         }
         stolen
@@ -117,23 +128,23 @@ impl Gate {
     #[inline]
     pub(super) fn exit(&self, slot: usize, now: impl FnOnce() -> Time) {
         self.stripes.put(slot, 1);
-        if self.attention.0.load(SeqCst) != 0 {
+        if self.waiters_or_deficit.0.load(SeqCst) != 0 {
             self.attend(slot, now());
         }
     }
 
-    /// Whether a call would find no permit now. A look, not a promise.
+    /// Returns whether a call would find no permit now. A look, not a promise.
     pub(super) fn is_full(&self) -> bool {
-        self.attention.0.load(SeqCst) != 0 || self.stripes.free() == 0
+        self.waiters_or_deficit.0.load(SeqCst) != 0 || self.stripes.free() == 0
     }
 
-    /// Calls in flight. A look, not a promise.
+    /// Returns how many calls are in flight. A look, not a promise.
     pub(super) fn in_flight(&self) -> usize {
         let issued = self.issued.load(Relaxed);
         issued.saturating_sub(self.stripes.free())
     }
 
-    /// Joins the queue.
+    /// Joins the queue of requests.
     #[cold]
     pub(super) fn join(
         &self,
@@ -151,7 +162,7 @@ impl Gate {
         joined
     }
 
-    /// Joins those who reserve.
+    /// Joins those who reserve a permit for a request to come.
     #[cold]
     pub(super) fn reserve(&self, slot: usize, now: Time) -> Enqueued {
         let mut state = self.lock();
@@ -159,6 +170,7 @@ impl Gate {
         self.joined(state, ticket, slot, now)
     }
 
+    /// Looks for a permit once more, and returns what has become of who has just joined.
     fn joined(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -168,7 +180,7 @@ impl Gate {
     ) -> Enqueued {
         state.joined += 1;
         // First the word, then the look for a permit that came back before it was set.
-        self.attention.0.fetch_or(WAITING, SeqCst);
+        self.waiters_or_deficit.0.fetch_or(WAITING, SeqCst);
         let mut wakers = WakeList::default();
         let more = self.hand_over(&mut state, slot, now, &mut wakers);
         let (turn, _) = state.line.poll(&ticket, Waker::noop(), now);
@@ -184,14 +196,14 @@ impl Gate {
         }
     }
 
-    /// What has become of a place in the line.
+    /// Returns what has become of a place in the line.
     pub(super) fn poll(&self, ticket: &Ticket, waker: &Waker, now: Time) -> Turn {
         let (turn, old) = self.lock().line.poll(ticket, waker, now);
         drop(old);
         turn
     }
 
-    /// Leaves the line.
+    /// Leaves the line, and passes on the permit if there was one already.
     #[cold]
     pub(super) fn leave(&self, ticket: &Ticket, slot: usize, now: impl FnOnce() -> Time) {
         let mut state = self.lock();
@@ -210,21 +222,22 @@ impl Gate {
     /// [`attend`](Self::attend), which lets in whoever now may.
     #[cold]
     pub(super) fn set_limit(&self, limit: usize) {
+        debug_assert!((1..=MAX_LIMIT).contains(&limit), "a limit of {limit}");
         let mut state = self.lock();
         if limit >= state.limit {
             let more = limit - state.limit;
-            let forgiven = more.min(state.owed);
-            state.owed -= forgiven;
+            let forgiven = more.min(state.deficit);
+            state.deficit -= forgiven;
             self.issued.fetch_add(more - forgiven, Relaxed);
             self.stripes.spread(more - forgiven);
         } else {
-            state.owed += state.limit - limit;
-            self.attention.0.fetch_or(OWED, SeqCst);
+            state.deficit += state.limit - limit;
+            self.waiters_or_deficit.0.fetch_or(DEFICIT, SeqCst);
         }
         state.limit = limit;
     }
 
-    /// Permits may have come back that someone wants.
+    /// Hands over permits that have come back to those who want them.
     #[cold]
     pub(super) fn attend(&self, slot: usize, now: Time) {
         loop {
@@ -239,15 +252,15 @@ impl Gate {
         }
     }
 
-    /// Takes what permits there are, first for what is owed and then for those who wait. True if
-    /// there may be more to do.
+    /// Takes what permits there are, first to pay the deficit and then for those who wait. Returns
+    /// whether there may be more to do.
     fn hand_over(&self, state: &mut State, slot: usize, now: Time, wakers: &mut WakeList) -> bool {
-        while state.owed > 0 && self.take(slot) {
-            state.owed -= 1;
+        while state.deficit > 0 && self.take(slot) {
+            state.deficit -= 1;
             self.issued.fetch_sub(1, Relaxed);
-            state.paid += 1;
+            state.deficit_paid += 1;
         }
-        let mut more = state.owed == 0;
+        let mut more = state.deficit == 0;
         for waker in wakers {
             more = more && self.grant(state, slot, now, waker);
         }
@@ -255,6 +268,7 @@ impl Gate {
         more
     }
 
+    /// Takes a permit for who is next in line. Returns whether there was somebody, and a permit.
     fn grant(&self, state: &mut State, slot: usize, now: Time, waker: &mut Option<Waker>) -> bool {
         let Some(next) = state.line.next(now) else {
             return false;
@@ -271,26 +285,34 @@ impl Gate {
         self.stripes.take_own(slot).is_some() || self.stripes.steal(slot).is_some()
     }
 
+    /// Writes down whether someone waits and whether there is a deficit, for those without the
+    /// lock.
     fn publish(&self, state: &State) {
         let waiting = if state.line.is_empty() { 0 } else { WAITING };
-        let attention = if state.owed > 0 {
-            waiting | OWED
-        } else {
-            waiting
-        };
+        let deficit = if state.deficit > 0 { DEFICIT } else { 0 };
+        let word = waiting | deficit;
         // Written under the lock only, so what is read here is the last that was written.
-        if self.attention.0.load(SeqCst) != attention {
-            self.attention.0.store(attention, SeqCst);
+        if self.waiters_or_deficit.0.load(SeqCst) != word {
+            self.waiters_or_deficit.0.store(word, SeqCst);
         }
     }
 
-    pub(super) fn tally(&self) -> GateCounts {
+    /// Returns the counts of this moment.
+    pub(super) fn counts(&self) -> GateCounts {
         let state = self.lock();
+        debug_assert!(state.granted <= state.joined, "granted to who never joined");
+        debug_assert_eq!(
+            self.issued.load(Relaxed),
+            state.limit + state.deficit,
+            "permits that nobody knows of"
+        );
+        let admitted = self.stripes.taken().saturating_sub(state.deficit_paid);
+        debug_assert!(state.granted <= admitted, "granted, and yet not let in");
         GateCounts {
             limit: state.limit,
             in_flight: self.in_flight(),
             queued: state.line.queued(),
-            admitted: self.stripes.taken().saturating_sub(state.paid),
+            admitted,
             granted: state.granted,
             joined: state.joined,
             lost: state.line.lost(),

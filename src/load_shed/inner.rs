@@ -1,14 +1,12 @@
-//! What all manners of one handle share.
+//! What all modes of one load shed share.
 
 use super::{
-    Permit, Snapshot, control::LimitControl, gate::Gate, permit::Track, priority::Threshold,
+    Permit, Snapshot, control::LimitControl, gate::Gate, permit::Timing, priority::Threshold,
     queue::LeftBecause,
 };
 use crate::{
-    Kind, Now, Rejected, Time, context,
-    guard::End,
-    rng::Dice,
-    shared::{Padded, thread_index},
+    Kind, Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
+    striped::StripedCounter,
 };
 use std::{
     fmt,
@@ -25,8 +23,8 @@ pub(super) struct Inner<P> {
     pub(super) gate: Gate,
     /// `None`: the limit is fixed.
     pub(super) control: Option<LimitControl>,
-    /// Calls rejected on arrival, per thread slot.
-    pub(super) rejected: Box<[Padded<AtomicU64>]>,
+    /// Calls rejected on arrival.
+    pub(super) rejected: StripedCounter,
     /// Calls whose deadline had passed when they came, or when they were let in.
     pub(super) late: AtomicU64,
     pub(super) priority: P,
@@ -36,7 +34,7 @@ pub(super) struct Inner<P> {
 }
 
 impl<P> Inner<P> {
-    /// A permit, if one is free.
+    /// Takes a permit, if one is free.
     #[inline]
     pub(super) fn enter(&self, slot: usize, now: &Now) -> Option<Permit> {
         let count = self.gate.enter(slot, || now.get())?;
@@ -46,15 +44,15 @@ impl<P> Inner<P> {
         })
     }
 
-    /// The permit of a call that had to wait for it.
+    /// Makes the permit of a call that had to wait for it.
     pub(super) fn waited(&self, now: &Now) -> Permit {
         match self.control {
             None => Permit::UNTIMED,
-            Some(_) => Permit::new(now.get(), Track::Timed),
+            Some(_) => Permit::new(now.get(), Timing::Timed),
         }
     }
 
-    /// The permit of a call that is not there yet.
+    /// Makes the permit of a call that is not there yet.
     #[inline]
     pub(super) fn reserved(&self, count: u32) -> Permit {
         match self.control {
@@ -63,7 +61,8 @@ impl<P> Inner<P> {
         }
     }
 
-    /// Makes the permit of a call that waited for it: like all that wait, it is timed, not sampled.
+    /// Makes the permit of a call that is not there yet, and whose caller waited for it: like all
+    /// that wait, it is timed, not sampled.
     pub(super) fn held_back(&self) -> Permit {
         match self.control {
             None => Permit::UNTIMED,
@@ -85,11 +84,11 @@ impl<P> Inner<P> {
         let due = control.filter(|control| control.ended(permit, end, slot, now));
         self.gate.exit(slot, || now.get());
         if let Some(control) = due {
-            control.look(&self.gate, || self.rejected(), slot, now.get());
+            control.look(&self.gate, || self.rejected.sum(), slot, now.get());
         }
     }
 
-    /// The call's deadline, if it has one; or its rejection, if that has passed.
+    /// Returns the call's deadline, if it has one; or its rejection, if that has passed.
     #[inline]
     pub(super) fn on_time(&self, now: &Now) -> Result<Option<Time>, Rejected> {
         match context::current().deadline {
@@ -98,34 +97,38 @@ impl<P> Inner<P> {
         }
     }
 
+    /// Counts and returns the rejection of a call whose deadline has passed.
     #[cold]
     pub(super) fn late(&self) -> Rejected {
         self.late.fetch_add(1, Relaxed);
         self.out(LeftBecause::Late)
     }
 
-    /// The rejection of a call that finds no permit, and no place in the queue.
+    /// Counts and returns the rejection of a call that finds no permit, and no place in the queue.
     #[inline]
-    pub(super) fn refuse(&self, slot: usize, now: &Now) -> Rejected {
-        let rejected = &self.rejected[slot & (self.rejected.len() - 1)].0;
-        let count = rejected.fetch_add(1, Relaxed);
-        if count.is_multiple_of(LOOK_EVERY) {
-            self.look(slot, now);
+    pub(super) fn refuse(&self, now: &Now) -> Rejected {
+        if self.rejected.add(1).is_multiple_of(LOOK_EVERY) {
+            self.look(now);
         }
         self.full
     }
 
-    /// A call has found no permit: the window may be over though nothing ends.
+    /// Looks whether the window is over, though nothing ends: a call has found no permit.
     #[cold]
-    pub(super) fn look(&self, slot: usize, now: &Now) {
+    pub(super) fn look(&self, now: &Now) {
         if let Some(control) = &self.control
             && control.is_due(now.get())
         {
-            control.look(&self.gate, || self.rejected(), slot, now.get());
+            control.look(
+                &self.gate,
+                || self.rejected.sum(),
+                thread_index(),
+                now.get(),
+            );
         }
     }
 
-    /// The rejection of a call that was waiting.
+    /// Returns the rejection of a call that was waiting.
     pub(super) fn out(&self, why: LeftBecause) -> Rejected {
         match why {
             LeftBecause::Late => Rejected::new(Kind::DeadlineExceeded, self.name),
@@ -133,22 +136,18 @@ impl<P> Inner<P> {
         }
     }
 
-    fn rejected(&self) -> u64 {
-        self.rejected.iter().map(|n| n.0.load(Relaxed)).sum()
-    }
-
     pub(super) fn snapshot(&self) -> Snapshot {
-        let tally = self.gate.tally();
+        let counts = self.gate.counts();
         Snapshot {
             name: self.name,
-            limit: tally.limit,
-            in_flight: tally.in_flight,
-            queued: tally.queued,
-            admitted: tally.admitted,
-            rejected: self.rejected() + tally.lost.evicted,
-            expired: tally.lost.waited,
+            limit: counts.limit,
+            in_flight: counts.in_flight,
+            queued: counts.queued,
+            admitted_total: counts.admitted,
+            rejected_total: self.rejected.sum() + counts.lost.evicted,
+            expired_total: counts.lost.waited,
             shed_share: self.threshold.as_ref().map_or(0.0, |t| t.share()),
-            deadline_exceeded: self.late.load(Relaxed) + tally.lost.late,
+            deadline_exceeded_total: self.late.load(Relaxed) + counts.lost.late,
         }
     }
 }

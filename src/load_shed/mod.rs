@@ -1,8 +1,9 @@
 //! How many calls may run at once, and what becomes of the rest.
 //!
-//! A [`LoadShed`] decides whether a call may start now, has to wait, or is turned away, by the number
-//! of calls in flight. A service that is asked for more than it can do must go on doing what it
-//! can: calls that it accepts beyond that only make the others late, until all are late.
+//! A [`LoadShed`] decides whether a call may start now, has to wait, or is turned away, by the
+//! number of calls in flight: a bulkhead, or concurrency limit. A service that is asked for more
+//! than it can do must go on doing what it can: calls that it accepts beyond that only make the
+//! others late, until all are late.
 //!
 //! ```
 //! use buttress::{Error, Kind, LoadShed};
@@ -17,15 +18,16 @@
 //!     Err(Error::Rejected(r)) if r.kind() == Kind::Overloaded => println!("503, {r}"),
 //!     Err(other) => println!("{other}"),
 //! }
-//! # assert_eq!(shed.snapshot().admitted, 1);
+//! # assert_eq!(shed.snapshot().admitted_total, 1);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Which manner?
+//! # Which mode?
+//!
 //! A handle has three; they share its limit, and all are one line.
 //!
-//! | manner | a call that finds no permit | use it |
+//! | mode | a call that finds no permit | use it |
 //! |---|---|---|
 //! | [`queued().layer()`](LoadShed::queued) | waits in a bounded queue, 100 ms at most | **at a server's edge**: bursts are served, and only standing overload is shed |
 //! | [`layer()`](LoadShed::layer) | is rejected at once | before something that has a queue of its own, or when the caller has somewhere else to go; where a service cannot be cloned |
@@ -42,7 +44,10 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // Finds out by itself how much the service can do at once, and prefers what users wait for.
 //! let shed = LoadShed::builder("api")
-//!     .priority(|req: &Request| if req.batch { Criticality::Sheddable } else { Criticality::Critical })
+//!     .priority(|req: &Request| match req.batch {
+//!         true => Criticality::Sheddable,
+//!         false => Criticality::Critical,
+//!     })
 //!     .build()?;
 //! let handler = service_fn(async |_: Request| Ok::<_, Error<io::Error>>("done"));
 //! let service = shed.queued().layer().classify(ErrorsAsFailures).layer(handler);
@@ -52,12 +57,14 @@
 //! ```
 //!
 //! # Which limit?
+//!
 //! [`fixed`](LoadShedBuilder::fixed) where the service's parallelism is known. Then everything that
 //! waits, waits here, and for no longer than is said here. Otherwise [`Adaptive`](limit::Adaptive),
-//! the default, finds it: at the cost of half a percent of the work, and some seconds to adjust when
-//! the service changes. See [`limit`] for others.
+//! the default, finds it: at the cost of half a percent of the work, and some seconds to adjust
+//! when the service changes. See [`limit`] for others.
 //!
 //! # The queue
+//!
 //! It is bounded in time rather than in length: a request may wait for
 //! [100 ms](LoadShedBuilder::wait) while the queue is well. When it has not been empty for
 //! [100 ms](LoadShedBuilder::overloaded_after) there is standing overload: then newer requests go
@@ -65,7 +72,36 @@
 //! [20 ms](LoadShedBuilder::overloaded_wait) only. A request whose
 //! [deadline](crate::context) passes is dropped before any work is done for it.
 //!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | [`limit`](LoadShedBuilder::limit) | [`Adaptive`](limit::Adaptive), from 20 | what a service can do at once is rarely known and seldom stays the same |
+//! | [`queue`](LoadShedBuilder::queue) | 1,000 requests | the time they may wait is the bound that matters; this one is for memory |
+//! | [`wait`](LoadShedBuilder::wait) | 100 ms | outlasts a burst |
+//! | [`overloaded_wait`](LoadShedBuilder::overloaded_wait) | 20 ms | the best of those simulated: shorter leaves workers idle, longer keeps requests for nothing |
+//! | [`overloaded_after`](LoadShedBuilder::overloaded_after) | 100 ms | tells standing overload from a burst |
+//! | [`priority`](LoadShedBuilder::priority) | all matter equally | |
+//! | [`retry_after`](LoadShedBuilder::retry_after) | 1 ms | a call that is refused now has the same chance a moment later |
+//! | [`seed`](LoadShedBuilder::seed) | random | |
+//!
+//! # Metrics
+//!
+//! What a registered load shed publishes (feature `registry`), labelled with its name as `policy`:
+//!
+//! | metric | kind | |
+//! |---|---|---|
+//! | `buttress_load_shed_limit` | gauge | how many calls may be in flight |
+//! | `buttress_load_shed_in_flight` | gauge | how many are |
+//! | `buttress_load_shed_queued` | gauge | how many wait |
+//! | `buttress_load_shed_shed_share` | gauge | the share of arrivals refused for being less important than others |
+//! | `buttress_load_shed_admitted_total` | counter | calls let in |
+//! | `buttress_rejected_total` (`kind` is `load_shed`) | counter | calls for which there was neither a permit nor a place in the queue, or not for long |
+//! | `buttress_load_shed_expired_total` | counter | calls that waited for as long as they may, in vain |
+//! | `buttress_load_shed_deadline_exceeded_total` | counter | calls whose caller's deadline had passed when they came, or passed while they waited |
+//!
 //! # Trade-offs
+//!
 //! A call that finds a permit takes no lock and allocates nothing, and its threads share nothing
 //! that is written; under overload, whoever waits and whoever makes room for it meet at one lock.
 //! The limit is exact: never is one call more in flight, even while it changes (calls that run when
@@ -104,29 +140,39 @@ use crate::{Name, Time};
 use inner::Inner;
 use std::{fmt, sync::Arc};
 
-/// A limit on the calls in flight. Clones share it, and so do the layers of all its manners.
+/// A limit on the calls in flight.
+///
+/// # Clone
+/// Clones are one load shed: they share the limit, and so do the layers of all its modes.
+#[doc(alias(
+    "bulkhead",
+    "concurrency_limit",
+    "ConcurrencyLimit",
+    "semaphore",
+    "adaptive_concurrency"
+))]
 pub struct LoadShed<P = Equal>(Arc<Inner<P>>);
 
 impl LoadShed {
-    /// A load shed with all defaults, the [adaptive limit](limit::Adaptive) among them: see the
-    /// setters of [`LoadShedBuilder`].
+    /// Creates a load shed with all defaults, the [adaptive limit](limit::Adaptive) among them: see
+    /// the [module](self#defaults).
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).built()
     }
 
-    /// A load shed to be configured.
+    /// Begins a load shed with other settings.
     pub fn builder(name: impl Into<Name>) -> LoadShedBuilder {
         LoadShedBuilder::new(name.into())
     }
 }
 
 impl<P> LoadShed<P> {
-    /// Its name.
+    /// Returns the name of the load shed.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// What it has done so far, and what it is doing.
+    /// Returns what the load shed has done so far, and what it is doing.
     pub fn snapshot(&self) -> Snapshot {
         self.0.snapshot()
     }
@@ -144,27 +190,31 @@ impl<P> fmt::Debug for LoadShed<P> {
     }
 }
 
-/// A [`LoadShed`] at one moment.
+/// What a [`LoadShed`] has done so far, and what it is doing.
+///
+/// [`LoadShed::snapshot`] takes it. With the `registry` feature it can be serialised, and its
+/// numbers become the metrics in the [module's table](self#metrics). Counts are those since the
+/// start.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Its name.
+    /// The name of the load shed.
     pub name: &'static str,
     /// How many calls may be in flight.
     pub limit: usize,
-    /// How many are. More than the limit while a lower limit takes effect.
+    /// How many calls are in flight. More than the limit while a lower limit takes effect.
     pub in_flight: usize,
-    /// How many wait.
+    /// How many calls wait in the queue, reservations not among them.
     pub queued: usize,
     /// Calls that were let in.
-    pub admitted: u64,
+    pub admitted_total: u64,
     /// Calls for which there was neither a permit nor a place in the queue, or not for long.
-    pub rejected: u64,
+    pub rejected_total: u64,
     /// Calls that waited for as long as they may, in vain.
-    pub expired: u64,
+    pub expired_total: u64,
     /// Calls whose caller's deadline had passed when they came, or passed while they waited.
-    pub deadline_exceeded: u64,
+    pub deadline_exceeded_total: u64,
     /// The share of the arrivals of late that are refused for being less important than others.
     pub shed_share: f64,
 }

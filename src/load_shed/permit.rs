@@ -1,19 +1,18 @@
 use super::{queue::Ticket, samples::ONE_IN};
 use crate::clock::Time;
 
-/// What an admitted call holds: its track in the upper 3 bits, and in the lower 61 when it began,
-/// which is enough for 73 years.
-///
-/// One word on purpose: what is written in two and read in one piece waits until the writes are
-/// through, which costs as much as taking a permit.
+/// What a call that a [`LoadShed`](super::LoadShed) has let in holds until it ends.
+// Its timing in the upper 3 bits, and in the lower 61 when it began, which is enough for 73 years.
+// One word: see `shared.rs` about values on the hot path.
+#[doc(alias("semaphore", "SemaphorePermit"))]
 #[derive(Debug)]
 pub struct Permit(u64);
 
 const START: u64 = (1 << 61) - 1;
 
-/// What is known of a running call.
+/// What is known of when a running call began.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Track {
+pub(super) enum Timing {
     /// Nothing.
     Untimed = 0,
     /// Nothing, as it was reserved; but if it ends at once it stands for others that did.
@@ -30,41 +29,45 @@ pub(super) enum Track {
 
 impl Permit {
     pub(super) const UNTIMED: Self = Self(0);
-    pub(super) const HELD_BACK: Self = Self::new(Time(0), Track::HeldBack);
+    pub(super) const HELD_BACK: Self = Self::new(Time(0), Timing::HeldBack);
 
     #[inline]
-    pub(super) const fn new(start: Time, track: Track) -> Self {
-        Self(start.0 & START | (track as u64) << 61)
+    /// Makes a permit of these parts.
+    pub(super) const fn new(start: Time, timing: Timing) -> Self {
+        debug_assert!(start.0 <= START, "a start that does not fit");
+        Self(start.0 & START | (timing as u64) << 61)
     }
 
-    /// Only of a call that is not untimed.
+    /// Returns when the call began: only of one of which that is known.
     #[inline]
     pub(super) const fn start(&self) -> Time {
         Time(self.0 & START)
     }
 
+    /// Returns what is known of when the call began.
     #[inline]
-    pub(super) const fn track(&self) -> Track {
+    pub(super) const fn timing(&self) -> Timing {
         match self.0 >> 61 {
-            0 => Track::Untimed,
-            1 => Track::Reserved,
-            2 => Track::Timed,
-            3 => Track::Sampled,
-            4 => Track::InFlight,
-            _ => Track::HeldBack,
+            0 => Timing::Untimed,
+            1 => Timing::Reserved,
+            2 => Timing::Timed,
+            3 => Timing::Sampled,
+            4 => Timing::InFlight,
+            _ => Timing::HeldBack,
         }
     }
 
-    /// How many calls it stands for, if it ends at once.
+    /// Returns how many calls this one stands for, if it ends at once.
     pub(super) const fn weight(&self) -> u32 {
-        match self.track() {
-            Track::Sampled => ONE_IN,
+        match self.timing() {
+            Timing::Sampled => ONE_IN,
             _ => 1,
         }
     }
 }
 
-/// A place in the line of a [`LoadShed`](super::LoadShed).
+/// What a call that waits for a permit of a [`LoadShed`](super::LoadShed) holds: its place in the
+/// line.
 #[derive(Debug)]
 pub struct QueueWait {
     pub(super) ticket: Ticket,
@@ -78,20 +81,20 @@ mod tests {
 
     #[test]
     fn a_permit_says_what_was_put_in() {
-        let tracks = [
-            Track::Untimed,
-            Track::Reserved,
-            Track::Timed,
-            Track::Sampled,
-            Track::InFlight,
-            Track::HeldBack,
+        let timings = [
+            Timing::Untimed,
+            Timing::Reserved,
+            Timing::Timed,
+            Timing::Sampled,
+            Timing::InFlight,
+            Timing::HeldBack,
         ];
-        for track in tracks {
+        for timing in timings {
             for start in [Time(0), Time(1_234_567_890), Time(START)] {
-                let permit = Permit::new(start, track);
-                assert_eq!((permit.start(), permit.track()), (start, track));
+                let permit = Permit::new(start, timing);
+                assert_eq!((permit.start(), permit.timing()), (start, timing));
             }
         }
-        assert_eq!(Permit::UNTIMED.track(), Track::Untimed);
+        assert_eq!(Permit::UNTIMED.timing(), Timing::Untimed);
     }
 }

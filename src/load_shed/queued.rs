@@ -1,4 +1,4 @@
-//! The second manner: calls wait in a bounded queue.
+//! The second mode: calls wait in a bounded queue, as futures.
 
 use super::{
     Equal, Inner, LoadShed, Permit, Prioritize, QueueWait, gate::Enqueued, priority::Threshold,
@@ -12,19 +12,24 @@ use crate::{
 };
 use std::{fmt, sync::Arc, task::Context};
 
-/// A [`LoadShed`] whose calls wait in its queue; see [`LoadShed::queued`].
+/// A [`LoadShed`] whose calls wait in its queue; made by [`LoadShed::queued`].
+///
+/// # Clone
+/// Clones are one load shed: they share its limit, and its queue.
 pub struct Queued<P = Equal>(Arc<Inner<P>>);
 
 impl<P> LoadShed<P> {
-    /// Returns a handle on this limit whose calls wait in its queue if they find no permit: in order
-    /// while it is well, the newest first and for a shorter time under standing overload.
+    /// Returns a handle on this limit whose calls wait in its queue if they find no permit: in
+    /// order while it is well, the newest first and for a shorter time under standing overload.
+    #[doc(alias("adaptive_lifo", "codel", "max_wait_duration"))]
     pub fn queued(&self) -> Queued<P> {
         Queued(Arc::clone(&self.0))
     }
 }
 
 impl<P: Send + Sync + 'static> Queued<P> {
-    /// This load shed as a tower layer whose calls wait. A service is cloned for a call that does.
+    /// Returns a tower layer whose calls wait for a permit. The service is cloned for a call that
+    /// does.
     pub fn layer(&self) -> WaitLayer<Self> {
         WaitLayer::new(self.clone())
     }
@@ -99,6 +104,7 @@ impl<Req, P: Prioritize<Req>> Guard<Req> for Queued<P> {
 }
 
 impl<P> Queued<P> {
+    /// Decides about a request by its priority, once there is more than there is room for.
     fn admit_ranked<Req>(
         &self,
         threshold: &Threshold,
@@ -127,10 +133,11 @@ impl<P> Queued<P> {
         threshold.press(now.get());
         match worth_it {
             true => self.join(priority.class(), deadline, now),
-            false => Admission::Refused(self.0.refuse(slot, now)),
+            false => Admission::Refused(self.0.refuse(now)),
         }
     }
 
+    /// Joins the queue, if there is a place.
     #[cold]
     fn join(
         &self,
@@ -138,15 +145,15 @@ impl<P> Queued<P> {
         deadline: Option<Time>,
         now: &Now,
     ) -> Admission<Permit, QueueWait> {
-        self.0.look(thread_index(), now);
+        self.0.look(now);
         match (self.0.gate).join(class as usize, deadline, thread_index(), now.get()) {
             Enqueued::Admitted => Admission::Admitted(self.started(now)),
             Enqueued::Waiting(ticket) => Admission::Wait(QueueWait { ticket, deadline }),
-            Enqueued::Full => Admission::Refused(self.0.refuse(thread_index(), now)),
+            Enqueued::Full => Admission::Refused(self.0.refuse(now)),
         }
     }
 
-    /// The permit of a call that had to wait for it.
+    /// Returns the permit of a call that had to wait for it.
     fn started(&self, now: &Now) -> Permit {
         if let Some(threshold) = &self.0.threshold
             && threshold.is_pressed()

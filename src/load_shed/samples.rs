@@ -1,26 +1,33 @@
-//! What calls leave behind, gathered per thread slot and folded once per window.
+//! What calls leave behind, gathered per thread and folded once per window.
 //!
 //! The integral of the calls in flight needs no history: up to the time `t` it is the sum of all
-//! ends, less the sum of all starts, and `t` for each call that has not ended. Each shard keeps its
-//! part of these sums, so a call may end on another thread than it began on.
+//! ends, less the sum of all starts, and `t` for each call that has not ended. Each stripe keeps
+//! its part of these sums, so a call may end on another thread than it began on.
 
-use crate::{clock::Time, shared::Padded};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::{clock::Time, shared::lock, striped::Striped};
+use std::sync::{Mutex, MutexGuard};
 
 /// How many calls that ended without ever being suspended one that was timed stands for.
 pub(super) const ONE_IN: u32 = 16;
 
+/// What all calls have left behind.
+///
+/// # Invariants
+/// 1. The sum of all `open` is the number of calls in flight, and that of all `level` the sum of
+///    their ends less their starts. One stripe's parts alone may be negative, and wrap.
+/// 2. An end is folded once.
 #[derive(Debug)]
-pub(super) struct Samples(Box<[Padded<Mutex<Shard>>]>);
+pub(super) struct Samples(Striped<Mutex<ThreadSamples>>);
 
+/// What the calls of some threads have left behind.
 #[derive(Debug, Default)]
-pub(super) struct Shard {
+pub(super) struct ThreadSamples {
     /// Calls that began here, less those that ended here.
     open: u64,
     /// The sum of ends less the sum of starts, in nanoseconds. Both wrap, as their sum over all
-    /// shards does; the difference between two windows is small.
+    /// stripes does; the difference between two windows is small.
     level: u64,
-    /// How many began here: decides which of them look at more than their own shard.
+    /// How many began here: decides which of them look at more than their own stripe.
     began: u32,
     done: Done,
 }
@@ -58,7 +65,7 @@ impl Done {
         self.completions + self.overloaded + self.lost
     }
 
-    /// So many calls were completed in this time.
+    /// Counts so many calls that were completed in this time.
     pub(super) fn complete(&mut self, weight: u32, seconds: f64) {
         let n = f64::from(weight);
         self.completions += u64::from(weight);
@@ -78,8 +85,9 @@ impl Done {
     }
 }
 
-impl Shard {
-    /// A call is in flight since then. True now and then, when it is worth looking around.
+impl ThreadSamples {
+    /// Counts a call in flight since then. Returns whether it is worth looking at all stripes,
+    /// which it is now and then.
     pub(super) fn begin(&mut self, start: Time) -> bool {
         self.open = self.open.wrapping_add(1);
         self.level = self.level.wrapping_sub(start.0);
@@ -87,7 +95,7 @@ impl Shard {
         self.began % 4 == 1
     }
 
-    /// A call is not in flight any more, since then.
+    /// Takes out a call that is not in flight any more, since then.
     pub(super) fn end(&mut self, end: Time) {
         self.open = self.open.wrapping_sub(1);
         self.level = self.level.wrapping_add(end.0);
@@ -99,32 +107,33 @@ impl Shard {
 }
 
 impl Samples {
-    pub(super) fn new(shards: usize) -> Self {
-        let shards = shards.next_power_of_two();
-        Self((0..shards).map(|_| Padded::default()).collect())
+    pub(super) fn new(stripes: usize) -> Self {
+        Self(Striped::new(stripes.next_power_of_two(), |_| {
+            Mutex::default()
+        }))
     }
 
-    /// The slot's shard. Another thread holds it only if it has the same slot, or folds.
-    pub(super) fn of(&self, slot: usize) -> MutexGuard<'_, Shard> {
-        let shard = &self.0[slot & (self.0.len() - 1)].0;
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the part of the threads of this slot. Another one holds it only if it has the same
+    /// slot, or folds.
+    pub(super) fn of(&self, slot: usize) -> MutexGuard<'_, ThreadSamples> {
+        lock(self.0.at(slot))
     }
 
-    /// Takes out what has ended since the last time. Also says what the integral of the calls in
+    /// Takes out what has ended since the last time. Also returns what the integral of the calls in
     /// flight has come to by `now`, in nanoseconds from a point that never changes.
     pub(super) fn fold(&self, now: Time) -> (Done, u64) {
         let (mut done, mut level, mut open) = (Done::default(), 0_u64, 0_u64);
-        for slot in 0..self.0.len() {
-            let mut shard = self.of(slot);
-            done.add(std::mem::take(&mut shard.done));
-            level = level.wrapping_add(shard.level);
-            open = open.wrapping_add(shard.open);
+        for part in self.0.iter() {
+            let mut part = lock(part);
+            done.add(std::mem::take(&mut part.done));
+            level = level.wrapping_add(part.level);
+            open = open.wrapping_add(part.open);
         }
         (done, level.wrapping_add(open.wrapping_mul(now.0)))
     }
 }
 
-/// What lies between two values of the integral, in call-seconds.
+/// Returns what lies between two values of the integral, in call-seconds.
 pub(super) fn between(earlier: u64, later: u64) -> f64 {
     later.wrapping_sub(earlier) as i64 as f64 * 1e-9
 }

@@ -16,6 +16,15 @@ pub(super) const TAKEN: u64 = 1 << 32;
 /// More than can have been taken.
 const NEVER: u64 = u64::MAX;
 
+/// The free permits of one limit.
+///
+/// # Invariants
+/// 1. The number of stripes is a power of two, so that a thread finds its own with a mask.
+/// 2. A permit is in one stripe, or with who took it. No stripe's count leaves its bits: there are
+///    never more permits than `MAX_LIMIT`.
+/// 3. Permits that a thief has taken out and not put down yet are announced in the thief's own
+///    stripe before they are taken, so that nobody who sees nothing takes that for "none is free".
+/// 4. Every taking is counted in the word that it takes from, in the same step.
 #[derive(Debug)]
 pub(super) struct Stripes {
     pub(super) words: Box<[Padded<AtomicU64>]>,
@@ -26,9 +35,10 @@ pub(super) struct Stripes {
 }
 
 impl Stripes {
-    /// So many permits over so many stripes, a power of two.
+    /// Spreads so many permits over so many stripes, or as many more as make a power of two.
     pub(super) fn new(permits: usize, stripes: usize) -> Self {
         let stripes = stripes.next_power_of_two();
+        debug_assert!(permits <= MAX_LIMIT, "{permits} permits");
         let share = |i| permits / stripes + usize::from(i < permits % stripes);
         let word = |i| Padded(AtomicU64::new(share(i) as u64));
         Self {
@@ -40,21 +50,22 @@ impl Stripes {
         }
     }
 
-    /// The stripe of this slot, or another one if it is taken round the corner.
+    /// Returns the stripe of this slot. Slots beyond the last begin again at the first.
     #[inline]
     fn of(&self, slot: usize) -> &AtomicU64 {
         &self.words[slot & (self.words.len() - 1)].0
     }
 
-    /// Takes a permit from the slot's own stripe, and says how many were taken there before.
+    /// Takes a permit from the slot's own stripe, and returns how many were taken there before.
     #[inline]
     pub(super) fn take_own(&self, slot: usize) -> Option<u32> {
         self.take_from(self.of(slot), |_| 1)
             .map(|(_, before)| before)
     }
 
-    /// Whether all stripes are empty, and have been since this slot last found them so. True only
-    /// if there was a moment at which no permit was free; false if it takes more than a glance.
+    /// Returns whether all stripes are empty, and have been since this slot last found them so.
+    /// True only if there was a moment at which no permit was free; false if it takes more than a
+    /// glance.
     ///
     /// A permit that was free in between must have been taken since, and that is counted. (It takes
     /// 2^32 of them between two looks, to the last one, to hide that.)
@@ -109,7 +120,11 @@ impl Stripes {
     fn steal_from(&self, victim: &AtomicU64, slot: usize) -> Option<u32> {
         let own = self.of(slot);
         // Permits on the move are in no stripe: whoever finds nothing sees this and looks again.
-        own.fetch_add(MOVING, SeqCst);
+        let before = own.fetch_add(MOVING, SeqCst);
+        debug_assert!(
+            before % TAKEN < TAKEN - MOVING,
+            "too many thieves for the word"
+        );
         let stolen = self.take_from(victim, |free| free.div_ceil(2));
         let spare = stolen.map_or(0, |(n, _)| n - 1);
         own.fetch_add(spare.wrapping_sub(MOVING), SeqCst);
@@ -121,6 +136,7 @@ impl Stripes {
         let mut seen = word.load(Relaxed);
         while seen & FREE > 0 {
             let n = some(seen & FREE);
+            debug_assert!(0 < n && n <= seen & FREE, "{n} of {}", seen & FREE);
             let next = (seen - n).wrapping_add(TAKEN);
             match word.compare_exchange_weak(seen, next, SeqCst, Relaxed) {
                 Ok(_) => {
@@ -139,7 +155,9 @@ impl Stripes {
     /// Gives permits to the slot's stripe.
     #[inline]
     pub(super) fn put(&self, slot: usize, permits: usize) {
-        self.of(slot).fetch_add(permits as u64, SeqCst);
+        let before = self.of(slot).fetch_add(permits as u64, SeqCst);
+        let free = (before & FREE) as usize + permits;
+        debug_assert!(free <= MAX_LIMIT, "{free} permits in one stripe");
     }
 
     /// Spreads permits over all stripes.
@@ -153,13 +171,13 @@ impl Stripes {
         }
     }
 
-    /// How many permits are free.
+    /// Returns how many permits are free. A look, not a promise.
     pub(super) fn free(&self) -> usize {
         let free = |word: &Padded<AtomicU64>| (word.0.load(SeqCst) & FREE) as usize;
         self.words.iter().map(free).sum()
     }
 
-    /// How many times a permit was taken.
+    /// Returns how many times a permit was taken.
     pub(super) fn taken(&self) -> u64 {
         let taken = |word: &Padded<AtomicU64>| word.0.load(SeqCst) / TAKEN;
         let carried = self.carried.load(Relaxed);

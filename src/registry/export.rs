@@ -73,12 +73,14 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             gauge!("buttress_load_shed_limit", "policy" => s.name).set(s.limit as f64);
             gauge!("buttress_load_shed_in_flight", "policy" => s.name).set(s.in_flight as f64);
             gauge!("buttress_load_shed_queued", "policy" => s.name).set(s.queued as f64);
-            gauge!("buttress_load_shed_share", "policy" => s.name).set(s.shed_share);
-            counter!("buttress_load_shed_admitted_total", "policy" => s.name).absolute(s.admitted);
-            counter!("buttress_load_shed_expired_total", "policy" => s.name).absolute(s.expired);
+            gauge!("buttress_load_shed_shed_share", "policy" => s.name).set(s.shed_share);
+            counter!("buttress_load_shed_admitted_total", "policy" => s.name)
+                .absolute(s.admitted_total);
+            counter!("buttress_load_shed_expired_total", "policy" => s.name)
+                .absolute(s.expired_total);
             counter!("buttress_load_shed_deadline_exceeded_total", "policy" => s.name)
-                .absolute(s.deadline_exceeded);
-            rejected("load_shed", s.name, s.rejected);
+                .absolute(s.deadline_exceeded_total);
+            rejected("load_shed", s.name, s.rejected_total);
         }
         #[cfg(feature = "rate-limit")]
         PolicySnapshot::RateLimiter(ref s) => {
@@ -98,12 +100,12 @@ pub(super) fn publish(policy: &PolicySnapshot) {
         #[cfg(feature = "retry")]
         PolicySnapshot::Retry(ref s) => {
             counter!("buttress_retry_failed_attempts_total", "policy" => s.name)
-                .absolute(s.failed_attempts);
-            counter!("buttress_retry_retries_total", "policy" => s.name).absolute(s.retries);
+                .absolute(s.failed_attempts_total);
+            counter!("buttress_retry_retries_total", "policy" => s.name).absolute(s.retries_total);
             counter!("buttress_retry_budget_exhausted_total", "policy" => s.name)
-                .absolute(s.budget_exhausted);
-            counter!("buttress_retry_gave_up_total", "policy" => s.name).absolute(s.gave_up);
-            gauge!("buttress_retry_budget_balance", "policy" => s.name).set(s.balance);
+                .absolute(s.budget_exhausted_total);
+            counter!("buttress_retry_gave_up_total", "policy" => s.name).absolute(s.gave_up_total);
+            gauge!("buttress_retry_budget_balance", "policy" => s.name).set(s.budget_balance);
         }
         #[cfg(feature = "throttle")]
         PolicySnapshot::Throttle(ref s) => {
@@ -114,9 +116,10 @@ pub(super) fn publish(policy: &PolicySnapshot) {
         }
         #[cfg(feature = "timeout")]
         PolicySnapshot::Timeout(ref s) => {
-            counter!("buttress_timeout_timed_out_total", "policy" => s.name).absolute(s.timed_out);
+            counter!("buttress_timeout_timed_out_total", "policy" => s.name)
+                .absolute(s.timed_out_total);
             counter!("buttress_timeout_deadline_exceeded_total", "policy" => s.name)
-                .absolute(s.deadline_exceeded);
+                .absolute(s.deadline_exceeded_total);
         }
         PolicySnapshot::Custom(ref snapshot) => snapshot.publish(),
     }

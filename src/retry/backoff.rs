@@ -9,9 +9,14 @@ use crate::error::InvalidConfig;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// How the waits before further attempts grow, and how they are spread.
+#[doc(alias("exponential_backoff", "ExponentialBackoff"))]
 #[derive(Clone)]
 pub struct Backoff(BackoffKind);
 
+/// # Invariants
+/// 1. A wait of an exponential backoff is never longer than its maximum, whatever the jitter.
+/// 2. The multiplier is at least 1, so that waits do not shrink from one attempt to the next.
+/// 3. The initial wait is at most the maximum.
 #[derive(Clone)]
 enum BackoffKind {
     Exponential {
@@ -46,8 +51,9 @@ pub enum Jitter {
 const MAX: Duration = Duration::from_secs(10);
 
 impl Backoff {
-    /// `initial` before the second attempt, twice as long before every further one, up to 10 s (or
-    /// `initial`, if that is longer), with full jitter.
+    /// Returns a backoff that waits for `initial` before the second attempt and twice as long
+    /// before every further one, up to 10 s (or `initial`, if that is longer), with full jitter.
+    #[doc(alias = "exponential_backoff")]
     pub const fn exponential(initial: Duration) -> Self {
         Self(BackoffKind::Exponential {
             initial,
@@ -57,7 +63,9 @@ impl Backoff {
         })
     }
 
-    /// This long before every further attempt, without jitter. Zero makes no timer.
+    /// Returns a backoff that waits this long before every further attempt, without jitter. Zero
+    /// makes no timer.
+    #[doc(alias("fixed", "fixed_delay", "fixed_interval"))]
     pub const fn constant(wait: Duration) -> Self {
         Self(BackoffKind::Exponential {
             initial: wait,
@@ -67,13 +75,17 @@ impl Backoff {
         })
     }
 
-    /// Any other: given the number of the retry (the first is 1) and a random number in `[0, 1)`.
+    /// Returns a backoff of your own: a function of the number of the retry (the first is 1) and a
+    /// random number in `[0, 1)`.
+    ///
+    /// What it returns is waited for as it is; the other settings do not apply.
     pub fn custom(wait: impl Fn(u32, f64) -> Duration + Send + Sync + 'static) -> Self {
         Self(BackoffKind::Custom(Arc::new(wait)))
     }
 
-    /// What each wait is multiplied by for the next: 2 by default, the slowest growth at which the
-    /// load of all retries together stays finite however many callers fail. At least 1.
+    /// Sets what each wait is multiplied by for the next. By default 2, the slowest growth at which
+    /// the load of all retries together stays finite however many callers fail. At least 1.
+    #[doc(alias = "factor")]
     #[must_use]
     pub fn multiplier(mut self, by: f64) -> Self {
         if let BackoffKind::Exponential { multiplier, .. } = &mut self.0 {
@@ -82,7 +94,9 @@ impl Backoff {
         self
     }
 
-    /// The longest wait, jitter included: 10 s by default.
+    /// Sets the longest wait, jitter included. By default 10 s, or the initial wait if that is
+    /// longer: beyond it a caller is gone, and a service that is back is found late.
+    #[doc(alias("max_delay", "max_backoff", "max_interval"))]
     #[must_use]
     pub fn max(mut self, longest: Duration) -> Self {
         if let BackoffKind::Exponential { max, .. } = &mut self.0 {
@@ -91,7 +105,7 @@ impl Backoff {
         self
     }
 
-    /// How waits are spread: [`Jitter::Full`] by default.
+    /// Sets how waits are spread. By default [`Jitter::Full`], which takes the fewest calls.
     #[must_use]
     pub fn jitter(mut self, kind: Jitter) -> Self {
         if let BackoffKind::Exponential { jitter, .. } = &mut self.0 {
@@ -100,6 +114,7 @@ impl Backoff {
         self
     }
 
+    /// Checks what the setters take as it comes.
     pub(super) fn check(&self) -> Result<(), InvalidConfig> {
         let BackoffKind::Exponential {
             initial,
@@ -122,7 +137,8 @@ impl Backoff {
         InvalidConfig::check(within, "retry", "initial", initial, "at most the maximum")
     }
 
-    /// The wait before the `retry`th retry, given the one before it and a number in `[0, 1)`.
+    /// Returns the wait before the `retry`th retry, given the one before it and a number in
+    /// `[0, 1)`.
     pub(super) fn wait(&self, retry: u32, last: Option<Duration>, unit: f64) -> Duration {
         let &BackoffKind::Exponential {
             initial,
@@ -155,13 +171,18 @@ impl Backoff {
             }
             Jitter::None => grown,
         };
+        debug_assert!(
+            first <= most && multiplier >= 1.0,
+            "what `check` lets through"
+        );
+        debug_assert!(nanos >= 0.0, "{nanos} is no time to wait for");
         // Floats saturate when they become integers. The cap comes after the jitter.
         Duration::from_nanos(nanos.round() as u64).min(cap)
     }
 }
 
 impl Backoff {
-    /// How long this wait may be made: up to the maximum, if it is a random one.
+    /// Returns how long this wait may be made: up to the maximum, if it is a random one.
     pub(super) fn longest(&self, wait: Duration) -> Duration {
         match self.0 {
             BackoffKind::Exponential {
@@ -180,7 +201,8 @@ fn cap(initial: Duration, max: Option<Duration>) -> Duration {
 }
 
 impl Default for Backoff {
-    /// From 100 ms: some round trips within a region, so that what was a hiccup is over.
+    /// Returns an exponential backoff from 100 ms: some round trips within a region, so that what
+    /// was a hiccup is over.
     fn default() -> Self {
         Self::exponential(Duration::from_millis(100))
     }
@@ -198,7 +220,7 @@ impl fmt::Debug for Backoff {
                 .debug_struct("Exponential")
                 .field("initial", initial)
                 .field("multiplier", multiplier)
-                .field("max", max)
+                .field("max", &cap(*initial, *max))
                 .field("jitter", jitter)
                 .finish(),
             BackoffKind::Custom(_) => f.write_str("Custom"),

@@ -16,8 +16,10 @@ use std::{
     time::Duration,
 };
 
-/// What the retries to one target are paid from. Clones share the balance: give one to every policy
-/// that calls the same target.
+/// What the retries to one target are paid from: a balance of retries, filled by successes.
+///
+/// # Clone
+/// Clones share the balance. Give one to every policy that calls the same target:
 ///
 /// ```
 /// use buttress::retry::{Budget, Retry};
@@ -27,13 +29,20 @@ use std::{
 /// let writes = Retry::builder("orders.write").budget(orders).build()?;
 /// # Ok::<_, buttress::InvalidConfig>(())
 /// ```
+#[doc(alias("retry_budget", "TokenBucket", "tps_budget"))]
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<State>);
 
+/// # Invariants
+/// 1. The balance is never above the cap.
+/// 2. A token is taken before its retry is waited for, and given back at most once, by who took it.
+/// 3. The credit stays within `CREDIT` of zero, and only moves by one, or to zero with a grant.
+/// 4. The floor grants once in `floor_every` at most, unless the clock was set back, and never
+///    while the credit is below zero.
 #[derive(Debug)]
 struct State {
     /// In millionths of a retry.
-    deposit: u64,
+    deposit_per_success: u64,
     cap: u64,
     /// The time between retries that need no token, if there are such.
     floor_every: Option<Duration>,
@@ -66,17 +75,18 @@ pub(crate) enum Paid {
 }
 
 impl Budget {
-    /// The defaults of [`BudgetBuilder`].
+    /// Creates a budget with all defaults: a tenth of a retry for each success, 10 saved up at
+    /// most, and one a second for rare callers.
     pub fn new() -> Self {
         BudgetBuilder::default().make()
     }
 
-    /// A budget of other terms.
+    /// Begins a budget with other settings.
     pub fn builder() -> BudgetBuilder {
         BudgetBuilder::default()
     }
 
-    /// No budget: every failure that may be retried is.
+    /// Creates a budget that pays for every retry, which is no budget at all.
     ///
     /// For a target that nobody else depends on, and for tests. Anywhere else this is what turns a
     /// short failure into a long one: with three attempts at each of two tiers, a service that is
@@ -89,20 +99,23 @@ impl Budget {
         .make()
     }
 
-    /// How many retries it would pay for now.
+    /// Returns how many retries the balance would pay for now; infinitely many without a limit.
     pub fn balance(&self) -> f64 {
         if self.0.unlimited {
             return f64::INFINITY;
         }
-        self.0.balance.load(Relaxed) as f64 / TOKEN as f64
+        let balance = self.0.balance.load(Relaxed);
+        debug_assert!(balance <= self.0.cap, "more than was ever to be saved up");
+        balance as f64 / TOKEN as f64
     }
 
-    /// A call succeeded. While the budget is full and all is well, this only reads.
+    /// Pays in for a call that succeeded. While the budget is full and all is well, this only
+    /// reads.
     #[inline]
-    pub(crate) fn success(&self) {
+    pub(crate) fn record_success(&self) {
         let state = &*self.0;
         if state.balance.load(Relaxed) < state.cap {
-            self.pay_in(state.deposit);
+            self.deposit(state.deposit_per_success);
         }
         if state.credit.load(Relaxed) < CREDIT {
             let more = |credit| (credit < CREDIT).then_some(credit + 1);
@@ -110,13 +123,13 @@ impl Budget {
         }
     }
 
-    /// An attempt failed.
-    pub(crate) fn failure(&self) {
+    /// Remembers that an attempt failed, for the floor.
+    pub(crate) fn record_failure(&self) {
         let less = |credit| (credit > -CREDIT).then_some(credit - 1);
         let _ = self.0.credit.fetch_update(Relaxed, Relaxed, less);
     }
 
-    /// Pays for one retry, if it can.
+    /// Pays for one retry, if the balance or the floor can.
     pub(crate) fn withdraw(&self, now: Time) -> Option<Paid> {
         if self.0.unlimited {
             return Some(Paid::Floor);
@@ -129,14 +142,15 @@ impl Budget {
         }
     }
 
-    /// The retry was not made after all. The floor's are not given back: it counts by time.
+    /// Takes back what was paid for a retry that was not made after all. The floor's are not given
+    /// back: it counts by time.
     pub(crate) fn give_back(&self, paid: Paid) {
         if paid == Paid::Token {
-            self.pay_in(TOKEN);
+            self.deposit(TOKEN);
         }
     }
 
-    fn pay_in(&self, amount: u64) {
+    fn deposit(&self, amount: u64) {
         let cap = self.0.cap;
         let more = |balance: u64| {
             let more = balance.saturating_add(amount).min(cap);
@@ -145,8 +159,9 @@ impl Budget {
         let _ = self.0.balance.fetch_update(Relaxed, Relaxed, more);
     }
 
-    /// A retry now and then for callers too rare to fill a budget; but none for a service that is
-    /// failing more than it succeeds, or every one of a thousand idle clients would have its own.
+    /// Grants a retry now and then to callers too rare to fill a budget; but none for a service
+    /// that is failing more than it succeeds, or every one of a thousand idle clients would have
+    /// its own.
     #[cold]
     fn floor(&self, now: Time) -> bool {
         let state = &*self.0;
@@ -156,7 +171,9 @@ impl Budget {
         let last = state.last_grant.load(Relaxed);
         // A clock may go back; a grant far in the future must not end the floor for good.
         let due = now.since(Time(last)) >= every || Time(last).since(now) > every;
-        if !due || state.credit.load(Relaxed) < 0 {
+        let credit = state.credit.load(Relaxed);
+        debug_assert!(credit.abs() <= CREDIT, "{credit}");
+        if !due || credit < 0 {
             return false;
         }
         let granted = state
@@ -176,7 +193,7 @@ impl Default for Budget {
     }
 }
 
-/// The terms of a [`Budget`].
+/// The configuration of a [`Budget`], begun by [`Budget::builder`].
 #[derive(Clone, Debug)]
 pub struct BudgetBuilder {
     ratio: f64,
@@ -197,31 +214,35 @@ impl Default for BudgetBuilder {
 }
 
 impl BudgetBuilder {
-    /// Retries that each success pays for: 0.1 by default, so that retries never add more than a
-    /// tenth to the load of a service that works, and stop when more than one call in eleven
+    /// Sets how many retries each success pays for. By default 0.1, so that retries never add more
+    /// than a tenth to the load of a service that works, and stop when more than one call in eleven
     /// fails. From 0 to 1000.
+    #[doc(alias = "percent_can_retry")]
     #[must_use]
     pub fn ratio(self, ratio: f64) -> Self {
         Self { ratio, ..self }
     }
 
-    /// The most retries that can be saved up: 10 by default, enough to get over a connection that
-    /// breaks with some calls on it. A budget starts full.
+    /// Sets the most retries that can be saved up. By default 10, enough to get over a connection
+    /// that breaks with some calls on it. A budget starts full.
+    #[doc(alias = "max_tokens")]
     #[must_use]
     pub fn cap(self, cap: u32) -> Self {
         Self { cap, ..self }
     }
 
-    /// Retries per second that an empty budget pays for all the same: 1 by default, for callers so
-    /// rare that their successes never add up. They are granted only while there have been no
-    /// fewer successes than failures since the last one, so that a dead service gets none. 0 for
-    /// none ever.
+    /// Sets how many retries per second an empty budget pays for all the same. By default 1, for
+    /// callers so rare that their successes never add up.
+    ///
+    /// They are granted only while there have been no fewer successes than failures since the last
+    /// one, so that a dead service gets none. 0 for none ever.
+    #[doc(alias = "min_retries_per_sec")]
     #[must_use]
     pub fn floor(self, floor: u32) -> Self {
         Self { floor, ..self }
     }
 
-    /// The budget, full.
+    /// Builds the budget, full.
     ///
     /// # Errors
     /// If the ratio is not a number from 0 to 1000.
@@ -238,7 +259,7 @@ impl BudgetBuilder {
         let every = every.map(|every| every.max(Duration::from_nanos(1)));
         Budget(Arc::new(State {
             // Rounded, not cut off: 0.6 as a float is a little less than that.
-            deposit: (self.ratio * TOKEN as f64).round() as u64,
+            deposit_per_success: (self.ratio * TOKEN as f64).round() as u64,
             cap,
             floor_every: every,
             balance: AtomicU64::new(cap),
@@ -274,7 +295,7 @@ mod tests {
             let budget = budget(ratio, 200, 0);
             assert_eq!(drain(&budget, Time(0)), 200);
             for _ in 0..successes {
-                budget.success();
+                budget.record_success();
             }
             assert_eq!(drain(&budget, Time(0)), retries, "{ratio}");
             assert_eq!(budget.balance(), 0.0);
@@ -284,7 +305,7 @@ mod tests {
     #[test]
     fn it_never_holds_more_than_the_cap_and_takes_back_what_was_not_used() {
         let budget = budget(1000.0, 3, 0);
-        budget.success();
+        budget.record_success();
         budget.give_back(Paid::Token);
         assert_eq!(budget.balance(), 3.0);
         let paid = budget.withdraw(Time(0)).unwrap();
@@ -297,10 +318,10 @@ mod tests {
     fn the_floor_lets_a_rare_caller_retry_once_a_second() {
         let budget = budget(0.0, 0, 1);
         let now = |tenths: u64| Time(5 * SECOND + tenths * SECOND / 10);
-        budget.success();
-        budget.failure();
+        budget.record_success();
+        budget.record_failure();
         assert_eq!(budget.withdraw(now(0)), Some(Paid::Floor));
-        budget.success();
+        budget.record_success();
         assert_eq!(budget.withdraw(now(9)), None);
         assert_eq!(budget.withdraw(now(10)), Some(Paid::Floor));
     }
@@ -310,12 +331,12 @@ mod tests {
         let budget = budget(0.0, 0, 1);
         let mut granted = 0;
         for second in 0..1_000 {
-            budget.failure();
+            budget.record_failure();
             granted += drain(&budget, Time(second * SECOND));
         }
         assert_eq!(granted, 0);
         for _ in 0..10 {
-            budget.success();
+            budget.record_success();
         }
         assert_eq!(drain(&budget, Time(1_000 * SECOND)), 1);
     }
@@ -334,10 +355,10 @@ mod tests {
     fn a_full_budget_of_a_healthy_service_is_only_read() {
         let budget = Budget::new();
         for _ in 0..CREDIT {
-            budget.success();
+            budget.record_success();
         }
         let before = budget.0.credit.load(Relaxed);
-        budget.success();
+        budget.record_success();
         assert_eq!((before, budget.balance()), (CREDIT, 10.0));
         assert_eq!(budget.0.credit.load(Relaxed), CREDIT);
     }
@@ -367,10 +388,10 @@ mod tests {
                 now += pause;
                 match what {
                     0 => {
-                        budget.success();
+                        budget.record_success();
                         successes += 1;
                     }
-                    1 => budget.failure(),
+                    1 => budget.record_failure(),
                     2 => retries += u32::from(budget.withdraw(Time(now)).is_some()),
                     _ => if let Some(paid) = budget.withdraw(Time(now)) {
                         // A floor's retry counts even if it is not made.

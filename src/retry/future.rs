@@ -2,8 +2,8 @@
 
 use super::{
     Hint, Pushback, Replay,
-    course::{AttemptVerdict, Course},
-    service::Plan,
+    attempts::{AttemptVerdict, Attempts},
+    service::LayerState,
 };
 use crate::{
     classify::Classify,
@@ -25,7 +25,7 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 pin_project! {
-    /// The response of a service whose failed calls are repeated.
+    /// The response future of [`RetryService`](super::RetryService).
     pub struct RetryFuture<S, Req, R, C>
     where
         S: Service<R::Request>,
@@ -38,8 +38,8 @@ pin_project! {
         timer: Option<Sleep>,
         // What further attempts are made with; `None` for a request that is sent only once.
         next: Option<(S, R::Kept)>,
-        course: Course,
-        plan: Shared<Plan<R, C>>,
+        attempts: Attempts,
+        layer: Shared<LayerState<R, C>>,
     }
 }
 
@@ -47,6 +47,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F, Req> {
         Called { #[pin] call: F },
+        // `req` is there until the state is left.
         Waiting { until: Time, req: Option<Req> },
         Readying { req: Option<Req> },
     }
@@ -61,14 +62,14 @@ where
     pub(super) fn begin(
         call: S::Future,
         next: Option<(S, R::Kept)>,
-        plan: Shared<Plan<R, C>>,
+        layer: Shared<LayerState<R, C>>,
     ) -> Self {
         Self {
             state: State::Called { call },
             timer: None,
             next,
-            course: Course::begin(),
-            plan,
+            attempts: Attempts::new(),
+            layer,
         }
     }
 }
@@ -90,18 +91,18 @@ where
                 // Called => over | Waiting | Readying
                 StateProj::Called { call } => {
                     let mark = RefusalMark::set();
-                    let result = ready!(this.course.enter(|| call.poll(cx)));
-                    let verdict = this.plan.verdict(mark, result.as_ref());
+                    let result = ready!(this.attempts.enter(|| call.poll(cx)));
+                    let verdict = this.layer.verdict(mark, result.as_ref());
                     let AttemptVerdict::Failed(retry_after) = verdict else {
-                        this.plan.over(verdict);
+                        this.layer.record_end(verdict);
                         return Poll::Ready(result);
                     };
                     let now = Now::lazy();
                     let next = this.next.as_mut();
-                    let again = this
-                        .plan
-                        .again(this.course, next, &result, retry_after, &now);
-                    let Some((wait, req)) = again else {
+                    let next =
+                        this.layer
+                            .next_request(this.attempts, next, &result, retry_after, &now);
+                    let Some((wait, req)) = next else {
                         return Poll::Ready(result);
                     };
                     // What failed lets go of its connection before anything is waited for.
@@ -126,28 +127,28 @@ where
                 // Readying => Called | over
                 StateProj::Readying { req } => {
                     let Some((service, _)) = this.next else {
-                        return Poll::Pending;
+                        return without_what_it_needs();
                     };
-                    match this.course.enter(|| service.poll_ready(cx)) {
+                    match this.attempts.enter(|| service.poll_ready(cx)) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Pending => {
-                            let Some(deadline) = this.course.deadline() else {
+                            let Some(deadline) = this.attempts.deadline() else {
                                 return Poll::Pending;
                             };
                             ready!(poll_until(this.timer.as_mut(), deadline, cx));
-                            return Poll::Ready(Err(refuse(this.plan.too_late())));
+                            return Poll::Ready(Err(refuse(this.layer.too_late())));
                         }
                     }
                     // Timers are late: by a millisecond, or by as long as the runtime was busy.
-                    if this.course.deadline().is_some_and(|at| at <= Time::now()) {
-                        return Poll::Ready(Err(refuse(this.plan.too_late())));
+                    if this.attempts.deadline().is_some_and(|at| at <= Time::now()) {
+                        return Poll::Ready(Err(refuse(this.layer.too_late())));
                     }
                     let Some(req) = req.take() else {
-                        return Poll::Pending;
+                        return without_what_it_needs();
                     };
-                    this.course.start(&this.plan.retry.0);
-                    let call = this.course.enter(|| service.call(req));
+                    this.attempts.start(&this.layer.retry.0);
+                    let call = this.attempts.enter(|| service.call(req));
                     this.state.set(State::Called { call });
                 }
             }
@@ -155,7 +156,14 @@ where
     }
 }
 
-impl<R, C> Plan<R, C> {
+/// Answers the poll of an attempt that has no service or no request, which nothing will wake.
+#[cold]
+fn without_what_it_needs<T>() -> Poll<T> {
+    debug_assert!(false, "an attempt is made only while both are there");
+    Poll::Pending
+}
+
+impl<R, C> LayerState<R, C> {
     #[inline]
     fn verdict<Res, E>(&self, mark: RefusalMark, result: Result<&Res, &E>) -> AttemptVerdict
     where
@@ -170,17 +178,18 @@ impl<R, C> Plan<R, C> {
     }
 
     #[inline]
-    fn over(&self, verdict: AttemptVerdict) {
+    fn record_end(&self, verdict: AttemptVerdict) {
         if verdict == AttemptVerdict::Succeeded {
-            self.retry.0.budget.success();
+            self.retry.0.budget.record_success();
         }
     }
 
-    /// The wait before another attempt and its request, if there is one.
+    /// Counts the failure, and returns the wait before the next attempt and its request, if there
+    /// is one.
     #[cold]
-    fn again<S, Req, Res, E>(
+    fn next_request<S, Req, Res, E>(
         &self,
-        course: &mut Course,
+        attempts: &mut Attempts,
         next: Option<&mut (S, R::Kept)>,
         result: &Result<Res, E>,
         retry_after: Option<Duration>,
@@ -191,20 +200,20 @@ impl<R, C> Plan<R, C> {
     {
         let core = &*self.retry.0;
         core.failed_attempts.fetch_add(1, Relaxed);
-        core.budget.failure();
+        core.budget.record_failure();
         let (_, kept) = next?;
         let hint = match (self.replay.hint(result.as_ref()), retry_after) {
             (Hint::None, Some(after)) => Hint::After(after),
             (hint, _) => hint,
         };
-        let wait = course.wait(core, hint, now)?;
-        match self.replay.again(kept, course.attempt) {
+        let wait = attempts.next_wait(core, hint, now)?;
+        match self.replay.next_request(kept, attempts.number) {
             Some(req) => Some((wait, req)),
-            None => course.give_up(core),
+            None => attempts.give_up(core),
         }
     }
 
-    /// The deadline came before another attempt could start.
+    /// Returns the rejection of a call whose deadline came before another attempt could start.
     #[cold]
     fn too_late(&self) -> Rejected {
         Rejected::new(Kind::DeadlineExceeded, self.retry.name()).having_reached_service()

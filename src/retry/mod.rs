@@ -34,7 +34,7 @@
 //!     })
 //!     .await;
 //! match sent {
-//!     Ok(answer) => println!("{answer} with {} retries", retry.snapshot().retries),
+//!     Ok(answer) => println!("{answer} with {} retries", retry.snapshot().retries_total),
 //!     Err(Error::Rejected(rejected)) => println!("not sent: {rejected}"),
 //!     Err(Error::Service(error)) => println!("not sent: {error}"),
 //! }
@@ -42,7 +42,37 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | [`attempts`](RetryBuilder::attempts) | 3 | if two more do not help, a fourth rarely does |
+//! | [`backoff`](RetryBuilder::backoff) | from 100 ms | some round trips within a region, so that what was a hiccup is over |
+//! | [`Backoff::multiplier`] | 2 | the slowest growth at which the load of all retries stays finite however many callers fail |
+//! | [`Backoff::max`] | 10 s | beyond it a caller is gone, and a service that is back is found late |
+//! | [`Backoff::jitter`] | [`Jitter::Full`] | the fewest calls of all kinds, and it ends no later |
+//! | [`budget`](RetryBuilder::budget) | a [`Budget`] of the policy's own | |
+//! | [`BudgetBuilder::ratio`] | 0.1 | retries never add more than a tenth to the load of a service that works |
+//! | [`BudgetBuilder::cap`] | 10 | gets over a connection that breaks with some calls on it |
+//! | [`BudgetBuilder::floor`] | 1 a second | for callers so rare that their successes never add up |
+//! | [`max_retry_after`](RetryBuilder::max_retry_after) | 60 s | few callers wait for longer |
+//! | [`seed`](RetryBuilder::seed) | random | callers that failed together must not come back together |
+//!
+//! # Metrics
+//!
+//! What a registered retry publishes (feature `registry`), labelled with its name as `policy`. A
+//! call that succeeds at once is counted nowhere.
+//!
+//! | metric | kind | |
+//! |---|---|---|
+//! | `buttress_retry_failed_attempts_total` | counter | attempts that failed |
+//! | `buttress_retry_retries_total` | counter | attempts made after the first of their call |
+//! | `buttress_retry_budget_exhausted_total` | counter | failures handed to the caller because the budget was empty |
+//! | `buttress_retry_gave_up_total` | counter | failures handed to the caller for want of attempts, time, or the service's wish to be called again |
+//! | `buttress_retry_budget_balance` | gauge | retries that the budget would pay for now |
+//!
 //! # Trade-offs
+//!
 //! A retry repeats whatever the service did before it failed. `Retry::layer()` clones the request
 //! and leaves it to you whether that is safe; the `http` adapter retries only what HTTP calls
 //! idempotent. A request, and a clone of the service, are kept for as long as the call runs.
@@ -50,9 +80,10 @@
 //! twenty-seven. The number of the attempt [travels](crate::context::Context::attempt), so that a
 //! service can see that a call is not the first.
 
+mod attempts;
 mod backoff;
 pub(crate) mod budget;
-mod course;
+mod config;
 mod future;
 mod replay;
 mod run;
@@ -60,14 +91,12 @@ mod service;
 
 pub use backoff::{Backoff, Jitter};
 pub use budget::{Budget, BudgetBuilder};
+pub use config::RetryBuilder;
 pub use future::RetryFuture;
 pub use replay::{Attempt, CloneRequest, Hint, Pushback, Replay};
 pub use service::{RetryLayer, RetryService};
 
-use crate::{
-    error::{InvalidConfig, Name},
-    rng::Dice,
-};
+use crate::{error::Name, rng::Dice};
 use std::{
     sync::{
         Arc,
@@ -76,14 +105,18 @@ use std::{
     time::Duration,
 };
 
-/// Retries failed calls. Clones share the budget and the counters.
+/// A policy that makes other attempts at calls that failed.
+///
+/// # Clone
+/// Clones are one policy: they share the budget and the counters.
+#[doc(alias("max_retries", "exponential_backoff"))]
 #[derive(Clone, Debug)]
 pub struct Retry(Arc<Core>);
 
 #[derive(Debug)]
 struct Core {
     name: &'static str,
-    attempts: u32,
+    max_attempts: u32,
     backoff: Backoff,
     budget: Budget,
     max_retry_after: Duration,
@@ -96,154 +129,67 @@ struct Core {
 }
 
 impl Retry {
-    /// The defaults of [`RetryBuilder`], with a budget of its own.
+    /// Creates a retry with all defaults: see the [module](self#defaults).
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).make()
     }
 
-    /// A retry of other terms.
+    /// Begins a retry with other settings.
     pub fn builder(name: impl Into<Name>) -> RetryBuilder {
-        RetryBuilder {
-            name: name.into(),
-            attempts: 3,
-            backoff: Backoff::default(),
-            budget: None,
-            max_retry_after: Duration::from_secs(60),
-            seed: None,
-        }
+        RetryBuilder::new(name.into())
     }
 
-    /// Its name.
+    /// Returns the name of the retry.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// What its retries are paid from.
+    /// Returns what the retries are paid from.
     pub fn budget(&self) -> &Budget {
         &self.0.budget
     }
 
-    /// This retry as a tower layer that clones requests and takes every `Err` for a failure.
+    /// Returns a tower layer that repeats failed calls, with clones of their requests.
+    ///
+    /// What a failure is has to be said: with [`classify`](RetryLayer::classify), or with `.http()`
+    /// or `.grpc()`, which also know which requests may be sent twice.
     pub fn layer(&self) -> RetryLayer {
         RetryLayer::new(self.clone())
     }
 
-    /// What it has done so far.
+    /// Returns what the retry has done so far.
     pub fn snapshot(&self) -> Snapshot {
         let core = &*self.0;
         Snapshot {
             name: core.name,
-            failed_attempts: core.failed_attempts.load(Relaxed),
-            retries: core.retries.load(Relaxed),
-            budget_exhausted: core.budget_exhausted.load(Relaxed),
-            gave_up: core.gave_up.load(Relaxed),
-            balance: core.budget.balance(),
+            failed_attempts_total: core.failed_attempts.load(Relaxed),
+            retries_total: core.retries.load(Relaxed),
+            budget_exhausted_total: core.budget_exhausted.load(Relaxed),
+            gave_up_total: core.gave_up.load(Relaxed),
+            budget_balance: core.budget.balance(),
         }
     }
 }
 
-/// The terms of a [`Retry`].
-#[derive(Debug)]
-pub struct RetryBuilder {
-    name: Name,
-    attempts: u32,
-    backoff: Backoff,
-    budget: Option<Budget>,
-    max_retry_after: Duration,
-    seed: Option<u64>,
-}
-
-impl RetryBuilder {
-    /// The most attempts, the first included: 3 by default. If two more do not help, the trouble is
-    /// rarely one that a fourth would get around. At least 1.
-    #[must_use]
-    pub fn attempts(self, attempts: u32) -> Self {
-        Self { attempts, ..self }
-    }
-
-    /// How long to wait between attempts: [`Backoff::default`] by default.
-    #[must_use]
-    pub fn backoff(self, backoff: Backoff) -> Self {
-        Self { backoff, ..self }
-    }
-
-    /// What retries are paid from: by default a [`Budget::new`] of this policy's own.
-    #[must_use]
-    pub fn budget(self, budget: Budget) -> Self {
-        Self {
-            budget: Some(budget),
-            ..self
-        }
-    }
-
-    /// The longest that a service may ask to be left alone if it is to be called again: 60 s by
-    /// default, since few callers wait for longer. Beyond it the caller gets the answer, which says
-    /// for how long.
-    #[must_use]
-    pub fn max_retry_after(self, longest: Duration) -> Self {
-        Self {
-            max_retry_after: longest,
-            ..self
-        }
-    }
-
-    /// Makes the jitter repeatable: random by default.
-    #[must_use]
-    pub fn seed(self, seed: u64) -> Self {
-        Self {
-            seed: Some(seed),
-            ..self
-        }
-    }
-
-    /// The policy.
-    ///
-    /// # Errors
-    /// If there is not to be even one attempt, or the backoff could not work.
-    pub fn build(self) -> Result<Retry, InvalidConfig> {
-        InvalidConfig::check(
-            self.attempts > 0,
-            "retry",
-            "attempts",
-            self.attempts,
-            "at least 1",
-        )?;
-        self.backoff.check()?;
-        Ok(self.make())
-    }
-
-    fn make(self) -> Retry {
-        Retry(Arc::new(Core {
-            name: self.name.as_str(),
-            attempts: self.attempts,
-            backoff: self.backoff,
-            budget: self.budget.unwrap_or_default(),
-            max_retry_after: self.max_retry_after,
-            dice: Dice::new(self.seed),
-            failed_attempts: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
-            budget_exhausted: AtomicU64::new(0),
-            gave_up: AtomicU64::new(0),
-        }))
-    }
-}
-
-/// What a [`Retry`] has done. A call that succeeds at once is counted nowhere.
+/// What a [`Retry`] has done so far. A call that succeeds at once is counted nowhere.
+///
+/// [`Retry::snapshot`] takes it. With the `registry` feature it can be serialised, and its numbers
+/// become the metrics in the [module's table](self#metrics). Counts are those since the start.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Its name.
+    /// The name of the retry.
     pub name: &'static str,
     /// Attempts that failed.
-    pub failed_attempts: u64,
+    pub failed_attempts_total: u64,
     /// Attempts made after the first of their call.
-    pub retries: u64,
+    pub retries_total: u64,
     /// Failures handed to the caller because the budget was empty.
-    pub budget_exhausted: u64,
+    pub budget_exhausted_total: u64,
     /// Failures handed to the caller because there were no attempts left, no time, or no wish on
     /// the service's side.
-    pub gave_up: u64,
+    pub gave_up_total: u64,
     /// Retries that the budget would pay for now; infinite if it is unlimited.
-    pub balance: f64,
+    pub budget_balance: f64,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Makes the requests of a call's attempts out of the one request that there is.
+/// A strategy that makes the requests of a call's attempts out of the one request that there is.
 ///
 /// [`CloneRequest`] is the plain one. What a response says about further attempts is asked for
 /// through [`Pushback`], which a strategy implements as well.
@@ -12,19 +12,23 @@ pub trait Replay<Req> {
     /// What is kept for further attempts.
     type Kept;
 
-    /// The request of the first attempt, and what further ones are made from: `None` if this
-    /// request must not be sent twice.
-    fn first(&self, req: Req) -> (Self::Request, Option<Self::Kept>);
+    /// Returns the request of the first attempt, and what further ones are made from: `None` if
+    /// this request must not be sent twice.
+    fn first_request(&self, req: Req) -> (Self::Request, Option<Self::Kept>);
 
-    /// The request of another attempt (the second is 2), or `None` if it cannot be made any more.
-    /// Asked before the failed attempt's response is given up.
-    fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Option<Self::Request>;
+    /// Returns the request of another attempt (the second is 2), or `None` if it cannot be made any
+    /// more.
+    ///
+    /// Called before the failed attempt's response is given up.
+    fn next_request(&self, kept: &mut Self::Kept, attempt: u32) -> Option<Self::Request>;
 }
 
 /// What the end of an attempt asks of whoever would make another one.
 pub trait Pushback<Res, E> {
-    /// Asked for failures only. The [`retry_after`](crate::Outcome::Overloaded) of the classifier
-    /// counts where this has nothing to say, which is its default.
+    /// Returns what the end of this attempt says about the next. By default nothing.
+    ///
+    /// Called for failures only. Where it has nothing to say, the
+    /// [`retry_after`](crate::Outcome::Overloaded) of the classifier counts.
     fn hint(&self, _result: Result<&Res, &E>) -> Hint {
         Hint::None
     }
@@ -34,7 +38,7 @@ pub trait Pushback<Res, E> {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Hint {
-    /// When the backoff says.
+    /// When the backoff says: nothing was asked for.
     #[default]
     None,
     /// Not before this, and spread over the time after it. `Retry-After` is one of these.
@@ -45,7 +49,7 @@ pub enum Hint {
     Stop,
 }
 
-/// Clones the request for every further attempt.
+/// The strategy that clones the request for every further attempt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CloneRequest;
 
@@ -54,12 +58,12 @@ impl<Req: Clone> Replay<Req> for CloneRequest {
     type Kept = Req;
 
     #[inline]
-    fn first(&self, req: Req) -> (Req, Option<Req>) {
+    fn first_request(&self, req: Req) -> (Req, Option<Req>) {
         (req.clone(), Some(req))
     }
 
     #[inline]
-    fn again(&self, kept: &mut Req, _: u32) -> Option<Req> {
+    fn next_request(&self, kept: &mut Req, _: u32) -> Option<Req> {
         Some(kept.clone())
     }
 }

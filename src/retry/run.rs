@@ -2,7 +2,7 @@
 
 use super::{
     Hint, Retry,
-    course::{AttemptVerdict, Course},
+    attempts::{AttemptVerdict, Attempts},
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures},
@@ -17,7 +17,8 @@ use std::{
 use tokio::time::sleep_until;
 
 impl Retry {
-    /// Runs `op`, and again if it fails: every `Err` is a failure, unless a policy inside made it.
+    /// Runs `op`, and runs it again if it fails: every `Err` is a failure, unless a policy inside
+    /// made it.
     ///
     /// The error need not be able to hold a [`Rejected`](crate::Rejected): a retry makes none.
     ///
@@ -27,7 +28,7 @@ impl Retry {
         self.run_classified(ErrorsAsFailures, op).await
     }
 
-    /// Runs `op`, and again if this classifier takes its end for a failure.
+    /// Runs `op`, and runs it again if this classifier takes its end for a failure.
     ///
     /// ```
     /// use buttress::{Outcome, retry::Retry};
@@ -46,7 +47,7 @@ impl Retry {
     ///     Ok(()) => println!("stored"),
     ///     Err(error) => println!("not stored: {error}"),
     /// }
-    /// # assert_eq!(retry.snapshot().retries, 0);
+    /// # assert_eq!(retry.snapshot().retries_total, 0);
     /// # }
     /// ```
     ///
@@ -58,15 +59,15 @@ impl Retry {
         mut op: impl AsyncFnMut() -> Result<T, E>,
     ) -> Result<T, E> {
         let core = &*self.0;
-        let mut course = Course::begin();
+        let mut attempts = Attempts::new();
         loop {
-            course.start(core);
+            attempts.start(core);
             let (result, verdict, mark) = {
                 let op = &mut op;
-                let mut call = pin!(course.enter(move || op()));
+                let mut call = pin!(attempts.enter(move || op()));
                 poll_fn(|cx| {
                     let mark = RefusalMark::set();
-                    let result = course.enter(|| call.as_mut().poll(cx));
+                    let result = attempts.enter(|| call.as_mut().poll(cx));
                     result.map(|result| {
                         let refusal = mark.refusal().filter(|_| result.is_err());
                         let verdict = match refusal {
@@ -82,20 +83,20 @@ impl Retry {
                 AttemptVerdict::Failed(retry_after) => retry_after,
                 AttemptVerdict::Final => return result,
                 AttemptVerdict::Succeeded => {
-                    core.budget.success();
+                    core.budget.record_success();
                     return result;
                 }
             };
             core.failed_attempts.fetch_add(1, Relaxed);
-            core.budget.failure();
+            core.budget.record_failure();
             let hint = retry_after.map_or(Hint::None, Hint::After);
             let now = Now::lazy();
-            let Some(wait) = course.wait(core, hint, &now) else {
+            let Some(wait) = attempts.next_wait(core, hint, &now) else {
                 return result;
             };
             mark.forget();
             // Kept only where it may turn out to be the answer: when the timer is late.
-            let last = course.deadline().map(|deadline| (deadline, result));
+            let last = attempts.deadline().map(|deadline| (deadline, result));
             if !wait.is_zero() {
                 sleep_until(now.get().after(wait).to_instant()).await;
             }

@@ -1,4 +1,4 @@
-//! The layer and the service.
+//! The layer, and the service that it builds.
 
 use super::{CloneRequest, Pushback, Replay, Retry, RetryFuture};
 use crate::{
@@ -14,24 +14,25 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// A policy, and how this layer makes requests again and tells failures.
-pub(super) struct Plan<R, C> {
+/// What a layer and its services share: the policy, how requests are made again, and what a failure
+/// is.
+pub(super) struct LayerState<R, C> {
     pub(super) retry: Retry,
     pub(super) replay: R,
     pub(super) classifier: C,
 }
 
-/// A [`Retry`] as a tower layer.
+/// The tower layer that repeats failed calls, made by [`Retry::layer`].
 ///
 /// The service must be `Clone`: a call that may be repeated takes a clone along for its further
 /// attempts, and every one of them waits for that to be ready.
 pub struct RetryLayer<R = CloneRequest, C = Unclassified> {
-    plan: Shared<Plan<R, C>>,
+    layer: Shared<LayerState<R, C>>,
 }
 
 impl RetryLayer {
     pub(super) fn new(retry: Retry) -> Self {
-        Self::of(Plan {
+        Self::of(LayerState {
             retry,
             replay: CloneRequest,
             classifier: Unclassified,
@@ -40,14 +41,14 @@ impl RetryLayer {
 }
 
 impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
-    fn of(plan: Plan<R, C>) -> Self {
+    fn of(layer: LayerState<R, C>) -> Self {
         Self {
-            plan: Shared::new(plan),
+            layer: Shared::new(layer),
         }
     }
 
-    /// Makes the retry take for a failure what this classifier does.
-    /// [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err`.
+    /// Sets what is taken for a failure; [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every
+    /// `Err`.
     pub fn classify<C2: Send + Sync + 'static>(
         self,
         classifier: C2,
@@ -55,41 +56,41 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
     where
         R: Clone,
     {
-        RetryLayer::of(Plan {
-            retry: self.plan.retry.clone(),
-            replay: self.plan.replay.clone(),
+        RetryLayer::of(LayerState {
+            retry: self.layer.retry.clone(),
+            replay: self.layer.replay.clone(),
             classifier: OnResponse(classifier),
         })
     }
 
-    /// Makes the retry repeat requests in this way.
+    /// Sets how requests are made again. By default they are cloned: [`CloneRequest`].
     pub fn replay<R2: Send + Sync + 'static>(self, replay: R2) -> RetryLayer<R2, C>
     where
         C: Clone,
     {
-        RetryLayer::of(Plan {
-            retry: self.plan.retry.clone(),
+        RetryLayer::of(LayerState {
+            retry: self.layer.retry.clone(),
             replay,
-            classifier: self.plan.classifier.clone(),
+            classifier: self.layer.classifier.clone(),
         })
     }
 }
 
 impl<R, C> RetryLayer<R, C> {
-    /// Makes a layer of this retry with another strategy and classifier, made from these.
+    /// Returns a layer of this retry with another strategy and classifier, made from these.
     #[cfg(feature = "http")]
     pub(crate) fn with<R2, C2>(&self, f: impl FnOnce(&R, &C) -> (R2, C2)) -> RetryLayer<R2, C2>
     where
         R2: Send + Sync + 'static,
         C2: Send + Sync + 'static,
     {
-        let Plan {
+        let LayerState {
             retry,
             replay,
             classifier,
-        } = &*self.plan;
+        } = &*self.layer;
         let (replay, classifier) = f(replay, classifier);
-        RetryLayer::of(Plan {
+        RetryLayer::of(LayerState {
             retry: retry.clone(),
             replay,
             classifier,
@@ -104,7 +105,7 @@ impl<S, R, C: Strategy> Layer<S> for RetryLayer<R, C> {
     fn layer(&self, inner: S) -> Self::Service {
         RetryService {
             inner,
-            plan: self.plan.clone(),
+            layer: self.layer.clone(),
         }
     }
 }
@@ -113,21 +114,30 @@ impl<R, C> Clone for RetryLayer<R, C> {
     #[inline]
     fn clone(&self) -> Self {
         Self {
-            plan: self.plan.clone(),
+            layer: self.layer.clone(),
         }
     }
 }
 
 impl<R, C> fmt::Debug for RetryLayer<R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RetryLayer").field(&self.plan.retry).finish()
+        f.debug_tuple("RetryLayer")
+            .field(&self.layer.retry)
+            .finish()
     }
 }
 
-/// A service whose failed calls are repeated.
+/// A service whose failed calls are repeated, built by [`RetryLayer`].
+///
+/// It is ready when the inner service is. Further attempts ask a clone of that, in the call's
+/// future.
+///
+/// # Clone
+/// A clone repeats calls under the same policy. The inner service is also cloned for every request
+/// that may be sent again.
 pub struct RetryService<S, R = CloneRequest, C = OnResponse> {
     inner: S,
-    plan: Shared<Plan<R, C>>,
+    layer: Shared<LayerState<R, C>>,
 }
 
 impl<S, R, C> RetryService<S, R, C> {
@@ -139,7 +149,7 @@ impl<S: Clone, R, C> Clone for RetryService<S, R, C> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            plan: self.plan.clone(),
+            layer: self.layer.clone(),
         }
     }
 }
@@ -148,7 +158,7 @@ impl<S: fmt::Debug, R, C> fmt::Debug for RetryService<S, R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryService")
             .field("inner", &self.inner)
-            .field("retry", &self.plan.retry)
+            .field("retry", &self.layer.retry)
             .finish()
     }
 }
@@ -171,10 +181,10 @@ where
 
     #[inline]
     fn call(&mut self, req: Req) -> Self::Future {
-        let (first, kept) = self.plan.replay.first(req);
+        let (first, kept) = self.layer.replay.first_request(req);
         // The service that is ready is the one to call. Its clone is not, and is asked before
         // every further attempt.
         let next = kept.map(|kept| (self.inner.clone(), kept));
-        RetryFuture::begin(self.inner.call(first), next, self.plan.clone())
+        RetryFuture::begin(self.inner.call(first), next, self.layer.clone())
     }
 }

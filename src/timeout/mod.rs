@@ -1,7 +1,8 @@
 //! How long an attempt may take, and until when a whole call is worth working on.
 //!
-//! A [`Timeout`] limits one attempt, and nothing else; a [`Deadline`] is the moment at which the
-//! caller stops waiting, and everything done for that call, here and further on, keeps to it.
+//! A [`Timeout`] limits one attempt, and nothing else: a time limiter. A [`Deadline`] is the moment
+//! at which the caller stops waiting, and everything done for that call, here and further on, keeps
+//! to it; a [`DeadlineLayer`] gives calls one.
 //!
 //! ```
 //! use buttress::{Error, Kind, timeout::{Deadline, Timeout}};
@@ -18,21 +19,42 @@
 //!     .await;
 //! match answer {
 //!     Ok(()) => println!("found"),
-//!     Err(Error::Rejected(r)) if r.kind() == Kind::TimedOut => println!("{r}, but it may have run"),
+//!     Err(Error::Rejected(r)) if r.kind() == Kind::TimedOut => println!("{r}; it may have run"),
 //!     Err(other) => println!("{other}"),
 //! }
-//! # assert_eq!(timeout.snapshot().timed_out, 1);
+//! # assert_eq!(timeout.snapshot().timed_out_total, 1);
 //! # }
 //! ```
 //!
 //! # What happens when the time is up
+//!
 //! The call is **cancelled**: its future is dropped, and only then does the caller get its
 //! [`TimedOut`](crate::Kind::TimedOut) or [`DeadlineExceeded`](crate::Kind::DeadlineExceeded).
 //! Dropping a call gives back whatever it held in this process. It does not undo what the service
 //! may have done already; [`reached_service`](crate::Rejected::reached_service) says so. A call
 //! that its caller drops is not a timeout, and is counted nowhere.
 //!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | name | none | it is what rejections and metrics are told apart by |
+//! | the limit of a [`Timeout`] | none | only you know how long your service takes when it is well; some three times its 99th percentile is a start |
+//! | the time of a [`DeadlineLayer`] | none | only you know for how long your callers wait |
+//! | the deadline of a call | none | without one, calls take as long as they take |
+//!
+//! # Metrics
+//!
+//! What a registered timeout publishes (feature `registry`), labelled with its name as `policy`. A
+//! [`DeadlineLayer`] keeps no counts.
+//!
+//! | metric | kind | |
+//! |---|---|---|
+//! | `buttress_timeout_timed_out_total` | counter | attempts that took longer than the limit |
+//! | `buttress_timeout_deadline_exceeded_total` | counter | attempts whose caller's deadline came first, before or during the attempt |
+//!
 //! # Trade-offs
+//!
 //! A call that ends at its first poll costs no clock read, no timer and no allocation. The price
 //! is that the time runs from the moment at which the call is pending for the first time, and so
 //! without what the service did before it first had to wait. A call that never yields cannot be
@@ -40,12 +62,14 @@
 //!
 //! Put a timeout *inside* a retry to limit each attempt, and a deadline outside to limit them all.
 
-mod alarm;
+mod attempt;
+mod call;
 mod deadline;
-mod service;
+mod limited;
 
-pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineScope, DeadlineService};
-pub use service::{TimeoutFuture, TimeoutLayer, TimeoutService};
+pub use attempt::{TimeoutFuture, TimeoutLayer, TimeoutService};
+pub use call::{DeadlineFuture, DeadlineLayer, DeadlineService};
+pub use deadline::{Deadline, DeadlineScope};
 
 use crate::{
     clock::Time,
@@ -57,7 +81,11 @@ use std::{
     time::Duration,
 };
 
-/// A limit on how long one attempt may take. Clones share their counters.
+/// A limit on how long one attempt may take.
+///
+/// # Clone
+/// Clones are one timeout: they share their counters.
+#[doc(alias("time_limiter", "TimeLimiter"))]
 #[derive(Clone, Debug)]
 pub struct Timeout(Shared<Core>);
 
@@ -70,8 +98,10 @@ struct Core {
 }
 
 impl Timeout {
-    /// A timeout of this length. There is no default: only you know how long your service takes
-    /// when it is well; some three times its 99th percentile is a start.
+    /// Creates a timeout of this length.
+    ///
+    /// There is no default: only you know how long your service takes when it is well; some three
+    /// times its 99th percentile is a start.
     ///
     /// Zero lets through what ends without waiting, and [`Duration::MAX`] never fires: then only
     /// the deadline of the [context](crate::context) limits the call.
@@ -84,17 +114,18 @@ impl Timeout {
         }))
     }
 
-    /// Its name.
+    /// Returns the name of the timeout.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// How long an attempt may take.
+    /// Returns how long an attempt may take.
+    #[doc(alias = "duration")]
     pub fn limit(&self) -> Duration {
         self.0.limit
     }
 
-    /// This timeout as a tower layer.
+    /// Returns a tower layer that limits every call of a service by this timeout.
     pub fn layer(&self) -> TimeoutLayer {
         TimeoutLayer::new(self.clone())
     }
@@ -110,26 +141,32 @@ impl Timeout {
         TimeoutFuture::start(self, || op()).await
     }
 
-    /// What it has done so far.
+    /// Returns what the timeout has done so far.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             name: self.0.name,
             limit: self.0.limit,
-            timed_out: self.0.timed_out.load(Relaxed),
-            deadline_exceeded: self.0.deadline_exceeded.load(Relaxed),
+            timed_out_total: self.0.timed_out.load(Relaxed),
+            deadline_exceeded_total: self.0.deadline_exceeded.load(Relaxed),
         }
     }
 
-    /// The caller's deadline has passed already: there is nobody to work for.
+    /// Counts and returns the rejection of a call whose caller's deadline has passed: there is
+    /// nobody to work for.
     #[cold]
     fn too_late(&self) -> Rejected {
         self.0.deadline_exceeded.fetch_add(1, Relaxed);
         Rejected::new(Kind::DeadlineExceeded, self.0.name)
     }
 
-    /// The time is up: which time?
+    /// Counts and returns the rejection of a call whose time is up. Which time that was, the
+    /// timeout or the deadline, follows from `until`.
     #[cold]
     fn expired(&self, until: Time, deadline: Option<Time>) -> Rejected {
+        debug_assert!(
+            deadline.is_none_or(|deadline| until <= deadline),
+            "no call is waited for longer than its deadline"
+        );
         if deadline.is_some_and(|deadline| deadline <= until) {
             self.too_late().having_reached_service()
         } else {
@@ -139,12 +176,15 @@ impl Timeout {
     }
 }
 
-/// What a [`Timeout`] has done.
+/// What a [`Timeout`] has done so far.
+///
+/// [`Timeout::snapshot`] takes it. With the `registry` feature it can be serialised, and its counts
+/// become the metrics in the [module's table](self#metrics).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Its name.
+    /// The name of the timeout.
     pub name: &'static str,
     /// How long an attempt may take.
     #[cfg_attr(
@@ -152,8 +192,9 @@ pub struct Snapshot {
         serde(serialize_with = "crate::registry::seconds")
     )]
     pub limit: Duration,
-    /// Calls that took longer.
-    pub timed_out: u64,
-    /// Calls whose caller's deadline came first, before or during the call.
-    pub deadline_exceeded: u64,
+    /// Attempts that took longer, since the timeout was made.
+    pub timed_out_total: u64,
+    /// Attempts whose caller's deadline came first, before or during the attempt, since the timeout
+    /// was made.
+    pub deadline_exceeded_total: u64,
 }

@@ -14,8 +14,8 @@ mod subject;
 
 /// Runs all checks over each of these layers.
 macro_rules! contract {
-    ($($layer:ident::$manner:ident;)*) => {
-        $(mod $manner { $crate::checks::checks!($crate::layers::$layer::$manner); })*
+    ($($layer:ident::$mode:ident;)*) => {
+        $(mod $mode { $crate::checks::checks!($crate::layers::$layer::$mode); })*
     };
 }
 

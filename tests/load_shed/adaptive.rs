@@ -362,7 +362,11 @@ async fn traffic_that_does_not_reach_the_limit_does_not_raise_it() {
     offer(&shed, &workers, 300, 8).await;
     let snapshot = shed.snapshot();
     assert_eq!(
-        (snapshot.limit, snapshot.rejected, snapshot.expired),
+        (
+            snapshot.limit,
+            snapshot.rejected_total,
+            snapshot.expired_total
+        ),
         (20, 0, 0)
     );
 }

@@ -1,4 +1,4 @@
-//! The limit on calls in flight, in its three manners.
+//! The limit on calls in flight, in its three modes.
 #![cfg(feature = "load-shed")]
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
@@ -6,7 +6,8 @@
 mod adaptive;
 mod config;
 mod conservation;
-mod manners;
+mod defaults;
+mod modes;
 mod priority;
 mod queue;
 mod reserve;

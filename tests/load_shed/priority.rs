@@ -50,7 +50,7 @@ async fn what_matters_more_goes_first_and_takes_a_place_in_a_full_queue() {
     assert!(high.is_woken() && !low[1].is_woken());
     assert_pending!(high.poll());
     assert_eq!(inner.running(), [10]);
-    assert_eq!(shed.snapshot().rejected, 2);
+    assert_eq!(shed.snapshot().rejected_total, 2);
 }
 
 /// Offers so many calls a second to ten workers of 10 ms: what part of each source is served.

@@ -31,7 +31,11 @@ async fn a_call_waits_for_as_long_as_it_may_and_is_then_rejected_without_being_p
     assert_eq!(kind(assert_ready!(waiting.poll())), Some(Kind::Overloaded));
     let snapshot = shed.snapshot();
     assert_eq!(
-        (snapshot.expired, snapshot.rejected, snapshot.queued),
+        (
+            snapshot.expired_total,
+            snapshot.rejected_total,
+            snapshot.queued
+        ),
         (1, 0, 0)
     );
     drop((held, waiting));
@@ -48,7 +52,10 @@ async fn a_full_queue_rejects_at_once() {
         .layer(Manual::default());
     let calls: Vec<_> = (0..3).map(|n| service.call(n)).collect();
     assert_eq!(kind(service.call(3).await), Some(Kind::Overloaded));
-    assert_eq!((shed.snapshot().queued, shed.snapshot().rejected), (2, 1));
+    assert_eq!(
+        (shed.snapshot().queued, shed.snapshot().rejected_total),
+        (2, 1)
+    );
     drop(calls);
     assert_at_rest(&shed);
 }
@@ -123,7 +130,7 @@ async fn a_call_that_waits_is_dropped_at_its_deadline_before_any_work() {
         kind(assert_ready!(late.poll())),
         Some(Kind::DeadlineExceeded)
     );
-    assert_eq!(shed.snapshot().deadline_exceeded, 2);
+    assert_eq!(shed.snapshot().deadline_exceeded_total, 2);
     drop((_held, late));
     assert_at_rest(&shed);
 }
@@ -204,7 +211,7 @@ async fn a_hundred_thousand_who_wait_are_all_served_in_order() {
     for task in tasks {
         assert_eq!(task.await.unwrap(), Ok(0));
     }
-    assert_eq!(shed.snapshot().admitted, u64::from(N));
+    assert_eq!(shed.snapshot().admitted_total, u64::from(N));
     assert_at_rest(&shed);
 }
 

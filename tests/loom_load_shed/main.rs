@@ -97,9 +97,9 @@ const NOW: Time = Time::from_nanos(0);
 fn gate(limit: usize) -> loom::sync::Arc<Gate> {
     let discipline = Discipline {
         capacity: 10,
-        patience: 1_000,
-        hurry: 1_000,
-        interval: 1_000,
+        wait: 1_000,
+        overloaded_wait: 1_000,
+        overloaded_after: 1_000,
     };
     loom::sync::Arc::new(Gate::new(limit, 2, discipline))
 }
@@ -132,8 +132,11 @@ fn wait(gate: &Gate, slot: usize) {
 
 /// Nobody is in, nobody waits, and every permit of this limit can be had.
 fn assert_at_rest(gate: &Gate, limit: usize) {
-    let tally = gate.tally();
-    assert_eq!((tally.limit, tally.in_flight, tally.queued), (limit, 0, 0));
+    let counts = gate.counts();
+    assert_eq!(
+        (counts.limit, counts.in_flight, counts.queued),
+        (limit, 0, 0)
+    );
     for taken in 0..=limit {
         assert_eq!(enter(gate, 0), taken < limit, "permit {taken} of {limit}");
     }

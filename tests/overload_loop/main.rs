@@ -89,7 +89,7 @@ impl Backend {
 
     fn refused(&self) -> u64 {
         let snapshot = self.shed.snapshot();
-        snapshot.rejected + snapshot.expired
+        snapshot.rejected_total + snapshot.expired_total
     }
 
     /// All that is done before a handler is called.
@@ -280,7 +280,7 @@ async fn comes_back_when_asked_to(
     hint: Duration,
 ) {
     let held = hold(&backend, &call).await;
-    let balance = client.retry.snapshot().balance;
+    let balance = client.retry.snapshot().budget_balance;
     let (began, freed) = (Time::now(), backend.clone());
     tokio::spawn(async move {
         eventually(|| freed.refused() == 1).await;
@@ -292,8 +292,8 @@ async fn comes_back_when_asked_to(
 
     let retry = client.retry.snapshot();
     // Two calls were paid for their success with a tenth of a retry each.
-    assert_eq!(retry.retries, 1);
-    assert!(retry.balance < balance - 0.75, "{retry:?}");
+    assert_eq!(retry.retries_total, 1);
+    assert!(retry.budget_balance < balance - 0.75, "{retry:?}");
     let throttle = client.throttle.snapshot();
     assert_eq!((throttle.overloaded_total, throttle.rejected_total), (1, 0));
     assert_eq!(backend.refused(), 1);

@@ -125,6 +125,37 @@ async fn publishing_periodically_never_spins_and_ends_with_its_future() {
     );
 }
 
+#[test]
+fn what_a_snapshot_calls_a_count_the_metrics_call_it_too() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let page = recorder.handle();
+    let registry = Registry::new();
+    registry.add(&RateLimiter::new("p", 10, Duration::from_secs(60)).unwrap());
+    registry.add(&LoadShed::new("p"));
+    registry.add(&Retry::new("p"));
+    registry.add(&Timeout::new("p", Duration::from_secs(2)));
+    metrics::with_local_recorder(&recorder, || registry.publish());
+    let text = page.render();
+
+    let json = serde_json::to_value(registry.snapshot()).unwrap();
+    let mut counts = 0;
+    for policy in json.as_array().unwrap() {
+        let kind = policy["kind"].as_str().unwrap();
+        let numbers = policy.as_object().unwrap().iter();
+        for (field, _) in numbers.filter(|(_, value)| value.is_number()) {
+            let metric = match (kind, field.as_str()) {
+                // Settings in seconds, which nobody plots.
+                ("rate_limiter", "window") | ("timeout", "limit") => continue,
+                (_, "rejected_total") => format!("buttress_rejected_total{{kind=\"{kind}\","),
+                (_, field) => format!("buttress_{kind}_{field}{{"),
+            };
+            assert!(text.contains(&metric), "{metric} is not in {text}");
+            counts += u32::from(field.ends_with("_total"));
+        }
+    }
+    assert_eq!(counts, 2 + 4 + 4 + 2);
+}
+
 /// A policy that this crate does not know.
 #[derive(Clone)]
 struct Purse;

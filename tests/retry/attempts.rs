@@ -30,8 +30,11 @@ async fn the_first_call_is_an_attempt() {
             .await;
         assert_eq!((answer, script.calls().len()), (BUSY, calls));
         let seen = retry.snapshot();
-        assert_eq!((seen.retries, seen.gave_up), (calls as u64 - 1, 1));
-        assert_eq!(seen.failed_attempts, calls as u64);
+        assert_eq!(
+            (seen.retries_total, seen.gave_up_total),
+            (calls as u64 - 1, 1)
+        );
+        assert_eq!(seen.failed_attempts_total, calls as u64);
     }
 }
 
@@ -151,7 +154,10 @@ async fn a_classifier_that_panics_loses_no_retry() {
     let call = layer.layer(script.service()).oneshot(0);
     assert!(AssertUnwindSafe(call).catch_unwind().await.is_err());
     // One retry was made and spent; nothing is owed.
-    assert_eq!((script.calls().len(), retry.snapshot().balance), (2, 9.0));
+    assert_eq!(
+        (script.calls().len(), retry.snapshot().budget_balance),
+        (2, 9.0)
+    );
     let again = retry
         .layer()
         .classify(ErrorsAsFailures)
@@ -176,7 +182,7 @@ fn a_call_that_succeeds_at_once_allocates_nothing_and_needs_no_timer() {
     };
     call();
     assert_eq!(allocation_counter::measure(call).count_total, 0);
-    assert_eq!(retry.snapshot().failed_attempts, 0);
+    assert_eq!(retry.snapshot().failed_attempts_total, 0);
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn a_call_dropped_while_it_waits_makes_no_further_call_and_gives_its_retry
     drop(call);
     tokio::time::sleep(5_000 * MS).await;
     assert_eq!((script.calls().len(), budget.balance()), (1, 2.0));
-    assert_eq!(retry.snapshot().retries, 0);
+    assert_eq!(retry.snapshot().retries_total, 0);
 
     let run = retry.run(async || script.answer());
     assert!(run.now_or_never().is_none());
@@ -59,7 +59,11 @@ fn an_empty_budget_returns_the_real_error_without_a_wait() {
     );
     let seen = retry.snapshot();
     assert_eq!(
-        (script.calls().len(), seen.retries, seen.budget_exhausted),
+        (
+            script.calls().len(),
+            seen.retries_total,
+            seen.budget_exhausted_total
+        ),
         (2, 0, 2)
     );
 }
@@ -111,9 +115,12 @@ async fn layers_of_one_handle_share_its_budget_and_so_do_handles_of_one_budget()
             .oneshot(0)
             .await;
     }
-    assert_eq!((one.snapshot().retries, two.snapshot().retries), (3, 0));
     assert_eq!(
-        (two.snapshot().budget_exhausted, budget.balance()),
+        (one.snapshot().retries_total, two.snapshot().retries_total),
+        (3, 0)
+    );
+    assert_eq!(
+        (two.snapshot().budget_exhausted_total, budget.balance()),
         (1, 0.0)
     );
 }
@@ -154,6 +161,6 @@ async fn an_unlimited_budget_pays_for_every_retry_and_says_so() {
         assert_eq!(failed, Err("gone"));
     }
     let seen = retry.snapshot();
-    assert_eq!((seen.retries, seen.budget_exhausted), (300, 0));
-    assert_eq!(seen.balance, f64::INFINITY);
+    assert_eq!((seen.retries_total, seen.budget_exhausted_total), (300, 0));
+    assert_eq!(seen.budget_balance, f64::INFINITY);
 }

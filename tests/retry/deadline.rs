@@ -39,7 +39,10 @@ async fn no_attempt_is_waited_for_that_would_start_after_the_deadline() {
     );
     // The second retry was not paid for.
     assert_eq!(
-        (retry.snapshot().balance, retry.snapshot().gave_up),
+        (
+            retry.snapshot().budget_balance,
+            retry.snapshot().gave_up_total
+        ),
         (9.0, 1)
     );
 
@@ -73,7 +76,7 @@ async fn a_service_that_does_not_get_ready_is_waited_for_until_the_deadline() {
     assert_eq!(rejected.kind(), Kind::DeadlineExceeded);
     assert!(rejected.reached_service());
     assert!((100..103).contains(&start.elapsed().as_millis()));
-    assert_eq!(retry.snapshot().balance, 10.0);
+    assert_eq!(retry.snapshot().budget_balance, 10.0);
 }
 
 proptest! {
@@ -125,7 +128,7 @@ async fn no_attempt_starts_after_the_deadline_because_a_timer_was_late() {
     assert_eq!(script.calls().len(), 1);
     assert!(matches!(answer, Err(Error::Rejected(r)) if r.kind() == Kind::DeadlineExceeded));
     assert_eq!(
-        retry.snapshot().balance,
+        retry.snapshot().budget_balance,
         10.0,
         "a retry that was not made is not paid for"
     );
@@ -153,5 +156,5 @@ async fn an_attempt_that_times_out_is_retried() {
     let hang = async || std::future::pending::<Answer>().await;
     let answer = retry.run(async || timeout.run(hang).await).await;
     assert!(matches!(answer, Err(Error::Rejected(r)) if r.kind() == Kind::TimedOut));
-    assert_eq!(timeout.snapshot().timed_out, 4);
+    assert_eq!(timeout.snapshot().timed_out_total, 4);
 }

@@ -8,6 +8,7 @@ mod attempts;
 mod budget;
 #[cfg(feature = "timeout")]
 mod deadline;
+mod defaults;
 mod pushback;
 mod readiness;
 mod refusals;

@@ -26,7 +26,7 @@ async fn a_service_is_never_called_before_it_asked_to_be_and_its_callers_are_spr
         let layer = retry.layer().classify(overloaded(5_000 * MS));
         assert_eq!(layer.layer(script.service()).oneshot(0).await, Ok("done"));
         assert!(
-            retry.snapshot().balance <= 9.1,
+            retry.snapshot().budget_balance <= 9.1,
             "it costs what any retry does"
         );
         seen.extend(script.waits());
@@ -61,7 +61,7 @@ async fn a_service_that_wants_to_be_left_alone_for_too_long_is() {
         let _ = layer.layer(script.service()).oneshot(0).await;
         assert_eq!(script.calls().len(), calls, "{after:?}");
     }
-    assert_eq!(retry.snapshot().gave_up, 2);
+    assert_eq!(retry.snapshot().gave_up_total, 2);
 }
 
 /// A strategy that reads pushback out of the error's text.
@@ -70,11 +70,11 @@ struct Told;
 impl<Req: Clone> Replay<Req> for Told {
     type Request = Req;
     type Kept = Req;
-    fn first(&self, req: Req) -> (Req, Option<Req>) {
-        CloneRequest.first(req)
+    fn first_request(&self, req: Req) -> (Req, Option<Req>) {
+        CloneRequest.first_request(req)
     }
-    fn again(&self, kept: &mut Req, attempt: u32) -> Option<Req> {
-        CloneRequest.again(kept, attempt)
+    fn next_request(&self, kept: &mut Req, attempt: u32) -> Option<Req> {
+        CloneRequest.next_request(kept, attempt)
     }
 }
 impl Pushback<&str, Error<&str>> for Told {

@@ -29,13 +29,13 @@ async fn every_attempt_waits_for_its_service_to_be_ready() {
         handle.poll_request().is_pending(),
         "called a service that was not ready"
     );
-    assert_eq!(retry.snapshot().retries, 0);
+    assert_eq!(retry.snapshot().retries_total, 0);
     handle.allow(1);
     assert!(call.is_woken());
     assert_pending!(call.poll());
     assert_request_eq!(handle, 7).send_response("done");
     assert_eq!(assert_ready_ok!(call.poll()), "done");
-    assert_eq!(retry.snapshot().retries, 1);
+    assert_eq!(retry.snapshot().retries_total, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,7 +60,10 @@ async fn a_service_that_breaks_before_the_next_attempt_costs_no_retry() {
     assert_eq!(assert_ready_err!(call.poll()), Error::Service("closed"));
     drop(call);
     assert_eq!(
-        (retry.snapshot().balance, retry.snapshot().retries),
+        (
+            retry.snapshot().budget_balance,
+            retry.snapshot().retries_total
+        ),
         (10.0, 0)
     );
 }

@@ -62,10 +62,14 @@ fn a_rejection_from_below_is_passed_on_and_costs_nothing() {
         );
         let seen = retry.snapshot();
         assert_eq!(
-            (seen.failed_attempts, seen.retries, seen.gave_up),
+            (
+                seen.failed_attempts_total,
+                seen.retries_total,
+                seen.gave_up_total
+            ),
             (0, 0, 0)
         );
-        assert_eq!((seen.balance, script.calls().len()), (10.0, 0));
+        assert_eq!((seen.budget_balance, script.calls().len()), (10.0, 0));
 
         let shut = Shut(kind);
         let run = retry.run(async || {
@@ -73,6 +77,6 @@ fn a_rejection_from_below_is_passed_on_and_costs_nothing() {
             buttress::guard::run(&shut, &(), inside).await
         });
         assert!(matches!(run.now_or_never(), Some(Err(Error::Rejected(_)))));
-        assert_eq!(retry.snapshot().balance, 10.0);
+        assert_eq!(retry.snapshot().budget_balance, 10.0);
     }
 }

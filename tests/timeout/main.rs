@@ -8,6 +8,8 @@
     clippy::unwrap_used
 )]
 
+mod defaults;
+
 use buttress::{
     Error, Kind, Rejected, Time, context,
     timeout::{Deadline, DeadlineLayer, Timeout},
@@ -75,7 +77,11 @@ async fn a_call_that_takes_too_long_is_cancelled_before_its_caller_hears_of_it()
     assert!((100..102).contains(&start.elapsed().as_millis()));
     let seen = timeout.snapshot();
     assert_eq!(
-        (seen.timed_out, seen.deadline_exceeded, seen.limit),
+        (
+            seen.timed_out_total,
+            seen.deadline_exceeded_total,
+            seen.limit
+        ),
         (1, 0, 100 * MS)
     );
     assert_eq!(timeout.clone().snapshot(), seen);
@@ -92,7 +98,7 @@ async fn a_call_in_time_keeps_its_answer_or_its_error() {
         timeout.run(async || after(100 * MS).await).await,
         Ok("done")
     );
-    assert_eq!(timeout.snapshot().timed_out, 0);
+    assert_eq!(timeout.snapshot().timed_out_total, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +126,7 @@ async fn a_call_that_its_caller_drops_is_not_a_timeout() {
     advance(1_000 * MS).await;
     let late = tokio::time::timeout(50 * MS, timeout.run(async || pending::<Answer>().await));
     assert!(late.await.is_err());
-    assert_eq!(timeout.snapshot().timed_out, 0);
+    assert_eq!(timeout.snapshot().timed_out_total, 0);
 }
 
 #[test]
@@ -163,7 +169,7 @@ async fn the_sooner_of_timeout_and_deadline_counts() {
     let late = rejected(Deadline::within(140 * MS).scope(slow()).await);
     assert_eq!(late.kind(), Kind::TimedOut);
     let seen = timeout.snapshot();
-    assert_eq!((seen.timed_out, seen.deadline_exceeded), (1, 1));
+    assert_eq!((seen.timed_out_total, seen.deadline_exceeded_total), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

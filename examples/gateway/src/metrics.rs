@@ -60,7 +60,7 @@ impl Metrics {
                 BreakerState::Open => "OPEN",
                 BreakerState::HalfOpen => "HALF_OPEN",
             },
-            total_retries: self.policies.retry.snapshot().retries,
+            total_retries: self.policies.retry.snapshot().retries_total,
             // Without a limit nothing is counted.
             rate_limit_allowed: limit.as_ref().map_or(0, |limit| limit.admitted_total),
             rate_limit_blocked: limit.as_ref().map_or(0, |limit| limit.rejected_total),

@@ -2,14 +2,15 @@ use super::{Limit, NextWindow, SampleWindow};
 use crate::{clock::Time, error::InvalidConfig};
 use std::time::Duration;
 
-/// Adds one while calls wait for a permit, and takes off a tenth when the service refuses calls or
-/// loses them.
+/// A limit that adds one while calls wait for a permit, and takes off a tenth when the service
+/// refuses calls or loses them.
 ///
 /// For services that say when they are full, as other instances of this layer do. It sees no
 /// queue: in front of a service that answers everything late it grows until calls time out, and
 /// with the timeouts of your callers far above the service's latency that is too late. After
 /// `AIMDLimit` in Netflix's concurrency-limits, with a decision per window and not per call: eight
 /// refusals of one round trip are one event and not eight.
+#[doc(alias("AIMDLimit", "additive_increase"))]
 #[derive(Clone, Debug)]
 pub struct Aimd {
     limit: f64,
@@ -21,7 +22,7 @@ pub struct Aimd {
 const KIND: &str = "AIMD limit";
 
 impl Aimd {
-    /// A limit that starts at 20 and goes up to 1000.
+    /// Creates a limit that starts at 20 and goes up to 1000.
     pub const fn new() -> Self {
         Self {
             limit: 20.0,
@@ -31,7 +32,7 @@ impl Aimd {
         }
     }
 
-    /// Starts at `initial` and goes up to `max`.
+    /// Sets where the limit starts, and the most it may be. By default 20 and 1000.
     ///
     /// # Errors
     /// If the initial limit is 0 or above the maximum.
@@ -48,17 +49,18 @@ impl Aimd {
         Ok(Self { limit, max, ..self })
     }
 
-    /// What the limit is multiplied by when the service has had enough: 0.9 by default.
+    /// Sets what the limit is multiplied by when the service has had enough. By default 0.9.
     ///
     /// # Errors
     /// If it is not from 0.1 to 0.99.
+    #[doc(alias = "backoff_ratio")]
     pub fn backoff(self, backoff: f64) -> Result<Self, InvalidConfig> {
         let valid = (0.1..=0.99).contains(&backoff);
         InvalidConfig::check(valid, KIND, "backoff", backoff, "from 0.1 to 0.99")?;
         Ok(Self { backoff, ..self })
     }
 
-    /// The mean latency above which the service has had enough, too: by default there is none.
+    /// Sets the mean latency above which the service has had enough, too. By default there is none.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self {

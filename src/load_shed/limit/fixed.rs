@@ -1,8 +1,11 @@
 use super::{Limit, NextWindow, SampleWindow};
 use crate::clock::Time;
 
-/// A limit that stays what it is: for a service whose parallelism is known (its workers, its
-/// connections). Then the queue in front of it is ours, and so is its delay.
+/// A limit that stays what it is.
+///
+/// For a service whose parallelism is known (its workers, its connections). Then the queue in front
+/// of it is ours, and so is its delay.
+#[doc(alias("FixedLimit", "semaphore"))]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fixed(pub usize);
 

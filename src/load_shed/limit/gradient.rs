@@ -1,12 +1,13 @@
 use super::{Limit, NextWindow, SampleWindow};
 use crate::{clock::Time, error::InvalidConfig};
 
-/// Compares the latency of the last second with its long average.
+/// A limit that compares the latency of the last second with its long average.
 ///
 /// For those who come from Netflix's concurrency-limits and its `Gradient2Limit`, whose rule and
 /// numbers these are. It moves slowly (seconds per permit from a small limit on, so give it a
 /// fitting [`initial`](Self::within) one) and cannot see a level that is steadily bad: over ten
 /// minutes of overload its limit and latency were measured to grow by half and more.
+#[doc(alias = "Gradient2Limit")]
 #[derive(Clone, Debug)]
 pub struct Gradient2 {
     limit: f64,
@@ -25,7 +26,7 @@ const QUEUE: f64 = 4.0;
 const SMOOTHING: f64 = 0.2;
 
 impl Gradient2 {
-    /// A limit that starts at 20 and stays between 20 and 200.
+    /// Creates a limit that starts at 20 and stays between 20 and 200.
     pub const fn new() -> Self {
         Self {
             limit: 20.0,
@@ -36,7 +37,7 @@ impl Gradient2 {
         }
     }
 
-    /// Starts at `initial` and stays between `min` and `max`.
+    /// Sets where the limit starts, and its bounds. By default 20, and from 20 to 200.
     ///
     /// # Errors
     /// If not `1 <= min <= initial <= max`.

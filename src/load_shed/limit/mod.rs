@@ -1,8 +1,8 @@
 //! How many calls may be in flight: the rules, pure.
 //!
-//! A [`Limit`] is asked once per [`SampleWindow`] what the limit shall be from now on, and says with a
-//! [`NextWindow`] when it wants to be asked again. It sees calls only from outside: how many were in
-//! flight for how long, and how they ended. Nothing changes within a window.
+//! A [`Limit`] is asked once per [`SampleWindow`] what the limit shall be from now on, and says
+//! with a [`NextWindow`] when it wants to be asked again. It sees calls only from outside: how many
+//! were in flight for how long, and how they ended. Nothing changes within a window.
 //!
 //! | rule | takes for overload | use it when |
 //! |---|---|---|
@@ -52,23 +52,25 @@ use std::{fmt::Debug, time::Duration};
 /// }
 /// ```
 pub trait Limit: Debug + Send + 'static {
-    /// The limit to start with. At least 1; a 0 is taken for 1, here and in the other answers.
+    /// Returns the limit to start with. At least 1; a 0 is taken for 1, here and in the other
+    /// answers.
     fn initial(&self) -> usize;
 
-    /// When the window that begins now is to close. Asked once per window, at its start.
+    /// Returns when the window that begins now is to close. Asked once per window, at its start.
     fn close(&self) -> NextWindow;
 
-    /// A window has closed: the limit from now on, which is also when the next window begins.
+    /// Learns from a window that has closed, and returns the limit from now on, which is also when
+    /// the next window begins.
     fn on_window(&mut self, window: &SampleWindow, now: Time) -> usize;
 
-    /// Whether the limit never changes, so that nothing has to be measured and no window is ever
-    /// closed: false unless said otherwise.
+    /// Returns whether the limit never changes, so that nothing has to be measured and no window is
+    /// ever closed. By default `false`.
     fn is_fixed(&self) -> bool {
         false
     }
 
-    /// What it takes for the latency of a call that does not wait inside the service, if it has
-    /// such an idea.
+    /// Returns what the rule takes for the latency of a call that does not wait inside the service,
+    /// if it has such an idea. By default `None`.
     fn base_latency(&self) -> Option<Duration> {
         None
     }
@@ -116,8 +118,8 @@ pub struct NextWindow {
     /// its time in flight included: the hedges and the impatient say nothing. Later, it is
     /// [`lost`](SampleWindow::lost).
     pub short: Duration,
-    /// A call that failed later than this is [`lost`](SampleWindow::lost), because what ends so late in a
-    /// failure is a timeout in disguise. Sooner, it is a completion.
+    /// A call that failed later than this is [`lost`](SampleWindow::lost), because what ends so
+    /// late in a failure is a timeout in disguise. Sooner, it is a completion.
     pub long: Duration,
 }
 
@@ -137,7 +139,7 @@ pub struct WindowProgress {
 }
 
 impl NextWindow {
-    /// A window of this many ends, no shorter than 100 ms, and at 1 s content with 20.
+    /// Returns a window of this many ends, no shorter than 100 ms, and at 1 s content with 20.
     pub const fn after(ends: u64) -> Self {
         Self {
             ends,
@@ -150,7 +152,7 @@ impl NextWindow {
         }
     }
 
-    /// Whether the window is to be closed now.
+    /// Returns whether the window is to be closed now.
     #[inline]
     pub fn is_over(&self, so_far: &WindowProgress) -> bool {
         if let Some(few) = self.drained {
@@ -177,12 +179,12 @@ pub struct SampleWindow {
     pub completions: u64,
     /// Calls that the service refused because it was full.
     pub overloaded: u64,
-    /// Calls that ran for long without an answer: cancelled or panicked after [`NextWindow::short`],
-    /// failed after [`NextWindow::long`].
+    /// Calls that ran for long without an answer: cancelled or panicked after
+    /// [`NextWindow::short`], failed after [`NextWindow::long`].
     pub lost: u64,
     /// The integral of the calls in flight over the window, in call-seconds, without those that
-    /// [`NextWindow::short`] leaves out. By Little's law their mean latency is this by the completions,
-    /// whichever calls happened to end first.
+    /// [`NextWindow::short`] leaves out. By Little's law their mean latency is this by the
+    /// completions, whichever calls happened to end first.
     pub in_flight_integral: f64,
     /// The sum of the completions' latencies, in seconds.
     pub latency_sum: f64,
@@ -203,7 +205,7 @@ pub struct SampleWindow {
 }
 
 impl SampleWindow {
-    /// An empty window under this limit, from now on.
+    /// Returns an empty window under this limit, from now on.
     pub const fn starting(started: Time, limit: usize) -> Self {
         Self {
             started,
@@ -222,19 +224,19 @@ impl SampleWindow {
         }
     }
 
-    /// Calls that ended in the window and count.
+    /// Returns how many calls ended in the window and count.
     pub const fn ends(&self) -> u64 {
         self.completions
             .saturating_add(self.overloaded)
             .saturating_add(self.lost)
     }
 
-    /// How long it was, in seconds.
+    /// Returns how long the window was, in seconds.
     pub fn seconds(&self) -> f64 {
         self.ended.since(self.started).as_secs_f64()
     }
 
-    /// The calls in flight on average.
+    /// Returns how many calls were in flight on average.
     pub fn mean_in_flight(&self) -> f64 {
         match self.seconds() {
             0.0 => 0.0,
@@ -242,13 +244,14 @@ impl SampleWindow {
         }
     }
 
-    /// The mean latency of the completions themselves, in seconds, if there is one above zero.
+    /// Returns the mean latency of the completions themselves, in seconds, if there is one above
+    /// zero.
     pub fn mean_latency(&self) -> Option<f64> {
         let mean = self.latency_sum / self.completions as f64;
         (mean.is_finite() && mean > 0.0).then_some(mean)
     }
 
-    /// The part of the calls that ended without an answer: lost, or refused by the service.
+    /// Returns the part of the calls that ended without an answer: lost, or refused by the service.
     pub fn unanswered(&self) -> f64 {
         match self.ends() {
             0 => 0.0,

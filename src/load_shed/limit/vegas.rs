@@ -1,14 +1,15 @@
 use super::{Limit, NextWindow, SampleWindow};
 use crate::{clock::Time, error::InvalidConfig};
 
-/// Keeps a few calls waiting inside the service: more while its latency is close to the least seen,
-/// fewer when it is well above.
+/// A limit that keeps a few calls waiting inside the service: more while its latency is close to
+/// the least seen, fewer when it is well above.
 ///
 /// For services whose calls all take about the same. It knows the base latency only as the least
 /// of its windows, which is far too low where service times vary much and stale where the service
 /// got slower for good, until it is forgotten. After TCP Vegas (Brakmo and Peterson, 1994) and
 /// `VegasLimit` in Netflix's concurrency-limits, on the means of windows: taken call by call, the
 /// least latency makes it shed at half the load.
+#[doc(alias = "VegasLimit")]
 #[derive(Clone, Debug)]
 pub struct Vegas {
     limit: f64,
@@ -23,7 +24,7 @@ pub struct Vegas {
 const MEMORY: f64 = 30.0;
 
 impl Vegas {
-    /// A limit that starts at 20 and goes up to 1000.
+    /// Creates a limit that starts at 20 and goes up to 1000.
     pub const fn new() -> Self {
         Self {
             limit: 20.0,
@@ -33,7 +34,7 @@ impl Vegas {
         }
     }
 
-    /// Starts at `initial` and goes up to `max`.
+    /// Sets where the limit starts, and the most it may be. By default 20 and 1000.
     ///
     /// # Errors
     /// If the initial limit is 0 or above the maximum.

@@ -1,10 +1,10 @@
 //! Which requests to keep when not all can be served.
 //!
-//! Every request has a [`Criticality`], and may belong to a user. Under overload, the requests of the
-//! lowest class are refused first, and among those of one class the ones of the users who ask for
-//! the most: a flood sheds itself. How far up that goes is learnt from the requests that *arrive*.
-//! (Learnt from the ones that were let in, it ratchets: what is refused is not seen any more, the
-//! rest looks like too much again, and 30 % to be shed become 95 %.)
+//! Every request has a [`Criticality`], and may belong to a user. Under overload, the requests of
+//! the lowest class are refused first, and among those of one class the ones of the users who ask
+//! for the most: a flood sheds itself. How far up that goes is learnt from the requests that
+//! *arrive*. (Learnt from the ones that were let in, it ratchets: what is refused is not seen any
+//! more, the rest looks like too much again, and 30 % to be shed become 95 %.)
 
 #[cfg(test)]
 mod tests;
@@ -25,13 +25,14 @@ pub struct Priority {
 }
 
 impl Priority {
-    /// A request of this class that belongs to nobody in particular.
+    /// Returns the priority of a request of this class that belongs to nobody in particular.
     pub const fn new(class: Criticality) -> Self {
         Self { class, user: None }
     }
 
-    /// Names the request's user (a tenant, an API key, an address): under overload, users who ask for
-    /// more than others are refused before them.
+    /// Names the request's user (a tenant, an API key, an address): under overload, users who ask
+    /// for more than others are refused before them.
+    #[doc(alias("fairness", "fair_queueing"))]
     #[must_use]
     pub fn of_user(self, user: impl Hash) -> Self {
         Self {
@@ -40,7 +41,7 @@ impl Priority {
         }
     }
 
-    /// Its class.
+    /// Returns the class of the request.
     pub const fn class(self) -> Criticality {
         self.class
     }
@@ -52,14 +53,18 @@ impl From<Criticality> for Priority {
     }
 }
 
-/// Finds out how much a request matters. Closures that return a [`Criticality`] or a [`Priority`] do.
+/// A way to find out how much a request matters, such as a closure that returns a [`Criticality`]
+/// or a [`Priority`].
 ///
 /// ```
 /// use buttress::{Criticality, load_shed::{Prioritize, Priority}};
 ///
 /// struct Request { tenant: String, batch: bool }
 ///
-/// let by_kind = |req: &Request| if req.batch { Criticality::Sheddable } else { Criticality::Critical };
+/// let by_kind = |req: &Request| match req.batch {
+///     true => Criticality::Sheddable,
+///     false => Criticality::Critical,
+/// };
 /// let fair = |req: &Request| Priority::new(Criticality::Critical).of_user(&req.tenant);
 ///
 /// let req = Request { tenant: "acme".to_owned(), batch: true };
@@ -71,13 +76,8 @@ impl From<Criticality> for Priority {
     note = "write `|req: &{Req}| Criticality::Critical`, or a `Priority` with a user"
 )]
 pub trait Prioritize<Req> {
-    /// How much this request matters, and whose it is.
+    /// Returns how much this request matters, and whose it is.
     fn priority(&self, req: &Req) -> Priority;
-
-    /// Whether it can tell requests apart at all.
-    fn is_equal(&self) -> bool {
-        false
-    }
 }
 
 impl<Req, P: Into<Priority>, F: Fn(&Req) -> P> Prioritize<Req> for F {
@@ -87,7 +87,7 @@ impl<Req, P: Into<Priority>, F: Fn(&Req) -> P> Prioritize<Req> for F {
     }
 }
 
-/// All requests matter equally.
+/// The priority under which all requests matter equally: the default.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Equal;
 
@@ -95,10 +95,5 @@ impl<Req> Prioritize<Req> for Equal {
     #[inline]
     fn priority(&self, _: &Req) -> Priority {
         Priority::default()
-    }
-
-    #[inline]
-    fn is_equal(&self) -> bool {
-        true
     }
 }

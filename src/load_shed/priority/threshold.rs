@@ -1,12 +1,9 @@
 use super::{Priority, usage::Usage};
-use crate::{
-    clock::Time,
-    shared::{Padded, stripes, thread_index},
-};
+use crate::{clock::Time, shared::lock, striped::Striped};
 use std::{
     fmt,
     sync::{
-        Mutex, PoisonError, TryLockError,
+        Mutex, TryLockError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -14,9 +11,10 @@ use std::{
 
 /// How important a request must be to be worth a place in the queue.
 ///
-/// A request has a position: its class, then the level of its user's usage, then chance. While there is pressure (requests find no permit), the positions
-/// of all arrivals are counted, and several times a second the threshold is put where the arrivals
-/// above it are as many as have been served.
+/// A request has a position: its class, then the level of its user's usage, then chance. While
+/// there is pressure (requests find no permit), the positions of all arrivals are counted, and
+/// several times a second the threshold is put where the arrivals above it are as many as have been
+/// served.
 ///
 /// It is asked only when there is no permit, so it refuses nobody while there is room: what is
 /// refused beyond need leaves a permit free, and that goes to whoever comes next. Without pressure
@@ -25,12 +23,17 @@ use std::{
 /// Whoever carries it calls [`press`](Self::press) when a request finds no permit,
 /// [`arrives`](Self::arrives) for every request while it [`is_pressed`](Self::is_pressed), and
 /// [`starts`](Self::starts) for every call let in meanwhile.
+///
+/// # Invariants
+/// 1. A position is one of `BINS`, and within it one of 256.
+/// 2. Without pressure everyone is let in, and no shared word is written.
+/// 3. `last`, `next` and the period are written by who holds `learnt`.
 pub(crate) struct Threshold {
     /// The last moment with pressure, and the pressure's end if nothing follows; 0 without.
     pressed_until: AtomicU64,
     /// The last position that is let in.
     last: AtomicU32,
-    shards: Box<[Padded<Shard>]>,
+    counts: Striped<ThreadArrivals>,
     /// When the present window is to be closed, as a time.
     next: AtomicU64,
     period: AtomicU32,
@@ -40,9 +43,18 @@ pub(crate) struct Threshold {
     learnt: Mutex<Learnt>,
 }
 
-struct Shard {
+struct ThreadArrivals {
     arrivals: [AtomicU32; BINS],
     started: AtomicU32,
+}
+
+impl Default for ThreadArrivals {
+    fn default() -> Self {
+        Self {
+            arrivals: std::array::from_fn(|_| AtomicU32::new(0)),
+            started: AtomicU32::new(0),
+        }
+    }
 }
 
 struct Learnt {
@@ -70,18 +82,12 @@ const PERIOD: Duration = Duration::from_secs(2);
 const TOLERATED: f32 = 0.1;
 
 impl Threshold {
-    /// No pressure, nothing learnt.
+    /// Creates a threshold that has learnt nothing, without pressure.
     pub(crate) fn new() -> Self {
-        let shard = |_| {
-            Padded(Shard {
-                arrivals: std::array::from_fn(|_| AtomicU32::new(0)),
-                started: AtomicU32::new(0),
-            })
-        };
         Self {
             pressed_until: AtomicU64::new(0),
             last: AtomicU32::new(EVERYONE),
-            shards: (0..stripes()).map(shard).collect(),
+            counts: Striped::default(),
             next: AtomicU64::new(0),
             period: AtomicU32::new(0),
             period_began: AtomicU64::new(0),
@@ -94,13 +100,14 @@ impl Threshold {
         }
     }
 
-    /// Whether arrivals are to be counted: one load, of a word that is written under pressure only.
+    /// Returns whether arrivals are to be counted: one load, of a word that is written under
+    /// pressure only.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
         self.pressed_until.load(Relaxed) != 0
     }
 
-    /// A request has found no permit.
+    /// Notes that a request has found no permit.
     pub(crate) fn press(&self, now: Time) {
         let before = self.pressed_until.load(Relaxed);
         let until = now.after(PRESSURE).0.max(1);
@@ -114,11 +121,12 @@ impl Threshold {
         }
     }
 
-    /// A request has come while there was pressure. Whether it may wait if there is no permit for
-    /// it; `unit` is a random number from 0 to 1.
+    /// Counts a request that has come while there was pressure. Returns whether it may wait if
+    /// there is no permit for it; `unit` is a random number in `[0, 1)`.
     pub(crate) fn arrives(&self, priority: Priority, unit: f64, now: Time) -> bool {
         let position = self.position(priority, unit, now);
-        let arrivals = &self.shard().arrivals;
+        debug_assert!((position >> CHANCE) < BINS as u32, "position {position}");
+        let arrivals = &self.counts.own().arrivals;
         if let Some(bin) = arrivals.get((position >> CHANCE) as usize) {
             bin.fetch_add(1, Relaxed);
         }
@@ -129,15 +137,15 @@ impl Threshold {
         position <= self.last.load(Relaxed)
     }
 
-    /// A call has been let in while there was pressure, whether or not it had waited.
+    /// Counts a call that has been let in while there was pressure, whether or not it had waited.
     pub(crate) fn starts(&self) {
-        self.shard().started.fetch_add(1, Relaxed);
+        self.counts.own().started.fetch_add(1, Relaxed);
     }
 
-    /// The share of the arrivals of late that the threshold refuses.
+    /// Returns the share of the arrivals of late that the threshold refuses.
     pub(crate) fn share(&self) -> f64 {
         let last = self.last.load(Relaxed);
-        let learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let learnt = lock(&self.learnt);
         let all: f32 = learnt.arrivals.iter().sum();
         if last == EVERYONE || all <= 0.0 {
             return 0.0;
@@ -147,10 +155,6 @@ impl Threshold {
         let cut = learnt.arrivals.get(bin).copied().unwrap_or(0.0);
         let cut = cut * (1.0 - within as f32 / 256.0);
         f64::from((beyond + cut) / all)
-    }
-
-    fn shard(&self) -> &Shard {
-        &self.shards[thread_index() & (self.shards.len() - 1)].0
     }
 
     fn position(&self, priority: Priority, unit: f64, now: Time) -> u32 {
@@ -173,12 +177,13 @@ impl Threshold {
         (u32::from(priority.class as u8) << 6 | level) << CHANCE | chance.min(255)
     }
 
+    /// Forgets what was learnt when there was pressure the last time.
     #[cold]
     fn forget(&self, now: Time) {
-        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
-        for shard in &self.shards {
-            shard.0.started.store(0, Relaxed);
-            for bin in &shard.0.arrivals {
+        let mut learnt = lock(&self.learnt);
+        for counts in self.counts.iter() {
+            counts.started.store(0, Relaxed);
+            for bin in &counts.arrivals {
                 bin.store(0, Relaxed);
             }
         }
@@ -194,7 +199,7 @@ impl Threshold {
         self.next.store(now.after(WINDOW).0, Relaxed);
     }
 
-    /// The window is over: what has been seen in it?
+    /// Closes the window, and puts the threshold where what was seen in it says.
     #[cold]
     fn look(&self, now: Time) {
         let mut learnt = match self.learnt.try_lock() {
@@ -238,20 +243,20 @@ impl Threshold {
         self.period.store(next, Relaxed);
     }
 
-    fn sum(&self, of: impl Fn(&Shard) -> u64) -> u64 {
-        self.shards.iter().map(|shard| of(&shard.0)).sum()
+    fn sum(&self, of: impl Fn(&ThreadArrivals) -> u64) -> u64 {
+        self.counts.iter().map(of).sum()
     }
 }
 
 impl Learnt {
-    /// The last position to let in.
+    /// Returns the last position to let in.
     fn threshold(&self) -> u32 {
         let all: f32 = self.arrivals.iter().sum();
         if self.started >= (1.0 - TOLERATED) * all {
             return EVERYONE;
         }
-        // No margin: with less, permits go to whoever comes while the queue is empty; with more, those
-        // who may wait crowd out each other.
+        // No margin: with less, permits go to whoever comes while the queue is empty; with more,
+        // those who may wait crowd out each other.
         let mut room = self.started;
         for (bin, &arrivals) in self.arrivals.iter().enumerate() {
             if arrivals > room {

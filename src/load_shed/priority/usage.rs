@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 const ROWS: usize = 4;
 const COLUMNS: usize = 1024;
 
+/// A sketch of how many requests each user has made in this period and in the last.
 #[derive(Debug)]
 pub(super) struct Usage {
     /// `[period % 2][row][column]`
@@ -22,8 +23,8 @@ impl Usage {
         }
     }
 
-    /// Counts one request of this user, and says how many there have been in the time of one period,
-    /// of which this one is over to this part.
+    /// Counts one request of this user, and returns how many there have been in the time of one
+    /// period, of which this one is over to this part.
     pub(super) fn count(&self, user: u64, period: u32, over: f64) -> f64 {
         let (mut now, mut before) = (u32::MAX, u32::MAX);
         for row in 0..ROWS {

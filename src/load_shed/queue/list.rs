@@ -11,6 +11,12 @@ pub(super) struct NodeKey {
     serial: u64,
 }
 
+/// Places for items, which know their neighbours in a list.
+///
+/// # Invariants
+/// 1. A key is used once: a node's serial number is that of the key that it was last given to.
+/// 2. Nodes without an item are on the list that begins at `vacant`, linked by `next`.
+/// 3. `len` is the number of nodes with an item.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     nodes: Vec<Node<T>>,
@@ -37,6 +43,7 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Inserts an item, in no list yet.
     pub(super) fn insert(&mut self, item: T) -> NodeKey {
         self.serial += 1;
         self.len += 1;
@@ -63,7 +70,7 @@ impl<T> Slab<T> {
         (node.serial == key.serial).then_some(node.item.as_mut())?
     }
 
-    /// Takes out what is there; it must be in no list any more.
+    /// Removes what is there; it must be in no list any more.
     pub(super) fn remove(&mut self, key: NodeKey) -> Option<T> {
         let vacant = self.vacant;
         let node = self.nodes.get_mut(key.index as usize)?;
@@ -73,6 +80,7 @@ impl<T> Slab<T> {
         let item = node.item.take()?;
         node.next = vacant;
         self.vacant = key.index;
+        debug_assert!(self.len > 0, "an item that was not counted");
         self.len -= 1;
         if self.len == 0 && self.nodes.capacity() > KEPT {
             self.nodes = Vec::new();
@@ -88,6 +96,12 @@ impl<T> Slab<T> {
 }
 
 /// The two ends of a list in a slab, oldest first.
+///
+/// # Invariants
+/// 1. From `head` along `next` come the same nodes as from `tail` along `prev`, the other way
+///    round.
+/// 2. All of them have an item: a member is unlinked before it is removed.
+/// 3. Both ends are `NIL`, or neither is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct List {
     head: u32,
@@ -115,6 +129,12 @@ impl List {
     }
 
     pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, key: NodeKey) {
+        debug_assert!(slab.get_mut(key).is_some(), "nothing there to be in a list");
+        debug_assert_eq!(
+            self.head == NIL,
+            self.tail == NIL,
+            "one end without the other"
+        );
         let last = std::mem::replace(&mut self.tail, key.index);
         match slab.nodes.get_mut(last as usize) {
             Some(node) => node.next = key.index,
@@ -125,12 +145,14 @@ impl List {
         }
     }
 
-    /// Takes a member out; it must be in this list.
+    /// Takes a member out of the list; it must be in this one.
     pub(super) fn unlink<T>(&mut self, slab: &mut Slab<T>, key: NodeKey) {
         let Some(node) = slab.nodes.get(key.index as usize) else {
             return;
         };
         let (prev, next) = (node.prev, node.next);
+        debug_assert_eq!(prev == NIL, self.head == key.index, "not of this list");
+        debug_assert_eq!(next == NIL, self.tail == key.index, "not of this list");
         match slab.nodes.get_mut(prev as usize) {
             Some(node) => node.next = next,
             None => self.head = next,

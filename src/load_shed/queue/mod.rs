@@ -1,9 +1,9 @@
 //! Who waits for a permit, who is next, and who has waited too long.
 //!
 //! The discipline is the one of "Fail at Scale" (Maurer, ACM Queue 2015): a request may wait for
-//! `patience` while the queue is well, and only for `hurry` when the queue has not been empty for
-//! `interval`, and then the newest goes first, since the oldest are about to be given up. Each class
-//! has a queue of its own, and a higher class always goes first.
+//! `wait` while the queue is well, and only for `overloaded_wait` when the queue has not been empty
+//! for `overloaded_after`, and then the newest goes first, since the oldest are about to be given
+//! up. Each class has a queue of its own, and a higher class always goes first.
 //!
 //! The detector must be "has not been empty", not CoDel's minimum delay: serving the newest first
 //! makes the minimum delay nothing, which would switch the overload off and serve stale heads.
@@ -23,9 +23,9 @@ const RESERVE: usize = CLASSES;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Discipline {
     pub(super) capacity: usize,
-    pub(super) patience: u64,
-    pub(super) hurry: u64,
-    pub(super) interval: u64,
+    pub(super) wait: u64,
+    pub(super) overloaded_wait: u64,
+    pub(super) overloaded_after: u64,
 }
 
 /// A place in the line.
@@ -61,6 +61,13 @@ pub(super) struct Lost {
     pub(super) evicted: u64,
 }
 
+/// Those who wait for a permit, class by class, and the services that reserve one.
+///
+/// # Invariants
+/// 1. A place is in the list of its lane while it waits, and in none once it is granted or out.
+/// 2. `queued` is the number of requests that wait, and never above the capacity. Reservations do
+///    not count, and are never put out.
+/// 3. Wakers are handed out and not dropped here: dropping one may run code that comes back here.
 #[derive(Debug)]
 pub(super) struct Line {
     discipline: Discipline,
@@ -111,7 +118,7 @@ impl Line {
         }
     }
 
-    /// How many requests wait.
+    /// Returns how many requests wait.
     pub(super) fn queued(&self) -> usize {
         self.queued
     }
@@ -124,8 +131,8 @@ impl Line {
         self.lanes.iter().all(|lane| lane.list.is_empty())
     }
 
-    /// A request joins, unless the queue is full of others that go before it. Who had to give way
-    /// to it is to be woken.
+    /// Adds a request, unless the queue is full of others that go before it. Who had to give way to
+    /// it is to be woken.
     pub(super) fn join(
         &mut self,
         class: usize,
@@ -147,13 +154,17 @@ impl Line {
             evicted = self.waiters.get_mut(victim).and_then(Waiter::waker);
         }
         let bound = match self.standing(class, now) {
-            true => self.discipline.hurry,
-            false => self.discipline.patience,
+            true => self.discipline.overloaded_wait,
+            false => self.discipline.wait,
         };
         let bound = Time::from_nanos(now.as_nanos().saturating_add(bound));
         let late = deadline.is_some_and(|deadline| deadline <= bound);
         let expires = deadline.map_or(bound, |deadline| deadline.min(bound));
         self.queued += 1;
+        debug_assert!(
+            self.queued <= self.discipline.capacity,
+            "more than may wait"
+        );
         let key = self.push(
             Waiter {
                 lane: class,
@@ -166,8 +177,8 @@ impl Line {
         Some((Ticket(key), evicted))
     }
 
-    /// A service wants a permit for a request that it does not have yet. It waits in order, for as
-    /// long as it takes.
+    /// Adds a service that wants a permit for a request that it does not have yet. It waits in
+    /// order, for as long as it takes.
     pub(super) fn reserve(&mut self, now: Time) -> Ticket {
         Ticket(self.push(
             Waiter {
@@ -192,17 +203,18 @@ impl Line {
         key
     }
 
-    /// Whether this class has had someone waiting for longer than the interval.
+    /// Returns whether this class has had someone waiting for longer than `overloaded_after`.
     fn standing(&self, class: usize, now: Time) -> bool {
         let overdue = |lane: &Lane| {
             !lane.list.is_empty()
-                && now.as_nanos().saturating_sub(lane.since.as_nanos()) > self.discipline.interval
+                && now.as_nanos().saturating_sub(lane.since.as_nanos())
+                    > self.discipline.overloaded_after
         };
         self.lanes.get(class).is_some_and(overdue)
     }
 
-    /// Who gets the next permit. Those who have waited too long are put out on the way; they have
-    /// timers of their own that will tell them.
+    /// Returns who gets the next permit. Those who have waited too long are put out on the way;
+    /// they have timers of their own that will tell them.
     pub(super) fn next(&mut self, now: Time) -> Option<Next> {
         let reserved = self.lanes.get(RESERVE)?.list.oldest(&self.waiters);
         let queued = (0..CLASSES).find_map(|class| self.next_of(class, now));
@@ -245,7 +257,7 @@ impl Line {
         }
     }
 
-    /// The permit goes to this one, who is to be woken.
+    /// Grants the permit to this one, who is to be woken.
     pub(super) fn grant(&mut self, next: Next) -> Option<Waker> {
         self.unlink(next.0);
         let waiter = self.waiters.get_mut(next.0)?;
@@ -256,6 +268,10 @@ impl Line {
     }
 
     fn put_out(&mut self, key: NodeKey, why: LeftBecause) {
+        debug_assert!(
+            (self.waiters.get_mut(key)).is_some_and(|waiter| waiter.lane != RESERVE),
+            "reservations are never put out"
+        );
         match why {
             LeftBecause::Waited => self.lost.waited += 1,
             LeftBecause::Late => self.lost.late += 1,
@@ -274,6 +290,7 @@ impl Line {
         };
         let lane = waiter.lane;
         if lane != RESERVE {
+            debug_assert!(self.queued > 0, "a request that was not counted");
             self.queued = self.queued.saturating_sub(1);
         }
         if let Some(lane) = self.lanes.get_mut(lane) {
@@ -281,7 +298,7 @@ impl Line {
         }
     }
 
-    /// What has become of this place. When it has been granted or lost, this tells so once. The
+    /// Returns what has become of this place, and takes it away if it has been granted or lost. The
     /// waker that comes back is to be dropped where nothing is locked.
     pub(super) fn poll(
         &mut self,
@@ -310,7 +327,8 @@ impl Line {
         }
     }
 
-    /// Gives the place up: says whether it had been granted, so that its permit must be given back.
+    /// Gives the place up. Returns whether it had been granted, so that its permit must be given
+    /// back.
     pub(super) fn leave(&mut self, ticket: &Ticket) -> (bool, Option<Waker>) {
         let key = ticket.0;
         let granted = match self.waiters.get_mut(key).map(|waiter| &waiter.place) {

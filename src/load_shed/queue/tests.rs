@@ -3,9 +3,9 @@ use super::*;
 const MS: u64 = 1_000_000;
 const AS_BUILT: Discipline = Discipline {
     capacity: 4,
-    patience: 100 * MS,
-    hurry: 20 * MS,
-    interval: 100 * MS,
+    wait: 100 * MS,
+    overloaded_wait: 20 * MS,
+    overloaded_after: 100 * MS,
 };
 
 fn ms(ms: u64) -> Time {

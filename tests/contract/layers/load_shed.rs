@@ -26,7 +26,7 @@ pub(super) fn count<P: Send + Sync + 'static>(
     let shed = shed.clone();
     move || {
         let now = shed.snapshot();
-        now.admitted + RUNNING * now.in_flight as u64 + WAITING * now.queued as u64
+        now.admitted_total + RUNNING * now.in_flight as u64 + WAITING * now.queued as u64
     }
 }
 

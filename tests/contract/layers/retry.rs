@@ -24,13 +24,13 @@ pub(crate) fn retry() -> Entry<impl Subject> {
     let retry = handle();
     let layer = || retry.layer().classify(Touchy);
     let layers = (layer(), layer());
-    let count = move || retry.snapshot().retries;
+    let count = move || retry.snapshot().retries_total;
     Entry::new(layers, ("/error", 2), LEAVES, count).touchy()
 }
 
 pub(crate) fn retry_http() -> Entry<impl Subject> {
     let retry = handle();
     let layers = (retry.layer().http(), retry.layer().http());
-    let count = move || retry.snapshot().retries;
+    let count = move || retry.snapshot().retries_total;
     Entry::new(layers, ("/error", 2), LEAVES, count)
 }

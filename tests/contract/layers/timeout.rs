@@ -8,7 +8,7 @@ const LIMIT: Duration = Duration::from_millis(50);
 pub(crate) fn timeout() -> Entry<impl Subject> {
     let timeout = Timeout::new("timeout", LIMIT);
     let layers = (timeout.layer(), timeout.layer());
-    let count = move || timeout.snapshot().timed_out;
+    let count = move || timeout.snapshot().timed_out_total;
     Entry::new(layers, ("/hang", 1), Leaves::default(), count)
 }
 

@@ -120,7 +120,7 @@ impl Four {
         };
         let layers = (layer(&self), layer(&self));
         let guards = count(&self.limiter, &self.breaker);
-        let count = move || guards() + 1_000_000 * self.retry.snapshot().retries;
+        let count = move || guards() + 1_000_000 * self.retry.snapshot().retries_total;
         Entry::new(layers, ("/ok", 1001), leaves, count)
     }
 }

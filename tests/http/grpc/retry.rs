@@ -67,7 +67,7 @@ async fn a_rejection_by_a_layer_below_is_not_tried_again() {
     let mut client = retrying!(retry, tally, channel(address));
     let status = client.check(asking("")).await.unwrap_err();
     assert!(status.as_rejected().is_some());
-    assert_eq!((retry.snapshot().retries, tally.admitted()), (0, 0));
+    assert_eq!((retry.snapshot().retries_total, tally.admitted()), (0, 0));
 }
 
 #[tokio::test]

@@ -135,6 +135,6 @@ async fn over_tcp_between_hyper_and_axum() {
         "stored"
     );
     assert_eq!(*seen.lock().unwrap(), ["payload"; 3]);
-    assert_eq!(retry.snapshot().retries, 1);
+    assert_eq!(retry.snapshot().retries_total, 1);
     server.abort();
 }

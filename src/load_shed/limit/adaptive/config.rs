@@ -5,9 +5,11 @@ use std::time::Duration;
 const KIND: &str = "adaptive limit";
 
 impl Adaptive {
-    /// A limit that starts at 20, which few services cannot bear for the moment it takes to look,
-    /// and with which a service that is not overloaded sheds nothing from its first call on. In
-    /// front of a single worker the first calls of an overload were measured to take up to 0.4 s.
+    /// Creates a limit that starts at 20 and stays between 1 and 10,000.
+    ///
+    /// Few services cannot bear 20 calls for the moment it takes to look, and with them a service
+    /// that is not overloaded sheds nothing from its first call on. In front of a single worker the
+    /// first calls of an overload were measured to take up to 0.4 s.
     pub const fn new() -> Self {
         Self {
             initial: MOST_AT_FIRST,
@@ -27,24 +29,28 @@ impl Adaptive {
         }
     }
 
-    /// Starts at another limit, up to 20; more is taken for 20, because from 200 in
-    /// front of a single worker it was measured to take up to 40 seconds to come down. From 1, the
-    /// only number that is too high for no service, it doubles while calls wait for it; a service
-    /// that gets five calls at once sheds about a hundred until that has been done.
+    /// Sets where the limit starts. By default 20; more is taken for 20, because from 200 in front
+    /// of a single worker it was measured to take up to 40 seconds to come down.
+    ///
+    /// From 1, the only number that is too high for no service, it doubles while calls wait for it;
+    /// a service that gets five calls at once sheds about a hundred until that has been done.
     ///
     /// # Errors
     /// If it is 0.
+    #[doc(alias = "initial_limit")]
     pub fn starting_at(self, initial: usize) -> Result<Self, InvalidConfig> {
         InvalidConfig::check(initial > 0, KIND, "initial", initial, "at least 1")?;
         let initial = initial.min(MOST_AT_FIRST);
         Ok(Self { initial, ..self }.clamped())
     }
 
-    /// Keeps the limit within these bounds: 1 and 10,000 unless told otherwise. A minimum above 1 keeps
-    /// that many calls in flight even in front of a service that hangs.
+    /// Sets the bounds of the limit. By default 1 and 10,000.
+    ///
+    /// A minimum above 1 keeps that many calls in flight even in front of a service that hangs.
     ///
     /// # Errors
     /// If the minimum is 0 or above the maximum.
+    #[doc(alias("min_limit", "max_limit"))]
     pub fn within(self, min: usize, max: usize) -> Result<Self, InvalidConfig> {
         InvalidConfig::check(min > 0, KIND, "min", min, "at least 1")?;
         InvalidConfig::check(min <= max, KIND, "max", max, "at least the minimum")?;

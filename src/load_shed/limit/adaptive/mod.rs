@@ -8,7 +8,8 @@ use crate::clock::Time;
 use search::{Search, SearchStep, Step};
 use std::time::Duration;
 
-/// Finds how many calls the service works on at once, and allows a quarter and a square root more.
+/// A limit that finds how many calls the service works on at once, and allows a quarter and a
+/// square root more.
 ///
 /// Below that number latency does not depend on the limit; above it, calls wait inside the service
 /// and their latency grows in proportion. The mean latency of a window comes from Little's law
@@ -20,6 +21,7 @@ use std::time::Duration;
 ///
 /// It grows only when calls wait for a permit, at first by doubling, and halves when calls are lost
 /// to timeouts. The rules and the scenarios they hold in are described in ARCHITECTURE.md.
+#[doc(alias = "adaptive_concurrency")]
 #[derive(Clone, Debug)]
 pub struct Adaptive {
     initial: usize,
@@ -66,12 +68,13 @@ impl Adaptive {
         (self.cv2 / 0.01).clamp(50.0, 500.0) as u64
     }
 
-    /// Calls are lost, or refused by the service: no latency can be told from those that are left.
+    /// Returns whether so many calls are lost, or refused by the service, that no latency can be
+    /// told from those that are left.
     fn lost(window: &SampleWindow) -> bool {
         window.unanswered() > 0.1
     }
 
-    /// Latency by Little's law, in seconds.
+    /// Returns the latency by Little's law, in seconds.
     fn latency(window: &SampleWindow) -> f64 {
         window.in_flight_integral / window.completions.max(1) as f64
     }
@@ -255,12 +258,12 @@ impl Limit for Adaptive {
     }
 }
 
-/// Whether it can be divided by, and compared with.
+/// Returns whether it can be divided by, and compared with.
 fn is_latency(r: f64) -> bool {
     r.is_finite() && r > 0.0
 }
 
-/// No panic for what is not a duration.
+/// Returns so many seconds, or the longest duration for what is none.
 fn seconds(s: f64) -> Duration {
     Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX)
 }

@@ -1,4 +1,4 @@
-//! The course of one call through its attempts: whether there is another one, and when.
+//! The attempts at one call: whether there is another one, and when.
 
 use super::{Core, Hint, budget::Budget, budget::Paid};
 use crate::{
@@ -33,6 +33,8 @@ impl From<Outcome> for AttemptVerdict {
 }
 
 impl From<Rejected> for AttemptVerdict {
+    /// Takes a rejection for final, unless it was only the end of an attempt.
+    ///
     /// A policy below that refuses a call has its reasons, and they still hold a moment later: to
     /// ask again would cost the budget, and get the same answer. A timeout is the end of an
     /// attempt like any other.
@@ -44,11 +46,16 @@ impl From<Rejected> for AttemptVerdict {
     }
 }
 
-/// Where a call is. Dropped while it waits, it gives its retry back.
+/// How far a call has come in its attempts.
+///
+/// # Invariants
+/// 1. Attempts are numbered from 1, and there are never more than the policy allows.
+/// 2. A retry that is waited for has been paid for. It is spent when its attempt starts, and given
+///    back if that never does: because the call is dropped, or gives up.
 #[derive(Debug)]
-pub(super) struct Course {
+pub(super) struct Attempts {
     /// The first is 1.
-    pub(super) attempt: u32,
+    pub(super) number: u32,
     /// Retries since the backoff last began at its initial wait, and the last wait.
     step: u32,
     last: Option<Duration>,
@@ -68,11 +75,11 @@ impl Drop for Withdrawal {
     }
 }
 
-impl Course {
+impl Attempts {
     #[inline]
-    pub(super) fn begin() -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            attempt: 1,
+            number: 1,
             step: 0,
             last: None,
             // Of the context in which the call was made: its future may be polled in another.
@@ -81,7 +88,7 @@ impl Course {
         }
     }
 
-    /// When the call's caller stops waiting.
+    /// Returns when the call's caller stops waiting.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.deadline
     }
@@ -89,17 +96,19 @@ impl Course {
     /// Runs one call or poll of the present attempt.
     #[inline]
     pub(super) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
-        if self.attempt == 1 {
+        if self.number == 1 {
             return f();
         }
         let mut context = context::current();
-        context.attempt = self.attempt;
+        context.attempt = self.number;
         context.enter(f)
     }
 
-    /// The attempt failed: how long to wait before the next one, if there is one and it is paid for.
-    pub(super) fn wait(&mut self, core: &Core, hint: Hint, now: &Now) -> Option<Duration> {
-        if self.attempt >= core.attempts {
+    /// Returns how long to wait before the next attempt, after one that failed. `None` if there is
+    /// to be none, or nobody pays for it.
+    pub(super) fn next_wait(&mut self, core: &Core, hint: Hint, now: &Now) -> Option<Duration> {
+        debug_assert!(self.paid.is_none(), "a retry that was not started");
+        if self.number >= core.max_attempts {
             return self.give_up(core);
         }
         let Some(wait) = self.backoff(core, hint) else {
@@ -115,11 +124,11 @@ impl Course {
             return None;
         };
         self.paid = Some(Withdrawal(core.budget.clone(), Some(paid)));
-        self.attempt += 1;
+        self.number += 1;
         Some(wait)
     }
 
-    /// The failure is the call's answer.
+    /// Counts a failure that becomes the call's answer.
     #[cold]
     pub(super) fn give_up<T>(&mut self, core: &Core) -> Option<T> {
         self.paid = None;
@@ -127,7 +136,7 @@ impl Course {
         None
     }
 
-    /// The attempt that was waited for starts now, and its retry is spent.
+    /// Starts the attempt that was waited for: its retry is spent. The first one costs nothing.
     pub(super) fn start(&mut self, core: &Core) {
         if let Some(mut paid) = self.paid.take() {
             paid.1 = None;
@@ -135,6 +144,8 @@ impl Course {
         }
     }
 
+    /// Returns the backoff's wait, made to fit what the service asked for; `None` if that is to be
+    /// left alone for good, or for too long.
     fn backoff(&mut self, core: &Core, hint: Hint) -> Option<Duration> {
         let (floor, exact) = match hint {
             Hint::Stop => return None,
@@ -155,8 +166,8 @@ impl Course {
         let Some(floor) = floor else {
             return Some(wait);
         };
-        // Never early, and not all at once either; but the backoff's own wait is not made longer than
-        // it may be.
+        // Never early, and not all at once either; but the backoff's own wait is not made longer
+        // than it may be.
         let later = spread(wait.max(floor), core.dice.unit());
         Some(match wait < floor {
             true => later,
@@ -165,7 +176,7 @@ impl Course {
     }
 }
 
-/// Up to a tenth more than `wait`.
+/// Returns up to a tenth more than `wait`.
 fn spread(wait: Duration, unit: f64) -> Duration {
     let more = (wait / 10).as_nanos() as f64 * unit;
     wait.saturating_add(Duration::from_nanos(more as u64))

@@ -1,22 +1,26 @@
-//! The timeout around a service's calls.
+//! The timeout of one attempt, around a service's calls.
 
-use super::{Timeout, alarm::Alarm};
+use super::{
+    Timeout,
+    limited::{LimitedCall, TimeLimit},
+};
 use crate::{
     clock::Time,
     context,
-    error::{FromRejected, Rejected, refuse},
+    error::{FromRejected, Rejected},
 };
 use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// A [`Timeout`] as a tower layer.
+/// The tower layer that limits every call of a service by a [`Timeout`], made by
+/// [`Timeout::layer`].
 #[derive(Clone, Debug)]
 pub struct TimeoutLayer {
     timeout: Timeout,
@@ -40,7 +44,12 @@ impl<S> Layer<S> for TimeoutLayer {
     }
 }
 
-/// A service whose calls have a timeout.
+/// A service whose calls have a timeout, built by [`TimeoutLayer`].
+///
+/// It is ready when the inner service is: waiting for that is not part of the attempt.
+///
+/// # Clone
+/// A clone has the same timeout, and counts with it.
 #[derive(Clone, Debug)]
 pub struct TimeoutService<S> {
     inner: S,
@@ -65,7 +74,6 @@ where
         self.inner.poll_ready(cx)
     }
 
-    // Always: its future is large, and would be copied.
     #[inline(always)]
     fn call(&mut self, req: Req) -> Self::Future {
         TimeoutFuture::start(&self.timeout, || self.inner.call(req))
@@ -73,45 +81,47 @@ where
 }
 
 pin_project! {
-    /// The response of a service with a timeout.
+    /// The response future of [`TimeoutService`].
     pub struct TimeoutFuture<F> {
         #[pin]
-        state: State<F>,
+        call: LimitedCall<F, AttemptLimit>,
     }
 }
 
-pin_project! {
-    #[project = StateProj]
-    enum State<F> {
-        Running {
-            #[pin]
-            call: F,
-            #[pin]
-            alarm: Alarm,
-            timeout: Timeout,
-            // Of the context in which the call was made: its future may be polled in another.
-            deadline: Option<Time>,
-        },
-        Over { rejected: Rejected },
-    }
+/// The timeout of one attempt, or the deadline of the call that it belongs to.
+struct AttemptLimit {
+    timeout: Timeout,
+    /// Of the context in which the call was made: its future may be polled in another.
+    deadline: Option<Time>,
 }
 
 impl<F> TimeoutFuture<F> {
+    // Always: the future is large, and would be copied.
     #[inline(always)]
     pub(super) fn start(timeout: &Timeout, call: impl FnOnce() -> F) -> Self {
         let deadline = context::current().deadline;
-        let state = match deadline {
-            Some(deadline) if deadline <= Time::now() => State::Over {
-                rejected: timeout.too_late(),
-            },
-            _ => State::Running {
-                call: call(),
-                alarm: Alarm::default(),
+        let limit = match deadline {
+            Some(deadline) if deadline <= Time::now() => Err(timeout.too_late()),
+            _ => Ok(AttemptLimit {
                 timeout: timeout.clone(),
                 deadline,
-            },
+            }),
         };
-        Self { state }
+        Self {
+            call: LimitedCall::start(limit, call),
+        }
+    }
+}
+
+impl TimeLimit for AttemptLimit {
+    #[inline]
+    fn until(&self, now: Time) -> Time {
+        let until = now.after(self.timeout.limit());
+        self.deadline.map_or(until, |deadline| until.min(deadline))
+    }
+
+    fn expired(&self, until: Time) -> Rejected {
+        self.timeout.expired(until, self.deadline)
     }
 }
 
@@ -124,29 +134,7 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        let rejected = match state.as_mut().project() {
-            StateProj::Running {
-                call,
-                alarm,
-                timeout,
-                deadline,
-            } => {
-                if let Poll::Ready(result) = call.poll(cx) {
-                    return Poll::Ready(result);
-                }
-                let limit = |now: Time| {
-                    let until = now.after(timeout.limit());
-                    deadline.map_or(until, |deadline| until.min(deadline))
-                };
-                let until = ready!(alarm.poll(cx, limit));
-                timeout.expired(until, *deadline)
-            }
-            StateProj::Over { rejected } => *rejected,
-        };
-        // Running => Over: the call has let go of everything when its caller hears of it.
-        state.set(State::Over { rejected });
-        Poll::Ready(Err(refuse(rejected)))
+        self.project().call.poll(cx)
     }
 }
 

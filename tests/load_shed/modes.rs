@@ -32,11 +32,11 @@ async fn the_call_beyond_the_limit_is_rejected_at_once_and_says_by_whom_and_unti
     assert_ready_eq!(calls[0].poll(), Ok(0));
     assert_pending!(spawn(service.call(3)).poll());
     let snapshot = shed.snapshot();
-    assert_eq!((snapshot.admitted, snapshot.rejected), (3, 1));
+    assert_eq!((snapshot.admitted_total, snapshot.rejected_total), (3, 1));
 }
 
 #[tokio::test]
-async fn every_layer_of_every_manner_shares_the_one_limit() {
+async fn every_layer_of_every_mode_shares_the_one_limit() {
     let (shed, inner) = (fixed(3), Manual::default());
     let mut at_once = shed.layer().classify(ErrorsAsFailures).layer(inner.clone());
     let mut queued = shed
@@ -148,7 +148,7 @@ async fn a_service_that_is_not_ready_is_not_overload() {
         .poll()
     );
     let snapshot = shed.snapshot();
-    assert_eq!((snapshot.in_flight, snapshot.rejected), (0, 0));
+    assert_eq!((snapshot.in_flight, snapshot.rejected_total), (0, 0));
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_call_whose_deadline_has_passed_is_not_made_though_there_is_a_permit()
         assert_eq!(call.await, Some(Kind::DeadlineExceeded));
     }
     assert!(inner.running().is_empty());
-    assert_eq!(shed.snapshot().deadline_exceeded, 2);
+    assert_eq!(shed.snapshot().deadline_exceeded_total, 2);
     assert_at_rest(&shed);
 }
 
@@ -195,7 +195,7 @@ impl<F: Future<Output = Result<u32, E>> + 'static> BoxedKind for F {
 }
 
 #[tokio::test]
-async fn run_guards_a_closure_in_both_manners() {
+async fn run_guards_a_closure_in_both_modes() {
     let shed = fixed(1);
     let nested = shed
         .run(async || {
@@ -276,5 +276,5 @@ async fn rejections_from_below_are_no_business_of_the_limit() {
     for _ in 0..3 {
         assert_eq!(kind(service.call(1).await), Some(Kind::RateLimited));
     }
-    assert_eq!((calls.load(SeqCst), shed.snapshot().rejected), (3, 0));
+    assert_eq!((calls.load(SeqCst), shed.snapshot().rejected_total), (3, 0));
 }

@@ -1,0 +1,117 @@
+use super::{Backoff, Budget, Core, Retry};
+use crate::{
+    error::{InvalidConfig, Name},
+    rng::Dice,
+};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+/// The configuration of a [`Retry`], begun by [`Retry::builder`].
+///
+/// The [module](super#defaults) has a table of the defaults.
+#[derive(Debug)]
+pub struct RetryBuilder {
+    name: Name,
+    attempts: u32,
+    backoff: Backoff,
+    budget: Option<Budget>,
+    max_retry_after: Duration,
+    seed: Option<u64>,
+}
+
+impl RetryBuilder {
+    pub(super) fn new(name: Name) -> Self {
+        Self {
+            name,
+            attempts: 3,
+            backoff: Backoff::default(),
+            budget: None,
+            max_retry_after: Duration::from_secs(60),
+            seed: None,
+        }
+    }
+
+    /// Sets the most attempts at one call, the first included. By default 3.
+    ///
+    /// If two more do not help, the trouble is rarely one that a fourth would get around. At least
+    /// 1, which retries nothing.
+    #[doc(alias("max_attempts", "max_retries", "with_max_times"))]
+    #[must_use]
+    pub fn attempts(self, attempts: u32) -> Self {
+        Self { attempts, ..self }
+    }
+
+    /// Sets how long to wait between attempts. By default [`Backoff::default`]: 100 ms, doubled for
+    /// each further one up to 10 s, with full jitter.
+    #[doc(alias = "exponential_backoff")]
+    #[must_use]
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
+    }
+
+    /// Sets what retries are paid from. By default a [`Budget::new`] of this policy's own.
+    #[doc(alias("retry_budget", "retry_throttling"))]
+    #[must_use]
+    pub fn budget(self, budget: Budget) -> Self {
+        Self {
+            budget: Some(budget),
+            ..self
+        }
+    }
+
+    /// Sets the longest that a service may ask to be left alone if it is to be called again. By
+    /// default 60 s, since few callers wait for longer.
+    ///
+    /// Beyond it the caller gets the answer, which says for how long.
+    #[must_use]
+    pub fn max_retry_after(self, longest: Duration) -> Self {
+        Self {
+            max_retry_after: longest,
+            ..self
+        }
+    }
+
+    /// Makes the jitter repeatable, for tests and simulations. By default it is random.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self {
+            seed: Some(seed),
+            ..self
+        }
+    }
+
+    /// Builds the retry.
+    ///
+    /// # Errors
+    /// If there is not to be even one attempt, or the backoff could not work.
+    pub fn build(self) -> Result<Retry, InvalidConfig> {
+        InvalidConfig::check(
+            self.attempts > 0,
+            "retry",
+            "attempts",
+            self.attempts,
+            "at least 1",
+        )?;
+        self.backoff.check()?;
+        Ok(self.make())
+    }
+
+    /// Builds the retry of valid terms, such as the defaults are.
+    pub(super) fn make(self) -> Retry {
+        debug_assert!(self.attempts > 0 && self.backoff.check().is_ok());
+        Retry(Arc::new(Core {
+            name: self.name.as_str(),
+            max_attempts: self.attempts,
+            backoff: self.backoff,
+            budget: self.budget.unwrap_or_default(),
+            max_retry_after: self.max_retry_after,
+            dice: Dice::new(self.seed),
+            failed_attempts: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            budget_exhausted: AtomicU64::new(0),
+            gave_up: AtomicU64::new(0),
+        }))
+    }
+}

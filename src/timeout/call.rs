@@ -1,0 +1,187 @@
+//! The layer that gives calls a deadline.
+
+use super::{
+    Deadline,
+    limited::{LimitedCall, TimeLimit},
+};
+use crate::{
+    clock::Time,
+    error::{FromRejected, Kind, Name, Rejected},
+};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// The tower layer that gives every call a deadline, for itself and for all that it causes.
+///
+/// A call that is not over by then is cancelled (its future is dropped) and answered with
+/// [`DeadlineExceeded`](Kind::DeadlineExceeded); one whose caller's deadline has passed already is
+/// not started. Put it outside a retry: then the attempts and the pauses between them share it, and
+/// an attempt that could not start in time is never waited for.
+///
+/// ```
+/// use buttress::{Error, Kind, timeout::{Deadline, DeadlineLayer}};
+/// use std::{io, time::Duration};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let layer = DeadlineLayer::within("checkout", Duration::from_secs(2));
+/// let checkout = layer.layer(service_fn(async |item: u32| {
+///     assert!(Deadline::current().is_some(), "what is called from here keeps to it, too");
+///     Ok::<_, Error<io::Error>>(item)
+/// }));
+/// match checkout.oneshot(7).await {
+///     Ok(item) => println!("sold {item}"),
+///     Err(Error::Rejected(r)) if r.kind() == Kind::DeadlineExceeded => println!("{r}"),
+///     Err(other) => println!("{other}"),
+/// }
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[doc(alias = "total_timeout")]
+pub struct DeadlineLayer {
+    name: &'static str,
+    within: Duration,
+}
+
+impl DeadlineLayer {
+    /// Creates a layer whose calls end this long after they were made.
+    ///
+    /// [`Duration::MAX`] sets no deadline, but has calls keep to the one of the
+    /// [context](crate::context).
+    pub fn within(name: impl Into<Name>, within: Duration) -> Self {
+        let name = name.into().as_str();
+        Self { name, within }
+    }
+
+    /// Returns the name that the rejections of this layer carry.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = DeadlineService<S>;
+
+    #[inline]
+    fn layer(&self, inner: S) -> DeadlineService<S> {
+        DeadlineService {
+            inner,
+            layer: *self,
+        }
+    }
+}
+
+/// A service whose calls have a deadline, built by [`DeadlineLayer`].
+///
+/// It is ready when the inner service is. The time until then is not in the deadline.
+#[derive(Clone, Debug)]
+pub struct DeadlineService<S> {
+    inner: S,
+    layer: DeadlineLayer,
+}
+
+impl<S> DeadlineService<S> {
+    inner_accessors!();
+}
+
+impl<S, Req> Service<Req> for DeadlineService<S>
+where
+    S: Service<Req>,
+    S::Error: FromRejected,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = DeadlineFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, req: Req) -> Self::Future {
+        let DeadlineLayer { name, within } = self.layer;
+        let now = Time::now();
+        DeadlineFuture::start(name, Deadline::at(now.after(within)), now, || {
+            self.inner.call(req)
+        })
+    }
+}
+
+pin_project! {
+    /// The response future of [`DeadlineService`].
+    pub struct DeadlineFuture<F> {
+        #[pin]
+        call: LimitedCall<F, CallLimit>,
+    }
+}
+
+/// The deadline of a call, and of all that it causes.
+struct CallLimit {
+    deadline: Time,
+    name: &'static str,
+}
+
+impl<F> DeadlineFuture<F> {
+    /// Makes the call under the deadline, or the context's if that is sooner, unless it has passed.
+    #[inline(always)]
+    pub(crate) fn start(
+        name: &'static str,
+        deadline: Deadline,
+        now: Time,
+        call: impl FnOnce() -> F,
+    ) -> Self {
+        let deadline = deadline.or_sooner().time();
+        let limit = match deadline <= now {
+            true => Err(Rejected::new(Kind::DeadlineExceeded, name)),
+            false => Ok(CallLimit { deadline, name }),
+        };
+        Self {
+            call: LimitedCall::start(limit, call),
+        }
+    }
+}
+
+impl TimeLimit for CallLimit {
+    #[inline]
+    fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        Deadline::at(self.deadline).enter(f)
+    }
+
+    #[inline]
+    fn until(&self, _: Time) -> Time {
+        self.deadline
+    }
+
+    fn expired(&self, _: Time) -> Rejected {
+        Rejected::new(Kind::DeadlineExceeded, self.name).having_reached_service()
+    }
+}
+
+impl<F, T, E> Future for DeadlineFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: FromRejected,
+{
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().call.poll(cx)
+    }
+}
+
+impl<F> fmt::Debug for DeadlineFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadlineFuture").finish_non_exhaustive()
+    }
+}

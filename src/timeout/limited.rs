@@ -1,0 +1,139 @@
+//! A call that may take only so long: what timeouts and deadlines have in common.
+//!
+//! The clock decides and the timer only wakes. Without the clock, a call that uses up its task's
+//! whole cooperative budget in every poll would keep the timer from ever being looked at.
+
+use crate::{
+    clock::Time,
+    error::{FromRejected, Rejected, refuse},
+};
+use pin_project_lite::pin_project;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::time::{Sleep, sleep_until};
+
+/// How long a call may take, and what it is told when that is over.
+pub(super) trait TimeLimit {
+    /// Runs the making of the call, or one poll of it. By default in the context as it is.
+    #[inline]
+    fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        f()
+    }
+
+    /// Returns when the call has to be over. Asked once, when the call is first pending.
+    fn until(&self, now: Time) -> Time;
+
+    /// Counts and returns the rejection of a call that was not over by `until`.
+    fn expired(&self, until: Time) -> Rejected;
+}
+
+pin_project! {
+    /// A call under a limit, or the rejection that it has become.
+    ///
+    /// # Invariants
+    /// 1. The limit's end is fixed when the call is first pending, and does not change.
+    /// 2. When the caller gets the rejection, the call has been dropped.
+    pub(super) struct LimitedCall<F, L> {
+        #[pin]
+        state: State<F, L>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, L> {
+        Running { #[pin] call: F, #[pin] alarm: Alarm, limit: L },
+        Over { rejected: Rejected },
+    }
+}
+
+impl<F, L: TimeLimit> LimitedCall<F, L> {
+    /// Makes the call, unless its limit could only be made as a rejection: it came too late.
+    // Always: the future is large, and would be copied.
+    #[inline(always)]
+    pub(super) fn start(limit: Result<L, Rejected>, call: impl FnOnce() -> F) -> Self {
+        let state = match limit {
+            Ok(limit) => State::Running {
+                call: limit.enter(call),
+                alarm: Alarm::default(),
+                limit,
+            },
+            Err(rejected) => State::Over { rejected },
+        };
+        Self { state }
+    }
+}
+
+impl<F, L, T, E> Future for LimitedCall<F, L>
+where
+    F: Future<Output = Result<T, E>>,
+    L: TimeLimit,
+    E: FromRejected,
+{
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        let rejected = match state.as_mut().project() {
+            StateProj::Running { call, alarm, limit } => {
+                if let Poll::Ready(result) = limit.enter(|| call.poll(cx)) {
+                    return Poll::Ready(result);
+                }
+                let until = ready!(alarm.poll(cx, |now| limit.until(now)));
+                limit.expired(until)
+            }
+            StateProj::Over { rejected } => *rejected,
+        };
+        // Running => Over: the call has let go of everything when its caller hears of it.
+        state.set(State::Over { rejected });
+        Poll::Ready(Err(refuse(rejected)))
+    }
+}
+
+pin_project! {
+    /// The one timer of a call, made only if the call turns out to need it.
+    #[derive(Debug, Default)]
+    struct Alarm {
+        #[pin]
+        sleep: Option<Sleep>,
+        until: Option<Time>,
+    }
+}
+
+impl Alarm {
+    /// Returns the time it was set to once that has come. Polled whenever the call is pending.
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        set: impl FnOnce(Time) -> Time,
+    ) -> Poll<Time> {
+        let mut this = self.project();
+        let now = Time::now();
+        let until = match *this.until {
+            Some(until) => until,
+            None => {
+                let until = set(now);
+                *this.until = Some(until);
+                // A limit beyond the end of time needs no timer.
+                if now < until && until < Time(u64::MAX) {
+                    this.sleep.set(Some(sleep_until(until.to_instant())));
+                }
+                until
+            }
+        };
+        if now >= until {
+            return Poll::Ready(until);
+        }
+        match this.sleep.as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).map(|()| until),
+            None => {
+                debug_assert_eq!(until, Time(u64::MAX), "nothing wakes this call in time");
+                Poll::Pending
+            }
+        }
+    }
+}
