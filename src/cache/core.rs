@@ -3,11 +3,11 @@
 use super::{
     early,
     flight::Flights,
-    fly::Held,
     freshness::{Entry, Freshness, FreshnessState, Hit},
     guest::Guest,
     key::EntryKey,
-    load::Verdict,
+    lease_guard::LeaseGuard,
+    loaded::Verdict,
     notes::Notes,
     status::{CacheStatus, Cached, Served},
     store::{AcquireOptions, Acquired, Fill, Store, StoreError},
@@ -18,8 +18,7 @@ use crate::{
     error::{Kind, Rejected},
     rng::Dice,
 };
-use std::{fmt, future::Future, sync::Arc, time::Duration};
-use tokio::runtime::Handle;
+use std::{fmt, sync::Arc, time::Duration};
 
 /// The longest that an answer is good for anything. What an application asks for beyond that is
 /// for ever, and this is easier to count with.
@@ -37,7 +36,7 @@ where
     pub(super) jitter: f64,
     pub(super) beta: f64,
     pub(super) guest: Guest<St>,
-    pub(super) flights: Arc<Flights<Verdict<V>, Held<V, St>>>,
+    pub(super) flights: Arc<Flights<Verdict<V>, LeaseGuard<V, St>>>,
     pub(super) notes: Notes,
     pub(super) tally: Tally,
     pub(super) dice: Dice,
@@ -190,17 +189,5 @@ where
             .field("freshness", &self.freshness)
             .field("flights", &self.flights)
             .finish_non_exhaustive()
-    }
-}
-
-/// Work that nobody waits for.
-pub(super) struct Background;
-
-impl Background {
-    /// Does it, if there is a runtime to do it: while one shuts down, nothing is refreshed.
-    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) {
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(work);
-        }
     }
 }

@@ -3,41 +3,17 @@
 use super::{
     core::Core,
     flight::{Leader, Stage},
-    freshness::{Entry, FreshnessState},
+    freshness::FreshnessState,
     key::EntryKey,
-    load::{Answered, Failure, Load, LoadEnd, Loaded, Verdict, fail},
+    lease_guard::LeaseGuard,
+    loaded::{Answered, Failure, Load, LoadEnd, Loaded, Verdict},
     status::{Cached, LoadReason, Served},
     store::{Fill, Store},
 };
 use crate::{clock::Time, error::Kind, shared::Shared};
 use std::time::Duration;
 
-/// A lease, and what the store had when it was granted. Dropped, it is given back.
-pub(super) struct Held<V, St>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-{
-    pub(super) core: Shared<Core<V, St>>,
-    pub(super) key: EntryKey,
-    pub(super) lease: Option<St::Lease>,
-    pub(super) known: Option<Entry<V>>,
-}
-
-impl<V, St> Drop for Held<V, St>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-{
-    fn drop(&mut self) {
-        // Without this, others would wait until the lease has run out.
-        if let Some(lease) = self.lease.take() {
-            self.core.guest.let_go(&self.key, lease);
-        }
-    }
-}
-
-pub(super) type Lead<V, St> = Leader<Verdict<V>, Held<V, St>>;
+pub(super) type Lead<V, St> = Leader<Verdict<V>, LeaseGuard<V, St>>;
 
 /// A load under way: dropped, it goes over to who follows, or the lease is given back.
 struct Flying<V, St>
@@ -46,7 +22,7 @@ where
     St: Store<V>,
 {
     leader: Option<Lead<V, St>>,
-    held: Option<Held<V, St>>,
+    held: Option<LeaseGuard<V, St>>,
 }
 
 impl<V, St> Drop for Flying<V, St>
@@ -143,7 +119,7 @@ pub(super) async fn fly<V, St, L>(
     core: &Shared<Core<V, St>>,
     key: &EntryKey,
     leader: Option<Lead<V, St>>,
-    held: Result<Held<V, St>, LoadReason>,
+    held: Result<LeaseGuard<V, St>, LoadReason>,
     load: L,
 ) -> LoadEnd<V, L>
 where
@@ -201,7 +177,7 @@ where
         }
         Loaded::Failed(failure) => {
             core.tally.add(|t| &t.load_failures);
-            let unwell = !matches!(failure, Failure::Error { unwell: false, .. });
+            let unwell = failure.is_unwell();
             if unwell {
                 core.notes.source_failed(Time::now());
             }
@@ -229,14 +205,14 @@ where
                 Failure::Error {
                     rejected: Some(r), ..
                 } if r.kind() == Kind::DeadlineExceeded => {
-                    return fail(failure, status);
+                    return failure.end(status);
                 }
                 Failure::Error { rejected, .. } => Verdict::Failed(core.load_failed(*rejected)),
             };
             flying.give_back(core, key).await;
             // That a service is unwell is nothing that a write may have changed meanwhile.
             flying.land(if unwell { Stage::Landed } else { Stage::Read }, verdict);
-            fail(failure, status)
+            failure.end(status)
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The store is a guest: it may help, but not keep anybody waiting.
 
 use super::{
-    core::Background,
+    background,
     freshness::Entry,
     key::EntryKey,
+    lease_guard::LeaseGuard,
     store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError},
 };
 use crate::{
@@ -19,7 +20,6 @@ use std::{
     pin::Pin,
     sync::Arc,
 };
-use tokio::time::timeout;
 
 /// Boxed: a question to the store is not a hot path, and whether it can be sent to another thread
 /// has to be settled here, where the compiler knows for how long everything lives.
@@ -105,19 +105,17 @@ impl<St: Send + Sync + 'static> Guest<St> {
         for_all(self.ask_once(self.store.fill(key, lease, fill)))
     }
 
-    /// Gives a lease back that nobody needs any more: now, or in the background. The breaker is not
-    /// asked: a store that hangs does this first when it goes on.
-    pub(super) fn let_go<V: Send + 'static>(&self, key: &EntryKey, lease: St::Lease)
+    /// Returns a lease that gives itself back.
+    pub(super) fn guard<V>(
+        &self,
+        key: &EntryKey,
+        lease: St::Lease,
+        known: Option<Entry<V>>,
+    ) -> LeaseGuard<V, St>
     where
         St: Store<V>,
     {
-        if let Err(lease) = self.store.release_now(key, lease) {
-            let (store, key) = (Arc::clone(&self.store), key.clone());
-            let limit = self.timeout.limit();
-            Background::spawn(async move {
-                let _ = timeout(limit, store.release(&key, lease)).await;
-            });
-        }
+        LeaseGuard::new(&self.store, self.timeout.limit(), key, lease, known)
     }
 
     pub(super) fn release<'a, V: 'static>(
@@ -165,7 +163,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
             return None;
         }
         let (guest, key) = (self.clone(), key.clone());
-        Background::spawn(async move {
+        background::spawn(async move {
             let _ = guest.look_anyway::<V>(&key).await;
         });
         Some(Rejected::new(Kind::CircuitOpen, self.breaker.name()).into())

@@ -2,7 +2,7 @@
 
 use super::{
     core::Core,
-    load::Loaded,
+    loaded::Loaded,
     lookup::{ConfiguredFreshness, FreshnessRule, judge},
     service::CacheService,
     shape::{Adapter, Disposition, KeyBuf},

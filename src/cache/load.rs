@@ -3,89 +3,23 @@
 //! See [`store`](super::store) for what the store promises, and `flight` for who loads.
 
 use super::{
-    core::{Background, Core},
+    background,
+    core::Core,
     flight::{Joined, Stage, Told},
-    fly::{Held, Lead, fly},
-    freshness::Freshness,
+    fly::{Lead, fly},
     key::EntryKey,
-    status::{CacheStatus, Cached, LoadReason, Served},
+    loaded::{Answered, Load, LoadEnd, Loaded, Verdict},
+    status::{Cached, LoadReason, Served},
     store::{AcquireOptions, Acquired, Store},
 };
 use crate::{
     clock::Time,
     context,
-    error::{FromRejected, Kind, Rejected, note_refusal, refuse},
+    error::{Kind, Rejected, refuse},
     shared::Shared,
 };
-use std::{any::TypeId, convert::Infallible, future::Future, time::Duration};
+use std::time::Duration;
 use tokio::time::{sleep, timeout};
-
-/// How a load ended. `T` is what only the caller can have, such as a response whose body is not
-/// kept; `E` the service's error.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Loaded<V, T, E> {
-    /// With an answer, to be stored if it says for how long it is good.
-    Answer(V, Option<Freshness>),
-    /// With an answer that only this caller can have, and that is stored to be better than an
-    /// error.
-    Fallback(V, Freshness),
-    /// With an answer that only this caller can have.
-    Through(T),
-    /// Not with an answer.
-    Failed(Failure<V, T, E>),
-}
-
-/// What a load failed with.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Failure<V, T, E> {
-    /// An answer that says that the service is unwell: a stale one is better.
-    Answer(V),
-    /// An answer that says that the service is unwell, and that only this caller can have: those who
-    /// waited for it load themselves.
-    Through(T),
-    /// An error.
-    Error {
-        /// The error.
-        error: E,
-        /// Whether the service is unwell, and a stale answer better than the error.
-        unwell: bool,
-        /// The rejection that it was made from, if a policy below made it.
-        rejected: Option<Rejected>,
-    },
-}
-
-/// Something that can be loaded, once.
-pub(super) trait Load<V>: Send + 'static {
-    type Uncacheable: Send + 'static;
-    type Error: FromRejected + Send + 'static;
-
-    /// Whether its answer may turn out to be for nobody else.
-    fn may_pass_by() -> bool {
-        TypeId::of::<Self::Uncacheable>() != TypeId::of::<Infallible>()
-    }
-
-    fn load(self) -> impl Future<Output = Loaded<V, Self::Uncacheable, Self::Error>> + Send;
-}
-
-/// What a caller gets.
-pub(super) enum Answered<V, T> {
-    Cached(Cached<V>),
-    Through(T),
-}
-
-/// What a leader shares with its followers.
-#[derive(Clone)]
-pub(super) enum Verdict<V> {
-    Answer(Cached<V>),
-    Failed(Rejected),
-    /// Nothing: each on its own.
-    Alone,
-}
-
-pub(super) type LoadEnd<V, L> =
-    Result<Answered<V, <L as Load<V>>::Uncacheable>, <L as Load<V>>::Error>;
 
 /// Answers a call for this key: from the store, by sharing another call's load, or by loading.
 pub(super) async fn answer<V, St, L>(
@@ -141,12 +75,7 @@ where
     leader.sends(Stage::Acquire);
     let ask = AcquireOptions::new(core.lease).early();
     if let Ok(Acquired::Leased { lease, known }) = core.acquire(&key, ask).await {
-        let held = Held {
-            core: core.clone(),
-            key: key.clone(),
-            lease: Some(lease),
-            known,
-        };
+        let held = core.guest.guard(&key, lease, known);
         core.tally.add(|t| &t.refreshes);
         let _ = fly(&core, &key, Some(leader), Ok(held), load).await;
     }
@@ -183,7 +112,7 @@ where
         Loaded::Through(through) => Ok(Answered::Through(through)),
         Loaded::Failed(failure) => {
             core.tally.add(|t| &t.load_failures);
-            let unwell = !matches!(failure, Failure::Error { unwell: false, .. });
+            let unwell = failure.is_unwell();
             // Something may have been stored before its answers were for nobody else.
             if unwell
                 && let Ok(Some(entry)) = core.look(key).await
@@ -198,26 +127,7 @@ where
                 core.count(cached.status.served);
                 return Ok(Answered::Cached(cached));
             }
-            fail(failure, status)
-        }
-    }
-}
-
-/// What the caller whose load failed gets.
-pub(super) fn fail<V, T, E>(
-    failure: Failure<V, T, E>,
-    status: CacheStatus,
-) -> Result<Answered<V, T>, E> {
-    match failure {
-        Failure::Answer(value) => Ok(Answered::Cached(Cached { value, status })),
-        Failure::Through(through) => Ok(Answered::Through(through)),
-        Failure::Error {
-            error, rejected, ..
-        } => {
-            if let Some(rejected) = rejected {
-                note_refusal(rejected);
-            }
-            Err(error)
+            failure.end(status)
         }
     }
 }
@@ -279,12 +189,7 @@ where
                         return Ok(Answered::Cached(cached));
                     }
                     Ok(Acquired::Leased { lease, known }) => {
-                        break Ok(Held {
-                            core: core.clone(),
-                            key: key.clone(),
-                            lease: Some(lease),
-                            known,
-                        });
+                        break Ok(core.guest.guard(&key, lease, known));
                     }
                     Ok(Acquired::Busy { lasts, known }) => {
                         let now = Time::now();
@@ -330,7 +235,7 @@ where
             && let Ok(held) = held
         {
             core.tally.add(|t| &t.refreshes);
-            Background::spawn(async move {
+            background::spawn(async move {
                 let _ = fly(&core, &key, None, Ok(held), load).await;
             });
         }

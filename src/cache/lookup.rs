@@ -1,11 +1,11 @@
 //! The cache around any load: no tower, no request.
 
 use super::{
-    Cache,
-    core::Background,
+    Cache, background,
     freshness::Freshness,
     key::KeyRef,
-    load::{self, Answered, Failure, Load, Loaded},
+    load,
+    loaded::{Answered, Failure, Load, Loaded},
     status::Cached,
     store::Store,
 };
@@ -132,7 +132,7 @@ where
             core.tally.add(|t| &t.fresh);
             if core.refresh_is_due(&hit, now.get()) {
                 let (core, key) = (core.clone(), self.key.to_owned());
-                Background::spawn(load::refresh(core, key, load));
+                background::spawn(load::refresh(core, key, load));
             }
             return Ok(core.hit(hit, now.get()));
         }

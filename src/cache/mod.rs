@@ -52,6 +52,7 @@
 //!   waits for a source that hangs, if there is something stale to answer with.
 //! - A miss costs some allocations; a hit in memory none but those of the answer's `Clone`.
 
+mod background;
 mod codec;
 mod config;
 mod core;
@@ -63,8 +64,10 @@ mod guest;
 mod hashed;
 mod key;
 mod layer;
+mod lease_guard;
 mod leases;
 mod load;
+mod loaded;
 mod lookup;
 mod memory;
 mod near;
@@ -87,7 +90,7 @@ pub use freshness::{Entry, Freshness, FreshnessState, Hit};
 pub use key::{EntryKey, KeyRef};
 pub use layer::{CacheLayer, ValueAdapter};
 pub use leases::MemoryLease;
-pub use load::{Failure, Loaded};
+pub use loaded::{Failure, Loaded};
 pub use lookup::{ConfiguredFreshness, FreshnessRule, Lookup};
 pub use memory::MemoryStore;
 pub use service::{CacheFuture, CacheService};

@@ -1,9 +1,11 @@
 //! The cache around a service's calls.
 
 use super::{
-    core::{Background, Core},
+    background,
+    core::Core,
     key::EntryKey,
-    load::{self, Answered, Load, Loaded},
+    load,
+    loaded::{Answered, Load, Loaded},
     lookup::watched,
     shape::{Adapter, Disposition, KeyBuf},
     store::{InvalidationMode, Store},
@@ -158,7 +160,7 @@ where
         Sh: Adapter<Req, S::Response, S::Error, Value = V>,
     {
         let (core, key) = (self.core.clone(), key.as_ref().to_owned());
-        Background::spawn(load::refresh(core, key, self.load(req)));
+        background::spawn(load::refresh(core, key, self.load(req)));
     }
 
     #[cold]
@@ -240,7 +242,7 @@ where
 {
     fn drop(&mut self) {
         if let Some((cache, key)) = self.0.take() {
-            Background::spawn(async move {
+            background::spawn(async move {
                 outdate(&cache, &key).await;
             });
         }

@@ -1,6 +1,6 @@
 //! What requests and responses of some kind are to a cache.
 
-use super::{key::KeyRef, load::Loaded, status::Cached};
+use super::{key::KeyRef, loaded::Loaded, status::Cached};
 use crate::error::Rejected;
 use std::{
     any::Any,
