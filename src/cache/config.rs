@@ -5,10 +5,10 @@ use super::{
     core::{Core, LONGEST},
     flight::Flights,
     freshness::Freshness,
-    guest::Guest,
     memory::{DEFAULT_ENTRIES, MemoryStore},
     notes::Notes,
     store::Store,
+    store_client::StoreClient,
     tally::Tally,
 };
 use crate::{
@@ -194,7 +194,7 @@ impl<St> CacheBuilder<WithStore<St>> {
         check(attempts, "store_attempts", &self.attempts, "1 to 10")?;
 
         let name = self.name.as_str();
-        let guest = Guest {
+        let store_client = StoreClient {
             store: Arc::new(self.store.0),
             // It costs nothing while it is away, and is noticed within a second when it is back.
             breaker: CircuitBreaker::builder(name)
@@ -216,7 +216,7 @@ impl<St> CacheBuilder<WithStore<St>> {
             lease: self.lease,
             jitter: self.jitter,
             beta: self.beta,
-            guest,
+            store_client,
             flights: Flights::new(),
             notes: Notes::default(),
             tally: Tally::default(),

@@ -4,13 +4,13 @@ use super::{
     early,
     flight::Flights,
     freshness::{Entry, Freshness, FreshnessState, Hit},
-    guest::Guest,
     key::EntryKey,
     lease_guard::LeaseGuard,
     loaded::Verdict,
     notes::Notes,
     status::{CacheStatus, Cached, Served},
     store::{AcquireOptions, Acquired, Fill, Store, StoreError},
+    store_client::StoreClient,
     tally::Tally,
 };
 use crate::{
@@ -35,7 +35,7 @@ where
     pub(super) lease: Duration,
     pub(super) jitter: f64,
     pub(super) beta: f64,
-    pub(super) guest: Guest<St>,
+    pub(super) store_client: StoreClient<St>,
     pub(super) flights: Arc<Flights<Verdict<V>, LeaseGuard<V, St>>>,
     pub(super) notes: Notes,
     pub(super) tally: Tally,
@@ -52,7 +52,7 @@ where
         key: &EntryKey,
         ask: AcquireOptions,
     ) -> Result<Acquired<V, St::Lease>, ()> {
-        self.heard(self.guest.acquire(key, ask).await)
+        self.count_error(self.store_client.acquire(key, ask).await)
     }
 
     /// Whether it was stored; an error if the lease may still stand.
@@ -62,7 +62,7 @@ where
         lease: &St::Lease,
         fill: Fill<V>,
     ) -> Result<bool, ()> {
-        let stored = self.heard(self.guest.fill(key, lease, fill).await);
+        let stored = self.count_error(self.store_client.fill(key, lease, fill).await);
         match stored {
             Ok(true) => self.tally.add(|t| &t.stored),
             Ok(false) | Err(()) => self.tally.add(|t| &t.not_stored),
@@ -71,15 +71,15 @@ where
     }
 
     pub(super) async fn release(&self, key: &EntryKey, lease: St::Lease) {
-        let _ = self.heard(self.guest.release(key, lease).await);
+        let _ = self.count_error(self.store_client.release(key, lease).await);
     }
 
     pub(super) async fn look(&self, key: &EntryKey) -> Result<Option<Entry<V>>, ()> {
-        self.heard(self.guest.look(key).await)
+        self.count_error(self.store_client.look(key).await)
     }
 
-    /// What a store's error is to a reader: nothing but a number.
-    fn heard<T>(&self, answer: Result<T, StoreError>) -> Result<T, ()> {
+    /// Counts a store's error, which is all that it is to a reader: the cache goes on without it.
+    fn count_error<T>(&self, answer: Result<T, StoreError>) -> Result<T, ()> {
         answer.map_err(|_| self.tally.add(|t| &t.store_failures))
     }
 

@@ -75,7 +75,7 @@ where
     leader.sends(Stage::Acquire);
     let ask = AcquireOptions::new(core.lease).early();
     if let Ok(Acquired::Leased { lease, known }) = core.acquire(&key, ask).await {
-        let held = core.guest.guard(&key, lease, known);
+        let held = core.store_client.guard(&key, lease, known);
         core.tally.add(|t| &t.refreshes);
         let _ = fly(&core, &key, Some(leader), Ok(held), load).await;
     }
@@ -189,7 +189,7 @@ where
                         return Ok(Answered::Cached(cached));
                     }
                     Ok(Acquired::Leased { lease, known }) => {
-                        break Ok(core.guest.guard(&key, lease, known));
+                        break Ok(core.store_client.guard(&key, lease, known));
                     }
                     Ok(Acquired::Busy { lasts, known }) => {
                         let now = Time::now();

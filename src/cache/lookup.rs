@@ -128,7 +128,7 @@ where
             keep: self.keep,
         };
         let now = Now::lazy();
-        if let Some(hit) = core.guest.store.peek(self.key, &now) {
+        if let Some(hit) = core.store_client.store.peek(self.key, &now) {
             core.tally.add(|t| &t.fresh);
             if core.refresh_is_due(&hit, now.get()) {
                 let (core, key) = (core.clone(), self.key.to_owned());

@@ -60,7 +60,6 @@ mod early;
 mod flight;
 mod fly;
 mod freshness;
-mod guest;
 mod hashed;
 mod key;
 mod layer;
@@ -76,6 +75,7 @@ mod service;
 mod shape;
 mod status;
 pub mod store;
+mod store_client;
 mod sync;
 mod tags;
 mod tally;
@@ -128,7 +128,7 @@ where
 
     /// Where it keeps its answers.
     pub fn store(&self) -> &St {
-        &self.0.guest.store
+        &self.0.store_client.store
     }
 
     /// The answer that is stored, or the one that is loaded, or a stale one if that fails; every
@@ -211,7 +211,7 @@ where
         key: EntryKey,
         mode: InvalidationMode,
     ) -> Result<(), InvalidationPending> {
-        self.invalidated(self.0.guest.invalidate(&key, mode).await)
+        self.invalidated(self.0.store_client.invalidate(&key, mode).await)
     }
 
     /// Removes all entries with a tag: a list in all its pages and orders, say. It costs as much as
@@ -232,7 +232,7 @@ where
         tag: &str,
         mode: InvalidationMode,
     ) -> Result<(), InvalidationPending> {
-        self.invalidated(self.0.guest.invalidate_tag(tag, mode).await)
+        self.invalidated(self.0.store_client.invalidate_tag(tag, mode).await)
     }
 
     fn invalidated(&self, told: Result<(), StoreError>) -> Result<(), InvalidationPending> {
@@ -279,7 +279,7 @@ where
             stored: tally.sum(|t| &t.stored),
             not_stored: tally.sum(|t| &t.not_stored),
             store_failures: tally.sum(|t| &t.store_failures),
-            store_up: !core.guest.is_out(),
+            store_up: !core.store_client.is_open(),
             invalidations: tally.sum(|t| &t.invalidations),
             pending: tally.sum(|t| &t.pending),
             in_flight: core.flights.len() as u64,

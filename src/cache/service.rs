@@ -103,7 +103,7 @@ where
             Disposition::Bypass => return self.bypass(req),
             Disposition::Invalidate => return self.invalidate(req, buffer),
         }
-        let Some(hit) = core.guest.store.peek(buffer.as_ref(), &now) else {
+        let Some(hit) = core.store_client.store.peek(buffer.as_ref(), &now) else {
             return self.miss(req, buffer);
         };
         core.tally.add(|t| &t.fresh);

@@ -8,13 +8,13 @@
 
 mod crowds;
 mod freshness;
-mod guest;
 mod invalidation;
 mod layer;
 mod memory;
 mod redis_store;
 mod settings;
 mod shared;
+mod store_client;
 mod support;
 mod tags_model;
 
