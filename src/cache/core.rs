@@ -2,12 +2,12 @@
 
 use super::{
     early,
-    flight::Flights,
     freshness::{Entry, Freshness, FreshnessState, Hit},
     key::EntryKey,
     lease_guard::LeaseGuard,
     loaded::Verdict,
     notes::Notes,
+    single_flight::SingleFlight,
     status::{CacheStatus, Cached, Served},
     store::{AcquireOptions, Acquired, Fill, Store, StoreError},
     store_client::StoreClient,
@@ -36,7 +36,7 @@ where
     pub(super) jitter: f64,
     pub(super) beta: f64,
     pub(super) store_client: StoreClient<St>,
-    pub(super) flights: Arc<Flights<Verdict<V>, LeaseGuard<V, St>>>,
+    pub(super) single_flight: Arc<SingleFlight<Verdict<V>, LeaseGuard<V, St>>>,
     pub(super) notes: Notes,
     pub(super) tally: Tally,
     pub(super) dice: Dice,
@@ -187,7 +187,7 @@ where
         f.debug_struct("Cache")
             .field("name", &self.name)
             .field("freshness", &self.freshness)
-            .field("flights", &self.flights)
+            .field("loads", &self.single_flight)
             .finish_non_exhaustive()
     }
 }

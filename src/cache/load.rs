@@ -1,14 +1,14 @@
 //! What happens when the answer is not at hand: the reader's half of the protocol.
 //!
-//! See [`store`](super::store) for what the store promises, and `flight` for who loads.
+//! See [`store`](super::store) for what the store promises, and `single_flight` for who loads.
 
 use super::{
     background,
     core::Core,
-    flight::{Joined, Stage, Told},
-    fly::{Lead, fly},
     key::EntryKey,
     loaded::{Answered, Load, LoadEnd, Loaded, Verdict},
+    run_load::{Lead, run_load},
+    single_flight::{Joined, Stage, Told},
     status::{Cached, LoadReason, Served},
     store::{AcquireOptions, Acquired, Store},
 };
@@ -36,7 +36,7 @@ where
         return alone(&core, &key, load).await;
     }
     loop {
-        let follower = match core.flights.join(&key) {
+        let follower = match core.single_flight.join(&key) {
             Joined::Lead(leader) => return lead(core, key, leader, load).await,
             Joined::Follow(follower) => follower,
         };
@@ -56,7 +56,7 @@ where
             Ok(Some(Told::Shared(Verdict::Alone))) | Err(_) => {
                 return alone(&core, &key, load).await;
             }
-            // The leader vanished without a word, which its drop does not let happen.
+            // Nobody was told: copying the answer panicked.
             Ok(None) => {}
         }
     }
@@ -69,15 +69,15 @@ where
     St: Store<V>,
     L: Load<V>,
 {
-    let Some(leader) = core.flights.lead(&key) else {
+    let Some(leader) = core.single_flight.lead(&key) else {
         return;
     };
-    leader.sends(Stage::Acquire);
+    leader.enters(Stage::Acquire);
     let ask = AcquireOptions::new(core.lease).early();
     if let Ok(Acquired::Leased { lease, known }) = core.acquire(&key, ask).await {
         let held = core.store_client.guard(&key, lease, known);
         core.tally.add(|t| &t.refreshes);
-        let _ = fly(&core, &key, Some(leader), Ok(held), load).await;
+        let _ = run_load(&core, &key, Some(leader), Ok(held), load).await;
     }
 }
 
@@ -169,13 +169,13 @@ where
             // What the leader before knew may have been invalidated since, and this caller may have
             // asked after that. The lease would not stand then; what is stale has to be asked for.
             if held.known.take().is_some() {
-                leader.sends(Stage::Acquire);
+                leader.enters(Stage::Acquire);
                 held.known = core.look(&key).await.ok().flatten();
             }
             Ok(held)
         }
         None => {
-            leader.sends(Stage::Acquire);
+            leader.enters(Stage::Acquire);
             let mut pause = Duration::from_millis(2);
             let mut awaited = Awaited::default();
             loop {
@@ -185,7 +185,7 @@ where
                     Ok(Acquired::Fresh(entry)) => {
                         let cached = core.cached(entry, Served::Fresh);
                         core.count(Served::Fresh);
-                        leader.land(Stage::Acquire, Verdict::Answer(cached.clone()));
+                        leader.finish(Stage::Acquire, Verdict::Answer(cached.clone()));
                         return Ok(Answered::Cached(cached));
                     }
                     Ok(Acquired::Leased { lease, known }) => {
@@ -200,7 +200,7 @@ where
                             && let Some(cached) = core.meanwhile(&key, entry, now)
                         {
                             core.count(cached.status.served);
-                            leader.land(Stage::Acquire, Verdict::Answer(cached.clone()));
+                            leader.finish(Stage::Acquire, Verdict::Answer(cached.clone()));
                             return Ok(Answered::Cached(cached));
                         }
                         // The one that was waited for has brought nothing that others may have:
@@ -230,18 +230,18 @@ where
         && let Some(cached) = core.meanwhile(&key, entry, now)
     {
         core.count(cached.status.served);
-        leader.land(Stage::Acquire, Verdict::Answer(cached.clone()));
+        leader.finish(Stage::Acquire, Verdict::Answer(cached.clone()));
         if !core.notes.failing(&key, now)
             && let Ok(held) = held
         {
             core.tally.add(|t| &t.refreshes);
             background::spawn(async move {
-                let _ = fly(&core, &key, None, Ok(held), load).await;
+                let _ = run_load(&core, &key, None, Ok(held), load).await;
             });
         }
         return Ok(Answered::Cached(cached));
     }
-    fly(&core, &key, Some(leader), held, load).await
+    run_load(&core, &key, Some(leader), held, load).await
 }
 
 #[cfg(test)]

@@ -57,8 +57,6 @@ mod codec;
 mod config;
 mod core;
 mod early;
-mod flight;
-mod fly;
 mod freshness;
 mod hashed;
 mod key;
@@ -71,8 +69,10 @@ mod lookup;
 mod memory;
 mod near;
 mod notes;
+mod run_load;
 mod service;
 mod shape;
+mod single_flight;
 mod status;
 pub mod store;
 mod store_client;
@@ -282,7 +282,7 @@ where
             store_up: !core.store_client.is_open(),
             invalidations: tally.sum(|t| &t.invalidations),
             pending: tally.sum(|t| &t.pending),
-            in_flight: core.flights.len() as u64,
+            in_flight: core.single_flight.len() as u64,
         }
     }
 }
