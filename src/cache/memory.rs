@@ -3,9 +3,9 @@
 use super::{
     freshness::{Entry, Freshness, FreshnessState, Hit},
     hashed::{Given, Hashed},
+    hot::{HotTables, Looked, Tracked},
     key::{EntryKey, KeyRef},
     leases::{Leases, MemoryLease},
-    near::{Looked, Marked, Near},
     store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError},
     tags::{Standing, Tagged, Tags},
 };
@@ -40,7 +40,7 @@ use std::{
 /// ```
 pub struct MemoryStore<V> {
     entries: Entries<V>,
-    near: Near<MemoryEntry<V>>,
+    hot: HotTables<MemoryEntry<V>>,
     weigh: Option<Arc<Weight<V>>>,
     hasher: DefaultHashBuilder,
     leases: Leases,
@@ -49,14 +49,14 @@ pub struct MemoryStore<V> {
 
 type Entries<V> = Cache<
     Hashed<EntryKey>,
-    Arc<Marked<MemoryEntry<V>>>,
+    Arc<Tracked<MemoryEntry<V>>>,
     MemoryWeights,
     BuildHasherDefault<Given>,
     MemoryLifecycle,
 >;
 
 /// What is not in the store any more, and its hash.
-type Removed<V> = Vec<(u64, Arc<Marked<MemoryEntry<V>>>)>;
+type Removed<V> = Vec<(u64, Arc<Tracked<MemoryEntry<V>>>)>;
 
 /// An answer, when it was born and for how long it is good, in nanoseconds; and what its tag was
 /// when its lease was granted.
@@ -102,7 +102,7 @@ impl<V: Clone> MemoryEntry<V> {
     fn hit(&self, now: &Now) -> Option<Hit<V>> {
         let fresh = now.get() < self.stale_at && !self.outdated;
         // The clone comes last: what it writes may be on another processor until a moment ago, and
-        // is wanted there again in a moment, so it is not to be held for longer than need be.
+        // is candidate there again in a moment, so it is not to be held for longer than need be.
         (fresh && self.standing() == Standing::Current).then(|| Hit {
             born: self.born,
             stale_at: self.stale_at,
@@ -143,9 +143,9 @@ const OVERHEAD: usize = 210;
 #[derive(Clone, Copy)]
 struct MemoryWeights;
 
-impl<V> Weighter<Hashed<EntryKey>, Arc<Marked<MemoryEntry<V>>>> for MemoryWeights {
-    fn weight(&self, _: &Hashed<EntryKey>, marked: &Arc<Marked<MemoryEntry<V>>>) -> u64 {
-        marked.kept.weight
+impl<V> Weighter<Hashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryWeights {
+    fn weight(&self, _: &Hashed<EntryKey>, tracked: &Arc<Tracked<MemoryEntry<V>>>) -> u64 {
+        tracked.kept.weight
     }
 }
 
@@ -153,17 +153,17 @@ impl<V> Weighter<Hashed<EntryKey>, Arc<Marked<MemoryEntry<V>>>> for MemoryWeight
 #[derive(Clone, Copy)]
 struct MemoryLifecycle;
 
-impl<V> Lifecycle<Hashed<EntryKey>, Arc<Marked<MemoryEntry<V>>>> for MemoryLifecycle {
+impl<V> Lifecycle<Hashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryLifecycle {
     type RequestState = Removed<V>;
 
     fn on_evict(
         &self,
         evicted: &mut Removed<V>,
         key: Hashed<EntryKey>,
-        marked: Arc<Marked<MemoryEntry<V>>>,
+        tracked: Arc<Tracked<MemoryEntry<V>>>,
     ) {
-        marked.leave();
-        evicted.push((key.hash, marked));
+        tracked.mark_removed();
+        evicted.push((key.hash, tracked));
     }
 }
 
@@ -232,7 +232,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         let given = BuildHasherDefault::default();
         Ok(Self {
             entries: Cache::with_options(options, MemoryWeights, given, MemoryLifecycle),
-            near: Near::new(stripes(), guess.next_power_of_two().min(PLACES)),
+            hot: HotTables::new(stripes(), guess.next_power_of_two().min(HOT_SLOTS)),
             weigh,
             hasher: DefaultHashBuilder::default(),
             leases: Leases::default(),
@@ -258,9 +258,9 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
     /// Removes all answers, and all leases.
     pub fn clear(&self) {
         let removed = self.leases.clear(|| {
-            let left = |(key, marked): (Hashed<EntryKey>, Arc<Marked<_>>)| {
-                marked.leave();
-                (key.hash, marked)
+            let left = |(key, tracked): (Hashed<EntryKey>, Arc<Tracked<_>>)| {
+                tracked.mark_removed();
+                (key.hash, tracked)
             };
             self.entries.drain().map(left).collect()
         });
@@ -270,8 +270,8 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
     /// Lets go of what is not in the store any more. Not to be done under any lock: what is dropped
     /// may run the application's code.
     fn let_go(&self, removed: Removed<V>) {
-        for (hash, marked) in &removed {
-            self.near.forget(*hash, marked);
+        for (hash, tracked) in &removed {
+            self.hot.forget(*hash, tracked);
         }
     }
 
@@ -281,13 +281,19 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         Hashed { hash, key }
     }
 
-    /// What is not at hand; and has it at hand the next time, if that is wanted.
+    /// What is not at hand; and has it at hand the next time, if that is candidate.
     #[inline(never)]
-    fn ask(&self, slot: usize, key: Hashed<KeyRef<'_>>, wanted: bool, now: &Now) -> Option<Hit<V>> {
-        let marked = self.entries.get(&key)?;
-        let hit = marked.kept.hit(now);
-        if wanted && hit.is_some() {
-            self.near.point(slot, key.hash, now.get(), marked);
+    fn ask(
+        &self,
+        thread_index: usize,
+        key: Hashed<KeyRef<'_>>,
+        candidate: bool,
+        now: &Now,
+    ) -> Option<Hit<V>> {
+        let tracked = self.entries.get(&key)?;
+        let hit = tracked.kept.hit(now);
+        if candidate && hit.is_some() {
+            self.hot.admit(thread_index, key.hash, now.get(), tracked);
         }
         hit
     }
@@ -308,12 +314,12 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
     fn put(&self, kept: MemoryEntry<V>) -> (bool, Removed<V>) {
         let hash = self.hashed(kept.key.as_ref()).hash;
         let key = kept.key.clone();
-        let (marked, mut removed) = (Marked::new(kept), Vec::new());
+        let (tracked, mut removed) = (Tracked::new(kept), Vec::new());
         // Only its address: to hold on to it could mean to drop it here.
-        let new = Arc::as_ptr(&marked);
+        let new = Arc::as_ptr(&tracked);
         let key = Hashed { hash, key };
         self.entries
-            .insert_with_lifecycle(key, marked, &mut removed);
+            .insert_with_lifecycle(key, tracked, &mut removed);
         let refused = removed.iter().any(|(_, old)| Arc::as_ptr(old) == new);
         (!refused, removed)
     }
@@ -324,15 +330,15 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
 
     #[inline]
     fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Hit<V>> {
-        let (hash, slot) = (self.hasher.hash_one(key), thread_index());
+        let (hash, thread_index) = (self.hasher.hash_one(key), thread_index());
         let is = |kept: &MemoryEntry<V>| kept.key.as_ref() == key;
         match self
-            .near
-            .look(slot, hash, now.get(), is, |kept| kept.hit(now))
+            .hot
+            .look(thread_index, hash, now.get(), is, |kept| kept.hit(now))
         {
             Looked::Here(hit) => hit,
-            Looked::Ask => self.ask(slot, Hashed { hash, key }, false, now),
-            Looked::Want => self.ask(slot, Hashed { hash, key }, true, now),
+            Looked::Ask => self.ask(thread_index, Hashed { hash, key }, false, now),
+            Looked::Admit => self.ask(thread_index, Hashed { hash, key }, true, now),
         }
     }
 
@@ -407,7 +413,7 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
             let Some((key, old)) = self.entries.remove(&self.hashed(key.as_ref())) else {
                 return Vec::new();
             };
-            old.leave();
+            old.mark_removed();
             let mut removed = Vec::new();
             if mode == InvalidationMode::Keep {
                 let kept = old.kept.clone();
@@ -439,5 +445,5 @@ impl<V: Clone> fmt::Debug for MemoryStore<V> {
 /// What is not given for a memory store.
 pub(super) const DEFAULT_ENTRIES: usize = 10_000;
 
-/// How many answers each lane of threads has at hand, at most.
-const PLACES: usize = 512;
+/// How many answers each stripe of threads has at hand, at most.
+const HOT_SLOTS: usize = 512;
