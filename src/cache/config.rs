@@ -3,9 +3,9 @@
 use super::{
     Cache,
     core::{Core, LONGEST},
+    failure_memory::FailureMemory,
     freshness::Freshness,
     memory::{DEFAULT_ENTRIES, MemoryStore},
-    notes::Notes,
     single_flight::SingleFlight,
     store::Store,
     store_client::StoreClient,
@@ -218,7 +218,7 @@ impl<St> CacheBuilder<WithStore<St>> {
             beta: self.beta,
             store_client,
             single_flight: SingleFlight::new(),
-            notes: Notes::default(),
+            failure_memory: FailureMemory::default(),
             tally: Tally::default(),
             dice: Dice::new(self.seed),
         })))

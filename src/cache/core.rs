@@ -2,11 +2,11 @@
 
 use super::{
     early,
+    failure_memory::FailureMemory,
     freshness::{Entry, Freshness, FreshnessState, Hit},
     key::EntryKey,
     lease_guard::LeaseGuard,
     loaded::Verdict,
-    notes::Notes,
     single_flight::SingleFlight,
     status::{CacheStatus, Cached, Served},
     store::{AcquireOptions, Acquired, Fill, Store, StoreError},
@@ -37,7 +37,7 @@ where
     pub(super) beta: f64,
     pub(super) store_client: StoreClient<St>,
     pub(super) single_flight: Arc<SingleFlight<Verdict<V>, LeaseGuard<V, St>>>,
-    pub(super) notes: Notes,
+    pub(super) failure_memory: FailureMemory,
     pub(super) tally: Tally,
     pub(super) dice: Dice,
 }
@@ -93,7 +93,10 @@ where
         match entry.worth_at(now) {
             FreshnessState::Fresh => Some(self.cached(entry, Served::Fresh)),
             FreshnessState::Revalidate => Some(self.cached(entry, Served::Revalidating)),
-            FreshnessState::IfError if self.notes.failing(key, now) || self.notes.unwell(now) => {
+            FreshnessState::IfError
+                if self.failure_memory.backing_off(key, now)
+                    || self.failure_memory.source_down(now) =>
+            {
                 Some(self.cached(entry, Served::IfError))
             }
             FreshnessState::IfError | FreshnessState::Gone => None,

@@ -32,7 +32,7 @@ where
     St: Store<V>,
     L: Load<V>,
 {
-    if core.notes.alone(&key, Time::now()) {
+    if core.failure_memory.is_uncacheable(&key, Time::now()) {
         return alone(&core, &key, load).await;
     }
     loop {
@@ -94,14 +94,14 @@ where
     let status = core.status(served, Duration::ZERO, Duration::ZERO);
     let loaded = load.load().await;
     if !matches!(loaded, Loaded::Failed(_)) {
-        core.notes.source_succeeded();
+        core.failure_memory.source_succeeded();
     }
     match loaded {
         Loaded::Answer(value, freshness) => {
             core.tally.add(|t| &t.not_stored);
             if freshness.is_some() {
                 // The next one to ask may store it, and others may wait for that.
-                core.notes.for_a_cache(key);
+                core.failure_memory.mark_cacheable(key);
             }
             Ok(Answered::Cached(Cached { value, status }))
         }
@@ -119,10 +119,10 @@ where
                 && let Some(cached) = core.instead(entry)
             {
                 let now = Time::now();
-                if core.notes.alone(key, now) {
+                if core.failure_memory.is_uncacheable(key, now) {
                     // Then one call now and then is enough to see whether the source is back.
-                    core.notes.source_failed(now);
-                    core.notes.failed(key, core.dice.unit(), now);
+                    core.failure_memory.source_failed(now);
+                    core.failure_memory.failed(key, core.dice.unit(), now);
                 }
                 core.count(cached.status.served);
                 return Ok(Answered::Cached(cached));
@@ -231,7 +231,7 @@ where
     {
         core.count(cached.status.served);
         leader.finish(Stage::Acquire, Verdict::Answer(cached.clone()));
-        if !core.notes.failing(&key, now)
+        if !core.failure_memory.backing_off(&key, now)
             && let Ok(held) = held
         {
             core.tally.add(|t| &t.refreshes);

@@ -89,7 +89,7 @@ where
         let now = Time::now();
         let known = self.held.as_ref().and_then(|held| held.known.as_ref());
         if known.is_none_or(|entry| entry.worth_at(now) != FreshnessState::Fresh) {
-            core.notes.not_for_a_cache(key, now);
+            core.failure_memory.mark_uncacheable(key, now);
         }
         self.finish(Stage::Finished, Verdict::Alone);
     }
@@ -141,7 +141,7 @@ where
     match load.load().await {
         Loaded::Answer(value, freshness) => {
             let cost = Time::now().since(began);
-            core.notes.succeeded(key);
+            core.failure_memory.succeeded(key);
             let stored = match freshness {
                 Some(freshness) => {
                     let fill = || Fill::new(value.clone(), core.jittered(freshness), cost);
@@ -162,7 +162,7 @@ where
         }
         Loaded::Fallback(value, freshness) => {
             let cost = Time::now().since(began);
-            core.notes.succeeded(key);
+            core.failure_memory.succeeded(key);
             let fill = || Fill::new(value.clone(), core.jittered(freshness), cost);
             let stored = running.fill(core, key, fill).await;
             running.finish_uncacheable(core, key);
@@ -171,7 +171,7 @@ where
         }
         Loaded::Through(through) => {
             running.give_back(core, key).await;
-            core.notes.succeeded(key);
+            core.failure_memory.succeeded(key);
             running.finish_uncacheable(core, key);
             Ok(Answered::Through(through))
         }
@@ -179,14 +179,15 @@ where
             core.tally.add(|t| &t.load_failures);
             let unwell = failure.is_unwell();
             if unwell {
-                core.notes.source_failed(Time::now());
+                core.failure_memory.source_failed(Time::now());
             }
             let stale = match unwell {
                 true => running.stale(core, key).await,
                 false => None,
             };
             if let Some((cached, before)) = stale {
-                core.notes.failed(key, core.dice.unit(), Time::now());
+                core.failure_memory
+                    .failed(key, core.dice.unit(), Time::now());
                 running.give_back(core, key).await;
                 core.count(cached.status.served);
                 running.finish(before, Verdict::Answer(cached.clone()));
