@@ -3,13 +3,13 @@
 use super::{
     Cache,
     core::{Core, LONGEST},
+    counters::CacheCounters,
     failure_memory::FailureMemory,
     freshness::Freshness,
     memory::{DEFAULT_ENTRIES, MemoryStore},
     single_flight::SingleFlight,
     store::Store,
     store_client::StoreClient,
-    tally::Tally,
 };
 use crate::{
     InvalidConfig, Name,
@@ -219,7 +219,7 @@ impl<St> CacheBuilder<WithStore<St>> {
             store_client,
             single_flight: SingleFlight::new(),
             failure_memory: FailureMemory::default(),
-            tally: Tally::default(),
+            counters: CacheCounters::default(),
             dice: Dice::new(self.seed),
         })))
     }

@@ -1,6 +1,7 @@
 //! What a cache's handles, layers and running calls share.
 
 use super::{
+    counters::CacheCounters,
     early,
     failure_memory::FailureMemory,
     freshness::{Entry, Freshness, FreshnessState, Hit},
@@ -11,7 +12,6 @@ use super::{
     status::{CacheStatus, Cached, Served},
     store::{AcquireOptions, Acquired, Fill, Store, StoreError},
     store_client::StoreClient,
-    tally::Tally,
 };
 use crate::{
     clock::Time,
@@ -38,7 +38,7 @@ where
     pub(super) store_client: StoreClient<St>,
     pub(super) single_flight: Arc<SingleFlight<Verdict<V>, LeaseGuard<V, St>>>,
     pub(super) failure_memory: FailureMemory,
-    pub(super) tally: Tally,
+    pub(super) counters: CacheCounters,
     pub(super) dice: Dice,
 }
 
@@ -64,8 +64,8 @@ where
     ) -> Result<bool, ()> {
         let stored = self.count_error(self.store_client.fill(key, lease, fill).await);
         match stored {
-            Ok(true) => self.tally.add(|t| &t.stored),
-            Ok(false) | Err(()) => self.tally.add(|t| &t.not_stored),
+            Ok(true) => self.counters.add(|c| &c.stored),
+            Ok(false) | Err(()) => self.counters.add(|c| &c.not_stored),
         }
         stored
     }
@@ -80,11 +80,11 @@ where
 
     /// Counts a store's error, which is all that it is to a reader: the cache goes on without it.
     fn count_error<T>(&self, answer: Result<T, StoreError>) -> Result<T, ()> {
-        answer.map_err(|_| self.tally.add(|t| &t.store_failures))
+        answer.map_err(|_| self.counters.add(|c| &c.store_failures))
     }
 
     /// What to answer with before, or instead of, loading.
-    pub(super) fn meanwhile(
+    pub(super) fn stale_while_loading(
         &self,
         key: &EntryKey,
         entry: Entry<V>,
@@ -104,7 +104,7 @@ where
     }
 
     /// What to answer with instead of an answer that could not be loaded.
-    pub(super) fn instead(&self, entry: Entry<V>) -> Option<Cached<V>> {
+    pub(super) fn stale_on_error(&self, entry: Entry<V>) -> Option<Cached<V>> {
         let served = match entry.worth_at(Time::now()) {
             FreshnessState::Gone => return None,
             FreshnessState::Fresh => Served::Fresh,
@@ -152,9 +152,9 @@ where
     #[inline]
     pub(super) fn count(&self, served: Served) {
         match served {
-            Served::Fresh => self.tally.add(|t| &t.fresh),
-            Served::Revalidating => self.tally.add(|t| &t.revalidating),
-            Served::IfError => self.tally.add(|t| &t.if_error),
+            Served::Fresh => self.counters.add(|c| &c.fresh),
+            Served::Revalidating => self.counters.add(|c| &c.revalidating),
+            Served::IfError => self.counters.add(|c| &c.if_error),
             // Loads are counted where they begin.
             Served::Loaded { .. } => {}
         }

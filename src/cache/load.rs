@@ -43,13 +43,13 @@ where
         // Whoever loads for longer than its lease is not waited for: it may never come back.
         match timeout(core.lease, follower).await {
             Ok(Some(Told::Shared(Verdict::Answer(cached)))) => {
-                core.tally.add(|t| &t.collapsed);
+                core.counters.add(|c| &c.collapsed);
                 core.count(cached.status.served);
                 let status = cached.status.shared();
                 return Ok(Answered::Cached(Cached { status, ..cached }));
             }
             Ok(Some(Told::Shared(Verdict::Failed(rejected)))) => {
-                core.tally.add(|t| &t.collapsed);
+                core.counters.add(|c| &c.collapsed);
                 return Err(refuse(rejected));
             }
             Ok(Some(Told::Lead(leader))) => return lead(core, key, leader, load).await,
@@ -76,7 +76,7 @@ where
     let ask = AcquireOptions::new(core.lease).early();
     if let Ok(Acquired::Leased { lease, known }) = core.acquire(&key, ask).await {
         let held = core.store_client.guard(&key, lease, known);
-        core.tally.add(|t| &t.refreshes);
+        core.counters.add(|c| &c.refreshes);
         let _ = run_load(&core, &key, Some(leader), Ok(held), load).await;
     }
 }
@@ -88,7 +88,7 @@ where
     St: Store<V>,
     L: Load<V>,
 {
-    core.tally.add(|t| &t.loads);
+    core.counters.add(|c| &c.loads);
     let why = LoadReason::Bypass;
     let served = Served::Loaded { stored: false, why };
     let status = core.status(served, Duration::ZERO, Duration::ZERO);
@@ -98,7 +98,7 @@ where
     }
     match loaded {
         Loaded::Answer(value, freshness) => {
-            core.tally.add(|t| &t.not_stored);
+            core.counters.add(|c| &c.not_stored);
             if freshness.is_some() {
                 // The next one to ask may store it, and others may wait for that.
                 core.failure_memory.mark_cacheable(key);
@@ -106,17 +106,17 @@ where
             Ok(Answered::Cached(Cached { value, status }))
         }
         Loaded::Fallback(value, _) => {
-            core.tally.add(|t| &t.not_stored);
+            core.counters.add(|c| &c.not_stored);
             Ok(Answered::Cached(Cached { value, status }))
         }
         Loaded::Through(through) => Ok(Answered::Through(through)),
         Loaded::Failed(failure) => {
-            core.tally.add(|t| &t.load_failures);
+            core.counters.add(|c| &c.load_failures);
             let unwell = failure.is_unwell();
             // Something may have been stored before its answers were for nobody else.
             if unwell
                 && let Ok(Some(entry)) = core.look(key).await
-                && let Some(cached) = core.instead(entry)
+                && let Some(cached) = core.stale_on_error(entry)
             {
                 let now = Time::now();
                 if core.failure_memory.is_uncacheable(key, now) {
@@ -197,7 +197,7 @@ where
                             .as_ref()
                             .map_or(LoadReason::Missing, |_| LoadReason::Stale);
                         if let Some(entry) = known
-                            && let Some(cached) = core.meanwhile(&key, entry, now)
+                            && let Some(cached) = core.stale_while_loading(&key, entry, now)
                         {
                             core.count(cached.status.served);
                             leader.finish(Stage::Acquire, Verdict::Answer(cached.clone()));
@@ -227,14 +227,14 @@ where
     let now = Time::now();
     let known = held.as_ref().ok().and_then(|held| held.known.clone());
     if let Some(entry) = known
-        && let Some(cached) = core.meanwhile(&key, entry, now)
+        && let Some(cached) = core.stale_while_loading(&key, entry, now)
     {
         core.count(cached.status.served);
         leader.finish(Stage::Acquire, Verdict::Answer(cached.clone()));
         if !core.failure_memory.backing_off(&key, now)
             && let Ok(held) = held
         {
-            core.tally.add(|t| &t.refreshes);
+            core.counters.add(|c| &c.refreshes);
             background::spawn(async move {
                 let _ = run_load(&core, &key, None, Ok(held), load).await;
             });

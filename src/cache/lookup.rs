@@ -129,7 +129,7 @@ where
         };
         let now = Now::lazy();
         if let Some(hit) = core.store_client.store.peek(self.key, &now) {
-            core.tally.add(|t| &t.fresh);
+            core.counters.add(|c| &c.fresh);
             if core.refresh_is_due(&hit, now.get()) {
                 let (core, key) = (core.clone(), self.key.to_owned());
                 background::spawn(load::refresh(core, key, load));

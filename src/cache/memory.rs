@@ -1,17 +1,18 @@
 //! Answers in this process, bounded by number or by weight.
 
 use super::{
-    freshness::{Entry, Freshness, FreshnessState, Hit},
-    hashed::{Given, Hashed},
+    freshness::{Entry, FreshnessState, Hit},
     hot::{HotTables, Looked, Tracked},
     key::{EntryKey, KeyRef},
     leases::{Leases, MemoryLease},
+    memory_entry::MemoryEntry,
+    prehashed::{IdentityHasher, Prehashed},
     store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError},
-    tags::{Standing, Tagged, Tags},
+    tags::Tags,
 };
 use crate::{
     InvalidConfig,
-    clock::{Now, Time, nanos},
+    clock::Now,
     shared::{stripes, thread_index},
 };
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
@@ -19,7 +20,6 @@ use std::{
     fmt,
     hash::{BuildHasher, BuildHasherDefault},
     sync::Arc,
-    time::Duration,
 };
 
 /// Keeps answers in the process's memory.
@@ -48,90 +48,15 @@ pub struct MemoryStore<V> {
 }
 
 type Entries<V> = Cache<
-    Hashed<EntryKey>,
+    Prehashed<EntryKey>,
     Arc<Tracked<MemoryEntry<V>>>,
     MemoryWeights,
-    BuildHasherDefault<Given>,
+    BuildHasherDefault<IdentityHasher>,
     MemoryLifecycle,
 >;
 
 /// What is not in the store any more, and its hash.
 type Removed<V> = Vec<(u64, Arc<Tracked<MemoryEntry<V>>>)>;
-
-/// An answer, when it was born and for how long it is good, in nanoseconds; and what its tag was
-/// when its lease was granted.
-#[derive(Clone)]
-struct MemoryEntry<V> {
-    key: EntryKey,
-    value: V,
-    born: Time,
-    stale_at: Time,
-    stale_while_revalidate: u64,
-    stale_if_error: u64,
-    cost: Duration,
-    outdated: bool,
-    tag: Option<Arc<Tagged>>,
-    weight: u64,
-}
-
-impl<V: Clone> MemoryEntry<V> {
-    fn new(key: EntryKey, weight: u64, fill: Fill<V>, lease: &MemoryLease) -> Self {
-        Self {
-            key,
-            weight,
-            value: fill.value,
-            born: lease.granted,
-            stale_at: lease.granted.after(fill.freshness.fresh),
-            stale_while_revalidate: nanos(fill.freshness.stale_while_revalidate),
-            stale_if_error: nanos(fill.freshness.stale_if_error),
-            cost: fill.cost,
-            outdated: false,
-            tag: lease.tag.clone(),
-        }
-    }
-
-    #[inline]
-    fn standing(&self) -> Standing {
-        match &self.tag {
-            Some(tag) => tag.standing(),
-            None => Standing::Current,
-        }
-    }
-
-    #[inline]
-    fn hit(&self, now: &Now) -> Option<Hit<V>> {
-        let fresh = now.get() < self.stale_at && !self.outdated;
-        // The clone comes last: what it writes may be on another processor until a moment ago, and
-        // is candidate there again in a moment, so it is not to be held for longer than need be.
-        (fresh && self.standing() == Standing::Current).then(|| Hit {
-            born: self.born,
-            stale_at: self.stale_at,
-            cost: self.cost,
-            value: self.value.clone(),
-        })
-    }
-
-    /// As it is to be looked at now: after an invalidation of its tag it is outdated, or gone.
-    fn entry(&self) -> Option<Entry<V>> {
-        let outdated = match self.standing() {
-            Standing::Current => self.outdated,
-            Standing::Outdated => true,
-            Standing::Gone => return None,
-        };
-        Some(Entry {
-            value: self.value.clone(),
-            age: Duration::ZERO,
-            read: self.born,
-            freshness: Freshness {
-                fresh: self.stale_at.since(self.born),
-                stale_while_revalidate: Duration::from_nanos(self.stale_while_revalidate),
-                stale_if_error: Duration::from_nanos(self.stale_if_error),
-            },
-            cost: self.cost,
-            outdated,
-        })
-    }
-}
 
 type Weight<V> = dyn Fn(&V) -> usize + Send + Sync;
 
@@ -143,8 +68,8 @@ const OVERHEAD: usize = 210;
 #[derive(Clone, Copy)]
 struct MemoryWeights;
 
-impl<V> Weighter<Hashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryWeights {
-    fn weight(&self, _: &Hashed<EntryKey>, tracked: &Arc<Tracked<MemoryEntry<V>>>) -> u64 {
+impl<V> Weighter<Prehashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryWeights {
+    fn weight(&self, _: &Prehashed<EntryKey>, tracked: &Arc<Tracked<MemoryEntry<V>>>) -> u64 {
         tracked.kept.weight
     }
 }
@@ -153,13 +78,13 @@ impl<V> Weighter<Hashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryWeigh
 #[derive(Clone, Copy)]
 struct MemoryLifecycle;
 
-impl<V> Lifecycle<Hashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryLifecycle {
+impl<V> Lifecycle<Prehashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryLifecycle {
     type RequestState = Removed<V>;
 
     fn on_evict(
         &self,
         evicted: &mut Removed<V>,
-        key: Hashed<EntryKey>,
+        key: Prehashed<EntryKey>,
         tracked: Arc<Tracked<MemoryEntry<V>>>,
     ) {
         tracked.mark_removed();
@@ -258,7 +183,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
     /// Removes all answers, and all leases.
     pub fn clear(&self) {
         let removed = self.leases.clear(|| {
-            let left = |(key, tracked): (Hashed<EntryKey>, Arc<Tracked<_>>)| {
+            let left = |(key, tracked): (Prehashed<EntryKey>, Arc<Tracked<_>>)| {
                 tracked.mark_removed();
                 (key.hash, tracked)
             };
@@ -276,30 +201,33 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
     }
 
     #[inline]
-    fn hashed<'a>(&self, key: KeyRef<'a>) -> Hashed<KeyRef<'a>> {
+    fn prehashed<'a>(&self, key: KeyRef<'a>) -> Prehashed<KeyRef<'a>> {
         let hash = self.hasher.hash_one(key);
-        Hashed { hash, key }
+        Prehashed { hash, key }
     }
 
-    /// What is not at hand; and has it at hand the next time, if that is candidate.
+    /// What is not at hand; and has it at hand the next time, if that is wanted.
     #[inline(never)]
     fn ask(
         &self,
         thread_index: usize,
-        key: Hashed<KeyRef<'_>>,
-        candidate: bool,
+        key: Prehashed<KeyRef<'_>>,
+        admit: bool,
         now: &Now,
     ) -> Option<Hit<V>> {
         let tracked = self.entries.get(&key)?;
         let hit = tracked.kept.hit(now);
-        if candidate && hit.is_some() {
+        if admit && hit.is_some() {
             self.hot.admit(thread_index, key.hash, now.get(), tracked);
         }
         hit
     }
 
     fn kept(&self, key: &EntryKey) -> Option<Entry<V>> {
-        self.entries.get(&self.hashed(key.as_ref()))?.kept.entry()
+        self.entries
+            .get(&self.prehashed(key.as_ref()))?
+            .kept
+            .entry()
     }
 
     fn weight_of(&self, key: &EntryKey, value: &V) -> u64 {
@@ -312,12 +240,12 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
     /// Puts an answer in the place of what was known under its key, under the key's lease. Returns
     /// whether there is room for it, and what is to be [let go of](Self::let_go).
     fn put(&self, kept: MemoryEntry<V>) -> (bool, Removed<V>) {
-        let hash = self.hashed(kept.key.as_ref()).hash;
+        let hash = self.prehashed(kept.key.as_ref()).hash;
         let key = kept.key.clone();
         let (tracked, mut removed) = (Tracked::new(kept), Vec::new());
         // Only its address: to hold on to it could mean to drop it here.
         let new = Arc::as_ptr(&tracked);
-        let key = Hashed { hash, key };
+        let key = Prehashed { hash, key };
         self.entries
             .insert_with_lifecycle(key, tracked, &mut removed);
         let refused = removed.iter().any(|(_, old)| Arc::as_ptr(old) == new);
@@ -337,8 +265,8 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
             .look(thread_index, hash, now.get(), is, |kept| kept.hit(now))
         {
             Looked::Here(hit) => hit,
-            Looked::Ask => self.ask(thread_index, Hashed { hash, key }, false, now),
-            Looked::Admit => self.ask(thread_index, Hashed { hash, key }, true, now),
+            Looked::Ask => self.ask(thread_index, Prehashed { hash, key }, false, now),
+            Looked::Admit => self.ask(thread_index, Prehashed { hash, key }, true, now),
         }
     }
 
@@ -410,15 +338,13 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
     async fn invalidate(&self, key: &EntryKey, mode: InvalidationMode) -> Result<(), StoreError> {
         let removed = self.leases.with(key, |held| {
             held.revoke();
-            let Some((key, old)) = self.entries.remove(&self.hashed(key.as_ref())) else {
+            let Some((key, old)) = self.entries.remove(&self.prehashed(key.as_ref())) else {
                 return Vec::new();
             };
             old.mark_removed();
             let mut removed = Vec::new();
             if mode == InvalidationMode::Keep {
-                let kept = old.kept.clone();
-                let outdated = true;
-                (_, removed) = self.put(MemoryEntry { outdated, ..kept });
+                (_, removed) = self.put(old.kept.outdated());
             }
             removed.push((key.hash, old));
             removed

@@ -56,10 +56,10 @@ mod background;
 mod codec;
 mod config;
 mod core;
+mod counters;
 mod early;
 mod failure_memory;
 mod freshness;
-mod hashed;
 mod hot;
 mod key;
 mod layer;
@@ -69,6 +69,8 @@ mod load;
 mod loaded;
 mod lookup;
 mod memory;
+mod memory_entry;
+mod prehashed;
 mod run_load;
 mod service;
 mod shape;
@@ -78,7 +80,6 @@ pub mod store;
 mod store_client;
 mod sync;
 mod tags;
-mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -86,6 +87,7 @@ pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use codec::{Binary, Json};
 pub use config::{CacheBuilder, WithStore};
+pub use counters::Snapshot;
 pub use freshness::{Entry, Freshness, FreshnessState, Hit};
 pub use key::{EntryKey, KeyRef};
 pub use layer::{CacheLayer, ValueAdapter};
@@ -97,7 +99,6 @@ pub use service::{CacheFuture, CacheService};
 pub use shape::{Adapter, Disposition, KeyBuf};
 pub use status::{CacheStatus, Cached, LoadReason, Served};
 pub use store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError};
-pub use tally::Snapshot;
 
 use crate::{Name, error::FromRejected, shared::Shared};
 use core::Core;
@@ -236,10 +237,10 @@ where
     }
 
     fn invalidated(&self, told: Result<(), StoreError>) -> Result<(), InvalidationPending> {
-        self.0.tally.add(|t| &t.invalidations);
+        self.0.counters.add(|c| &c.invalidations);
         told.map_err(|why| {
-            self.0.tally.add(|t| &t.store_failures);
-            self.0.tally.add(|t| &t.pending);
+            self.0.counters.add(|c| &c.store_failures);
+            self.0.counters.add(|c| &c.pending);
             InvalidationPending(why)
         })
     }
@@ -265,23 +266,23 @@ where
 
     /// What it has done so far.
     pub fn snapshot(&self) -> Snapshot {
-        let (core, tally) = (&self.0, &self.0.tally);
+        let (core, counters) = (&self.0, &self.0.counters);
         Snapshot {
             name: core.name,
-            fresh: tally.sum(|t| &t.fresh),
-            revalidating: tally.sum(|t| &t.revalidating),
-            if_error: tally.sum(|t| &t.if_error),
-            collapsed: tally.sum(|t| &t.collapsed),
-            bypassed: tally.sum(|t| &t.bypassed),
-            loads: tally.sum(|t| &t.loads),
-            load_failures: tally.sum(|t| &t.load_failures),
-            refreshes: tally.sum(|t| &t.refreshes),
-            stored: tally.sum(|t| &t.stored),
-            not_stored: tally.sum(|t| &t.not_stored),
-            store_failures: tally.sum(|t| &t.store_failures),
+            fresh: counters.sum(|c| &c.fresh),
+            revalidating: counters.sum(|c| &c.revalidating),
+            if_error: counters.sum(|c| &c.if_error),
+            collapsed: counters.sum(|c| &c.collapsed),
+            bypassed: counters.sum(|c| &c.bypassed),
+            loads: counters.sum(|c| &c.loads),
+            load_failures: counters.sum(|c| &c.load_failures),
+            refreshes: counters.sum(|c| &c.refreshes),
+            stored: counters.sum(|c| &c.stored),
+            not_stored: counters.sum(|c| &c.not_stored),
+            store_failures: counters.sum(|c| &c.store_failures),
             store_up: !core.store_client.is_open(),
-            invalidations: tally.sum(|t| &t.invalidations),
-            pending: tally.sum(|t| &t.pending),
+            invalidations: counters.sum(|c| &c.invalidations),
+            pending: counters.sum(|c| &c.pending),
             in_flight: core.single_flight.len() as u64,
         }
     }

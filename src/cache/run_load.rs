@@ -109,7 +109,7 @@ where
             Ok(entry) => (entry?, Stage::Fill),
             Err(()) => (self.held.as_ref()?.known.clone()?, Stage::Acquire),
         };
-        Some((core.instead(entry)?, before))
+        Some((core.stale_on_error(entry)?, before))
     }
 }
 
@@ -136,7 +136,7 @@ where
     let loaded_as = |stored| Served::Loaded { stored, why };
     let mut running = RunningLoad { leader, held };
     running.enters(Stage::Read);
-    core.tally.add(|t| &t.loads);
+    core.counters.add(|c| &c.loads);
     let began = Time::now();
     match load.load().await {
         Loaded::Answer(value, freshness) => {
@@ -176,7 +176,7 @@ where
             Ok(Answered::Through(through))
         }
         Loaded::Failed(failure) => {
-            core.tally.add(|t| &t.load_failures);
+            core.counters.add(|c| &c.load_failures);
             let unwell = failure.is_unwell();
             if unwell {
                 core.failure_memory.source_failed(Time::now());

@@ -106,7 +106,7 @@ where
         let Some(hit) = core.store_client.store.peek(buffer.as_ref(), &now) else {
             return self.miss(req, buffer);
         };
-        core.tally.add(|t| &t.fresh);
+        core.counters.add(|c| &c.fresh);
         if core.refresh_is_due(&hit, now.get()) {
             self.refresh(req, buffer);
         }
@@ -171,7 +171,7 @@ where
         Req: Send + 'static,
         Sh: Adapter<Req, S::Response, S::Error, Value = V>,
     {
-        self.core.tally.add(|t| &t.bypassed);
+        self.core.counters.add(|c| &c.bypassed);
         let (load, name) = (self.load(req), self.core.name);
         CacheFuture::loading(async move {
             let shape = load.shape.clone();
@@ -191,7 +191,7 @@ where
         Req: Send + 'static,
         Sh: Adapter<Req, S::Response, S::Error, Value = V>,
     {
-        self.core.tally.add(|t| &t.bypassed);
+        self.core.counters.add(|c| &c.bypassed);
         let (core, name) = (self.core.clone(), self.core.name);
         let (load, key) = (self.load(req), key.as_ref().to_owned());
         CacheFuture::loading(async move {

@@ -41,7 +41,7 @@ impl Store {
     }
 
     fn get(&self, thread_index: usize) -> Option<u32> {
-        let candidate = match self
+        let admit = match self
             .hot
             .look(thread_index, HASH, NOW, |_| true, |kept| *kept)
         {
@@ -51,7 +51,7 @@ impl Store {
         };
         let tracked = self.stored.lock().unwrap().clone()?;
         let answer = tracked.kept;
-        if candidate {
+        if admit {
             self.hot.admit(thread_index, HASH, NOW, tracked);
         }
         Some(answer)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counters of one thread slot.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct StripeCounts {
     pub(super) fresh: AtomicU64,
     pub(super) revalidating: AtomicU64,
     pub(super) if_error: AtomicU64,
@@ -23,15 +23,15 @@ pub(super) struct Counters {
 
 /// Lines of counters: a hit writes no word that another thread does.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct CacheCounters {
     /// One for each of the first threads. What nobody else writes is counted with a load and a
     /// store, for a fifth of the time.
-    own: Box<[Padded<Counters>]>,
+    own: Box<[Padded<StripeCounts>]>,
     /// For all other threads.
-    shared: Box<[Padded<Counters>]>,
+    shared: Box<[Padded<StripeCounts>]>,
 }
 
-impl Default for Tally {
+impl Default for CacheCounters {
     fn default() -> Self {
         let counters = || (0..stripes()).map(|_| Padded::default()).collect();
         Self {
@@ -41,9 +41,9 @@ impl Default for Tally {
     }
 }
 
-impl Tally {
+impl CacheCounters {
     #[inline]
-    pub(super) fn add(&self, which: impl Fn(&Counters) -> &AtomicU64) {
+    pub(super) fn add(&self, which: impl Fn(&StripeCounts) -> &AtomicU64) {
         let slot = thread_index();
         if let Some(own) = self.own.get(slot) {
             let count = which(&own.0);
@@ -54,7 +54,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn sum(&self, of: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+    pub(super) fn sum(&self, of: impl Fn(&StripeCounts) -> &AtomicU64) -> u64 {
         let all = self.own.iter().chain(&self.shared);
         all.map(|c| of(&c.0).load(Relaxed)).sum()
     }

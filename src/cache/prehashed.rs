@@ -6,38 +6,38 @@ use std::hash::{Hash, Hasher};
 
 /// A key and its hash, which is asked for twice.
 #[derive(Clone, Debug)]
-pub(super) struct Hashed<K> {
+pub(super) struct Prehashed<K> {
     pub(super) hash: u64,
     pub(super) key: K,
 }
 
-impl<K> Hash for Hashed<K> {
+impl<K> Hash for Prehashed<K> {
     #[inline]
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         hasher.write_u64(self.hash);
     }
 }
 
-impl PartialEq for Hashed<EntryKey> {
+impl PartialEq for Prehashed<EntryKey> {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash && self.key == other.key
     }
 }
 
-impl Eq for Hashed<EntryKey> {}
+impl Eq for Prehashed<EntryKey> {}
 
-impl Equivalent<Hashed<EntryKey>> for Hashed<KeyRef<'_>> {
+impl Equivalent<Prehashed<EntryKey>> for Prehashed<KeyRef<'_>> {
     #[inline]
-    fn equivalent(&self, other: &Hashed<EntryKey>) -> bool {
+    fn equivalent(&self, other: &Prehashed<EntryKey>) -> bool {
         self.hash == other.hash && self.key == other.key.as_ref()
     }
 }
 
 /// The hash that was made already.
 #[derive(Default)]
-pub(super) struct Given(u64);
+pub(super) struct IdentityHasher(u64);
 
-impl Hasher for Given {
+impl Hasher for IdentityHasher {
     #[inline]
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
