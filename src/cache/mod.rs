@@ -75,6 +75,7 @@ mod run_load;
 mod service;
 mod shape;
 mod single_flight;
+mod snapshot;
 mod status;
 pub mod store;
 mod store_client;
@@ -87,7 +88,6 @@ pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use codec::{Binary, Json};
 pub use config::{CacheBuilder, WithStore};
-pub use counters::Snapshot;
 pub use freshness::{Entry, Freshness, FreshnessState, Hit};
 pub use key::{EntryKey, KeyRef};
 pub use layer::{CacheLayer, ValueAdapter};
@@ -97,6 +97,7 @@ pub use lookup::{ConfiguredFreshness, FreshnessRule, Lookup};
 pub use memory::MemoryStore;
 pub use service::{CacheFuture, CacheService};
 pub use shape::{Adapter, Disposition, KeyBuf};
+pub use snapshot::Snapshot;
 pub use status::{CacheStatus, Cached, LoadReason, Served};
 pub use store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError};
 
@@ -240,7 +241,7 @@ where
         self.0.counters.add(|c| &c.invalidations);
         told.map_err(|why| {
             self.0.counters.add(|c| &c.store_failures);
-            self.0.counters.add(|c| &c.pending);
+            self.0.counters.add(|c| &c.invalidations_pending);
             InvalidationPending(why)
         })
     }
@@ -269,20 +270,20 @@ where
         let (core, counters) = (&self.0, &self.0.counters);
         Snapshot {
             name: core.name,
-            fresh: counters.sum(|c| &c.fresh),
-            revalidating: counters.sum(|c| &c.revalidating),
-            if_error: counters.sum(|c| &c.if_error),
-            collapsed: counters.sum(|c| &c.collapsed),
-            bypassed: counters.sum(|c| &c.bypassed),
-            loads: counters.sum(|c| &c.loads),
-            load_failures: counters.sum(|c| &c.load_failures),
-            refreshes: counters.sum(|c| &c.refreshes),
-            stored: counters.sum(|c| &c.stored),
-            not_stored: counters.sum(|c| &c.not_stored),
-            store_failures: counters.sum(|c| &c.store_failures),
+            fresh_total: counters.sum(|c| &c.fresh),
+            revalidating_total: counters.sum(|c| &c.revalidating),
+            if_error_total: counters.sum(|c| &c.if_error),
+            collapsed_total: counters.sum(|c| &c.collapsed),
+            bypassed_total: counters.sum(|c| &c.bypassed),
+            loads_total: counters.sum(|c| &c.loads),
+            load_failures_total: counters.sum(|c| &c.load_failures),
+            refreshes_total: counters.sum(|c| &c.refreshes),
+            stored_total: counters.sum(|c| &c.stored),
+            not_stored_total: counters.sum(|c| &c.not_stored),
+            store_failures_total: counters.sum(|c| &c.store_failures),
             store_up: !core.store_client.is_open(),
-            invalidations: counters.sum(|c| &c.invalidations),
-            pending: counters.sum(|c| &c.pending),
+            invalidations_total: counters.sum(|c| &c.invalidations),
+            invalidations_pending_total: counters.sum(|c| &c.invalidations_pending),
             in_flight: core.single_flight.len() as u64,
         }
     }
