@@ -90,7 +90,7 @@ where
         entry: Entry<V>,
         now: Time,
     ) -> Option<Cached<V>> {
-        match entry.worth_at(now) {
+        match entry.state_at(now) {
             FreshnessState::Fresh => Some(self.cached(entry, Served::Fresh)),
             FreshnessState::Revalidate => Some(self.cached(entry, Served::Revalidating)),
             FreshnessState::IfError
@@ -99,14 +99,14 @@ where
             {
                 Some(self.cached(entry, Served::IfError))
             }
-            FreshnessState::IfError | FreshnessState::Gone => None,
+            FreshnessState::IfError | FreshnessState::Expired => None,
         }
     }
 
     /// What to answer with instead of an answer that could not be loaded.
     pub(super) fn stale_on_error(&self, entry: Entry<V>) -> Option<Cached<V>> {
-        let served = match entry.worth_at(Time::now()) {
-            FreshnessState::Gone => return None,
+        let served = match entry.state_at(Time::now()) {
+            FreshnessState::Expired => return None,
             FreshnessState::Fresh => Served::Fresh,
             FreshnessState::Revalidate | FreshnessState::IfError => Served::IfError,
         };

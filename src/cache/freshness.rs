@@ -30,7 +30,7 @@ pub enum FreshnessState {
     /// It is better than an error.
     IfError,
     /// Nothing.
-    Gone,
+    Expired,
 }
 
 impl Freshness {
@@ -61,7 +61,7 @@ impl Freshness {
         } else if stale < self.stale_if_error {
             FreshnessState::IfError
         } else {
-            FreshnessState::Gone
+            FreshnessState::Expired
         }
     }
 }
@@ -92,11 +92,11 @@ impl<V> Entry<V> {
 
     /// What it is good for.
     #[inline]
-    pub fn worth_at(&self, now: Time) -> FreshnessState {
+    pub fn state_at(&self, now: Time) -> FreshnessState {
         match self.freshness.at(self.age_at(now)) {
             FreshnessState::Fresh | FreshnessState::Revalidate if self.outdated => {
                 match self.freshness.stale_if_error {
-                    Duration::ZERO => FreshnessState::Gone,
+                    Duration::ZERO => FreshnessState::Expired,
                     _ => FreshnessState::IfError,
                 }
             }

@@ -1,11 +1,11 @@
 //! The cache as a tower layer.
 
 use super::{
+    adapter::{Adapter, Disposition, KeyBuf},
     core::Core,
     loaded::Loaded,
-    lookup::{ConfiguredFreshness, FreshnessRule, judge},
+    lookup::{ConfiguredFreshness, FreshnessRule, classify_end},
     service::CacheService,
-    shape::{Adapter, Disposition, KeyBuf},
     status::Cached,
     store::Store,
 };
@@ -22,26 +22,26 @@ use std::{
 use tower_layer::Layer;
 
 /// A [`Cache`](super::Cache) as a tower layer.
-pub struct CacheLayer<V, St, Sh>
+pub struct CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
     core: Shared<Core<V, St>>,
-    shape: Sh,
+    adapter: A,
 }
 
-impl<V, St, Sh> CacheLayer<V, St, Sh>
+impl<V, St, A> CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    pub(super) fn new(core: Shared<Core<V, St>>, shape: Sh) -> Self {
-        Self { core, shape }
+    pub(super) fn new(core: Shared<Core<V, St>>, adapter: A) -> Self {
+        Self { core, adapter }
     }
 
-    pub(crate) fn map<Sh2>(self, f: impl FnOnce(Sh) -> Sh2) -> CacheLayer<V, St, Sh2> {
-        CacheLayer::new(self.core, f(self.shape))
+    pub(crate) fn map<A2>(self, f: impl FnOnce(A) -> A2) -> CacheLayer<V, St, A2> {
+        CacheLayer::new(self.core, f(self.adapter))
     }
 }
 
@@ -79,32 +79,32 @@ where
     }
 }
 
-impl<V, St, Sh, S> Layer<S> for CacheLayer<V, St, Sh>
+impl<V, St, A, S> Layer<S> for CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
-    Sh: Clone,
+    A: Clone,
 {
-    type Service = CacheService<S, V, St, Sh>;
+    type Service = CacheService<S, V, St, A>;
 
     #[inline]
     fn layer(&self, inner: S) -> Self::Service {
-        CacheService::new(inner, self.core.clone(), self.shape.clone())
+        CacheService::new(inner, self.core.clone(), self.adapter.clone())
     }
 }
 
-impl<V, St, Sh> Clone for CacheLayer<V, St, Sh>
+impl<V, St, A> Clone for CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
-    Sh: Clone,
+    A: Clone,
 {
     fn clone(&self) -> Self {
-        Self::new(self.core.clone(), self.shape.clone())
+        Self::new(self.core.clone(), self.adapter.clone())
     }
 }
 
-impl<V, St, Sh> fmt::Debug for CacheLayer<V, St, Sh>
+impl<V, St, A> fmt::Debug for CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -159,7 +159,7 @@ where
         result: Result<V, E>,
         rejected: Option<Rejected>,
     ) -> impl Future<Output = Loaded<V, Infallible, E>> + Send {
-        ready(judge(result, rejected, &self.classifier, &self.keep))
+        ready(classify_end(result, rejected, &self.classifier, &self.keep))
     }
 
     fn succeeded(&self, result: Result<&V, &E>) -> bool {
@@ -172,8 +172,8 @@ where
         cached.value
     }
 
-    fn through(&self, through: Infallible, _: &'static str) -> V {
-        match through {}
+    fn uncacheable(&self, response: Infallible, _: &'static str) -> V {
+        match response {}
     }
 
     #[inline]

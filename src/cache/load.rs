@@ -89,8 +89,11 @@ where
     L: Load<V>,
 {
     core.counters.add(|c| &c.loads);
-    let why = LoadReason::Bypass;
-    let served = Served::Loaded { stored: false, why };
+    let reason = LoadReason::Bypass;
+    let served = Served::Loaded {
+        stored: false,
+        reason,
+    };
     let status = core.status(served, Duration::ZERO, Duration::ZERO);
     let loaded = load.load().await;
     if !matches!(loaded, Loaded::Failed(_)) {
@@ -109,7 +112,7 @@ where
             core.counters.add(|c| &c.not_stored);
             Ok(Answered::Cached(Cached { value, status }))
         }
-        Loaded::Through(through) => Ok(Answered::Through(through)),
+        Loaded::Uncacheable(response) => Ok(Answered::Uncacheable(response)),
         Loaded::Failed(failure) => {
             core.counters.add(|c| &c.load_failures);
             let unwell = failure.is_unwell();
@@ -193,7 +196,7 @@ where
                     }
                     Ok(Acquired::Busy { lasts, known }) => {
                         let now = Time::now();
-                        let why = known
+                        let reason = known
                             .as_ref()
                             .map_or(LoadReason::Missing, |_| LoadReason::Stale);
                         if let Some(entry) = known
@@ -206,7 +209,7 @@ where
                         // The one that was waited for has brought nothing that others may have:
                         // if that goes on, instances would load one after the other.
                         if awaited.is_another(asked, now, lasts) && L::may_pass_by() {
-                            break Err(why);
+                            break Err(reason);
                         }
                         // Another instance is at it.
                         let wait = pause.min(lasts).max(Duration::from_millis(1));

@@ -18,7 +18,7 @@ pub enum Loaded<V, T, E> {
     /// error.
     Fallback(V, Freshness),
     /// With an answer that only this caller can have.
-    Through(T),
+    Uncacheable(T),
     /// Not with an answer.
     Failed(Failure<V, T, E>),
 }
@@ -31,7 +31,7 @@ pub enum Failure<V, T, E> {
     Answer(V),
     /// An answer that says that the service is unwell, and that only this caller can have: those who
     /// waited for it load themselves.
-    Through(T),
+    Uncacheable(T),
     /// An error.
     Error {
         /// The error.
@@ -53,7 +53,7 @@ impl<V, T, E> Failure<V, T, E> {
     pub(super) fn end(self, status: CacheStatus) -> Result<Answered<V, T>, E> {
         match self {
             Self::Answer(value) => Ok(Answered::Cached(Cached { value, status })),
-            Self::Through(through) => Ok(Answered::Through(through)),
+            Self::Uncacheable(response) => Ok(Answered::Uncacheable(response)),
             Self::Error {
                 error, rejected, ..
             } => {
@@ -82,7 +82,7 @@ pub(super) trait Load<V>: Send + 'static {
 /// What a caller gets.
 pub(super) enum Answered<V, T> {
     Cached(Cached<V>),
-    Through(T),
+    Uncacheable(T),
 }
 
 /// What a leader shares with its followers.

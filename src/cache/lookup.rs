@@ -138,7 +138,7 @@ where
         }
         match load::answer(core.clone(), self.key.to_owned(), load).await {
             Ok(Answered::Cached(cached)) => Ok(cached),
-            Ok(Answered::Through(never)) => match never {},
+            Ok(Answered::Uncacheable(never)) => match never {},
             Err(error) => Err(error),
         }
     }
@@ -178,12 +178,12 @@ where
 
     async fn load(self) -> Loaded<V, Infallible, E> {
         let (result, rejected) = watched((self.load)()).await;
-        judge(result, rejected, &self.classifier, &self.keep)
+        classify_end(result, rejected, &self.classifier, &self.keep)
     }
 }
 
 /// What a load's end means.
-pub(super) fn judge<V, T, E>(
+pub(super) fn classify_end<V, T, E>(
     result: Result<V, E>,
     rejected: Option<Rejected>,
     classifier: &impl Classify<V, E>,

@@ -279,9 +279,9 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         Ok(self.leases.with(key, |lease| {
             let known = self
                 .kept(key)
-                .filter(|e| e.worth_at(now) != FreshnessState::Gone);
+                .filter(|e| e.state_at(now) != FreshnessState::Expired);
             let known = match known {
-                Some(entry) if !ask.early && entry.worth_at(now) == FreshnessState::Fresh => {
+                Some(entry) if !ask.early && entry.state_at(now) == FreshnessState::Fresh => {
                     return Acquired::Fresh(entry);
                 }
                 known => known,
@@ -332,7 +332,7 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         let now = Now::lazy().get();
         Ok(self
             .kept(key)
-            .filter(|e| e.worth_at(now) != FreshnessState::Gone))
+            .filter(|e| e.state_at(now) != FreshnessState::Expired))
     }
 
     async fn invalidate(&self, key: &EntryKey, mode: InvalidationMode) -> Result<(), StoreError> {

@@ -52,6 +52,7 @@
 //!   waits for a source that hangs, if there is something stale to answer with.
 //! - A miss costs some allocations; a hit in memory none but those of the answer's `Clone`.
 
+mod adapter;
 mod background;
 mod codec;
 mod config;
@@ -73,7 +74,6 @@ mod memory_entry;
 mod prehashed;
 mod run_load;
 mod service;
-mod shape;
 mod single_flight;
 mod snapshot;
 mod status;
@@ -84,6 +84,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
+pub use adapter::{Adapter, Disposition, KeyBuf};
 pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use codec::{Binary, Json};
@@ -96,7 +97,6 @@ pub use loaded::{Failure, Loaded};
 pub use lookup::{ConfiguredFreshness, FreshnessRule, Lookup};
 pub use memory::MemoryStore;
 pub use service::{CacheFuture, CacheService};
-pub use shape::{Adapter, Disposition, KeyBuf};
 pub use snapshot::Snapshot;
 pub use status::{CacheStatus, Cached, LoadReason, Served};
 pub use store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError};
@@ -239,10 +239,10 @@ where
 
     fn invalidated(&self, told: Result<(), StoreError>) -> Result<(), InvalidationPending> {
         self.0.counters.add(|c| &c.invalidations);
-        told.map_err(|why| {
+        told.map_err(|reason| {
             self.0.counters.add(|c| &c.store_failures);
             self.0.counters.add(|c| &c.invalidations_pending);
-            InvalidationPending(why)
+            InvalidationPending(reason)
         })
     }
 
@@ -255,9 +255,9 @@ where
         CacheLayer::new(self.0.clone(), ValueAdapter::new(key, self.0.freshness))
     }
 
-    /// A layer for requests and responses of some shape.
-    pub fn shaped<Sh>(&self, shape: Sh) -> CacheLayer<V, St, Sh> {
-        CacheLayer::new(self.0.clone(), shape)
+    /// A layer for requests and responses of some adapter.
+    pub fn layer_with<A>(&self, adapter: A) -> CacheLayer<V, St, A> {
+        CacheLayer::new(self.0.clone(), adapter)
     }
 
     /// For how long its answers are good for what, unless they say otherwise.

@@ -88,7 +88,7 @@ where
     fn finish_uncacheable(self, core: &Core<V, St>, key: &EntryKey) {
         let now = Time::now();
         let known = self.held.as_ref().and_then(|held| held.known.as_ref());
-        if known.is_none_or(|entry| entry.worth_at(now) != FreshnessState::Fresh) {
+        if known.is_none_or(|entry| entry.state_at(now) != FreshnessState::Fresh) {
             core.failure_memory.mark_uncacheable(key, now);
         }
         self.finish(Stage::Finished, Verdict::Alone);
@@ -127,13 +127,13 @@ where
     St: Store<V>,
     L: Load<V>,
 {
-    let why = match &held {
-        Err(why) => *why,
+    let reason = match &held {
+        Err(reason) => *reason,
         Ok(held) if held.known.is_some() => LoadReason::Stale,
         Ok(_) => LoadReason::Missing,
     };
     let held = held.ok();
-    let loaded_as = |stored| Served::Loaded { stored, why };
+    let loaded_as = |stored| Served::Loaded { stored, reason };
     let mut running = RunningLoad { leader, held };
     running.enters(Stage::Read);
     core.counters.add(|c| &c.loads);
@@ -169,11 +169,11 @@ where
             let status = core.status(loaded_as(stored), Duration::ZERO, freshness.fresh);
             Ok(Answered::Cached(Cached { value, status }))
         }
-        Loaded::Through(through) => {
+        Loaded::Uncacheable(response) => {
             running.give_back(core, key).await;
             core.failure_memory.succeeded(key);
             running.finish_uncacheable(core, key);
-            Ok(Answered::Through(through))
+            Ok(Answered::Uncacheable(response))
         }
         Loaded::Failed(failure) => {
             core.counters.add(|c| &c.load_failures);
@@ -201,7 +201,7 @@ where
                 }
                 // Nor is this one for anybody else. The next to come may follow again: whoever
                 // leads finds out whether the source is back.
-                Failure::Through(_) => Verdict::Alone,
+                Failure::Uncacheable(_) => Verdict::Alone,
                 // It was this caller who had no more time. The others may have.
                 Failure::Error {
                     rejected: Some(r), ..

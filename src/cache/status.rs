@@ -38,7 +38,7 @@ pub enum Served {
         /// And then stored.
         stored: bool,
         /// There was none: none at all, or none that was good for anything.
-        why: LoadReason,
+        reason: LoadReason,
     },
 }
 
@@ -119,8 +119,8 @@ impl fmt::Display for CacheStatus {
             Served::Fresh => write!(f, "; hit; ttl={:.0}", ttl().floor())?,
             Served::Revalidating => write!(f, "; hit; ttl={:.0}; detail=swr", ttl().floor())?,
             Served::IfError => write!(f, "; fwd=stale; ttl={:.0}; detail=sie", ttl().floor())?,
-            Served::Loaded { stored, why } => {
-                f.write_str(match why {
+            Served::Loaded { stored, reason } => {
+                f.write_str(match reason {
                     LoadReason::Missing | LoadReason::StoreUnavailable => "; fwd=uri-miss",
                     LoadReason::Stale => "; fwd=stale",
                     LoadReason::Bypass => "; fwd=bypass",
@@ -128,7 +128,7 @@ impl fmt::Display for CacheStatus {
                 if stored {
                     f.write_str("; stored")?;
                 }
-                if why == LoadReason::StoreUnavailable {
+                if reason == LoadReason::StoreUnavailable {
                     f.write_str("; detail=store-unavailable")?;
                 }
             }
@@ -166,7 +166,7 @@ mod tests {
             at(Served::IfError, 61_000, true),
             "items; fwd=stale; ttl=-1; detail=sie; collapsed"
         );
-        let loaded = |stored, why| at(Served::Loaded { stored, why }, 0, false);
+        let loaded = |stored, reason| at(Served::Loaded { stored, reason }, 0, false);
         assert_eq!(
             loaded(true, LoadReason::Missing),
             "items; fwd=uri-miss; stored"

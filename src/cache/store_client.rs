@@ -66,7 +66,7 @@ impl<St: Send + Sync + 'static> StoreClient<St> {
     {
         // Nothing of this begins before it is polled, so a breaker that is open keeps it all out.
         let timed = self.timeout.run(move || ask);
-        let judged = async move {
+        let answered = async move {
             match timed.await {
                 // It is the answer that is unfit, and not the store.
                 Err(unfit @ StoreError::Codec(_)) => Ok(Err(unfit)),
@@ -74,7 +74,7 @@ impl<St: Send + Sync + 'static> StoreClient<St> {
                 Ok(told) => Ok(Ok(told)),
             }
         };
-        self.breaker.run(move || judged).await?
+        self.breaker.run(move || answered).await?
     }
 
     pub(super) fn acquire<'a, V: Send + 'static>(

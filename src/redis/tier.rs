@@ -143,7 +143,7 @@ impl<V: Clone> Tier<V> {
         let right = mark.epoch == self.epoch.load(Acquire)
             && mark.tag == self.tag(key.tag())
             && now.since(entry.read) < self.max_age
-            && entry.worth_at(now) == FreshnessState::Fresh;
+            && entry.state_at(now) == FreshnessState::Fresh;
         right.then_some(entry)
     }
 

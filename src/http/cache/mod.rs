@@ -117,7 +117,7 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     /// be too long. A conditional request is answered in full.
     pub fn http_layer(&self) -> CacheLayer<StoredResponse, St, HttpAdapter> {
         let freshness = self.freshness();
-        self.shaped(HttpAdapter(Arc::new(Terms {
+        self.layer_with(HttpAdapter(Arc::new(Terms {
             freshness,
             negative: Duration::from_secs(5),
             body_limit: 1 << 20,
@@ -336,10 +336,10 @@ where
         let events = parts.headers.get(header::CONTENT_TYPE);
         let events = events.is_some_and(|of| of.as_bytes().starts_with(b"text/event-stream"));
         let Some(freshness) = kept.filter(|_| !unwell && !events) else {
-            let through = Response::from_parts(parts, CacheBody::through(body));
+            let response = Response::from_parts(parts, CacheBody::streamed(body));
             return match unwell {
-                true => Loaded::Failed(Failure::Through(through)),
-                false => Loaded::Through(through),
+                true => Loaded::Failed(Failure::Uncacheable(response)),
+                false => Loaded::Uncacheable(response),
             };
         };
         match collect(body, terms.body_limit).await {
@@ -350,9 +350,9 @@ where
                     false => Loaded::Answer(stored, Some(freshness)),
                 }
             }
-            Collected::Through(body) => Loaded::Through(Response::from_parts(parts, body)),
+            Collected::Uncacheable(body) => Loaded::Uncacheable(Response::from_parts(parts, body)),
             Collected::Broken(body) => {
-                Loaded::Failed(Failure::Through(Response::from_parts(parts, body)))
+                Loaded::Failed(Failure::Uncacheable(Response::from_parts(parts, body)))
             }
         }
     }
@@ -376,13 +376,13 @@ where
         response
     }
 
-    fn through(
+    fn uncacheable(
         &self,
-        mut through: Response<CacheBody<B>>,
+        mut response: Response<CacheBody<B>>,
         cache: &'static str,
     ) -> Response<CacheBody<B>> {
-        say(&mut through, &format_args!("{cache}; fwd=uri-miss"));
-        through
+        say(&mut response, &format_args!("{cache}; fwd=uri-miss"));
+        response
     }
 
     fn bypassed(
@@ -392,7 +392,7 @@ where
         used: Disposition,
         pending: bool,
     ) -> Response<CacheBody<B>> {
-        let mut response = response.map(CacheBody::through);
+        let mut response = response.map(CacheBody::streamed);
         match (used, pending) {
             (Disposition::Invalidate, true) => say(
                 &mut response,

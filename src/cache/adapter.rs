@@ -133,7 +133,7 @@ pub trait Adapter<Req, Res, E>: Clone + Send + Sync + 'static {
     fn cached(&self, cached: Cached<Self::Value>) -> Self::Response;
 
     /// The response, of what could not be stored; with the cache's name.
-    fn through(&self, through: Self::Uncacheable, cache: &'static str) -> Self::Response;
+    fn uncacheable(&self, response: Self::Uncacheable, cache: &'static str) -> Self::Response;
 
     /// The response to a request that was not looked up, with the cache's name. `pending`: it
     /// outdated an entry, and the store could not be told.
