@@ -21,7 +21,8 @@ use std::{
 };
 use tower_layer::Layer;
 
-/// A [`Cache`](super::Cache) as a tower layer.
+/// A tower layer that answers from a [`Cache`](super::Cache), made by
+/// [`Cache::layer`](super::Cache::layer).
 pub struct CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
@@ -50,8 +51,8 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    /// What a load's end means: a stale answer is better than a failure or an overload. Every `Err`
-    /// is a failure unless told otherwise.
+    /// Sets what a load's end means: a stale answer is better than a failure or an overload. Every
+    /// `Err` is a failure by default.
     #[must_use]
     pub fn classify<C2>(self, classifier: C2) -> CacheLayer<V, St, ValueAdapter<K, C2, P>> {
         self.map(|ValueAdapter { key, keep, .. }| ValueAdapter {
@@ -61,7 +62,8 @@ where
         })
     }
 
-    /// For how long which answers are good: as the cache was configured unless told otherwise.
+    /// Sets for how long which answers are good. The default is the cache's own
+    /// [`freshness`](super::CacheBuilder::freshness) for all of them.
     #[must_use]
     pub fn freshness<P2: FreshnessRule<V>>(
         self,
@@ -114,7 +116,8 @@ where
     }
 }
 
-/// Responses that are their own answers: they are cloned.
+/// The adapter of [`Cache::layer`](super::Cache::layer): responses are their own answers, and are
+/// cloned.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueAdapter<K, C = ErrorsAsFailures, P = ConfiguredFreshness> {
     key: K,

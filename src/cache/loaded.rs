@@ -7,19 +7,19 @@ use super::{
 use crate::error::{FromRejected, Rejected, note_refusal};
 use std::{any::TypeId, convert::Infallible, future::Future};
 
-/// How a load ended. `T` is what only the caller can have, such as a response whose body is not
-/// kept; `E` the service's error.
+/// How a load ended, as an [`Adapter`](super::Adapter) says. `T` is what only the caller can have,
+/// such as a response whose body is not kept; `E` is the service's error.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Loaded<V, T, E> {
-    /// With an answer, to be stored if it says for how long it is good.
+    /// It ended with an answer, which is stored if it says for how long it is good.
     Answer(V, Option<Freshness>),
-    /// With an answer that only this caller can have, and that is stored to be better than an
-    /// error.
+    /// It ended with an answer that only this caller can have, and that is stored to be better than
+    /// an error.
     Fallback(V, Freshness),
-    /// With an answer that only this caller can have.
+    /// It ended with an answer that only this caller can have.
     Uncacheable(T),
-    /// Not with an answer.
+    /// It ended without a good answer.
     Failed(Failure<V, T, E>),
 }
 
@@ -29,16 +29,16 @@ pub enum Loaded<V, T, E> {
 pub enum Failure<V, T, E> {
     /// An answer that says that the service is unwell: a stale one is better.
     Answer(V),
-    /// An answer that says that the service is unwell, and that only this caller can have: those who
-    /// waited for it load themselves.
+    /// An answer that says that the service is unwell, and that only this caller can have: those
+    /// who waited for it load themselves.
     Uncacheable(T),
-    /// An error.
+    /// An error of the service, or of a policy below.
     Error {
         /// The error.
         error: E,
-        /// Whether the service is unwell, and a stale answer better than the error.
+        /// Whether the service is unwell, so that a stale answer is better than the error.
         unwell: bool,
-        /// The rejection that it was made from, if a policy below made it.
+        /// The rejection that the error was made from, if a policy below made it.
         rejected: Option<Rejected>,
     },
 }

@@ -22,11 +22,15 @@ use std::{
     task::{Poll, ready},
 };
 
-/// Says whether an answer is stored, and for how long it is good.
+/// A rule that says whether an answer is stored, and for how long it is good.
+///
+/// A closure from the answer is one: it returns `None` for what is not to be stored.
 ///
 /// A closure from the answer is one: `None` for what is not to be stored.
+#[doc(alias = "expiry")]
+#[doc(alias = "ttl")]
 pub trait FreshnessRule<V>: Send + Sync + 'static {
-    /// For how long this answer is good for what.
+    /// Returns for how long this answer is good for what, or `None` if it is not to be stored.
     fn keep(&self, value: &V) -> Option<Freshness>;
 }
 
@@ -36,7 +40,7 @@ impl<V, F: Fn(&V) -> Option<Freshness> + Send + Sync + 'static> FreshnessRule<V>
     }
 }
 
-/// Every answer, for as long as the cache was configured to.
+/// The rule that every answer is good for as long as the cache was configured to.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfiguredFreshness(pub(super) Freshness);
 
@@ -47,7 +51,7 @@ impl<V> FreshnessRule<V> for ConfiguredFreshness {
     }
 }
 
-/// A question to a [`Cache`], in the making: see [`Cache::lookup`].
+/// A question to a [`Cache`] in the making: see [`Cache::lookup`].
 #[must_use = "it does nothing until it is run"]
 pub struct Lookup<'a, V, St, C = ErrorsAsFailures, P = ConfiguredFreshness>
 where
@@ -80,9 +84,9 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    /// What a load's end means: a stale answer is better than a failure or an overload, but not
-    /// better than an error that is to be [`Ignored`](Outcome::Ignored), which is the caller's own
-    /// mistake. Every `Err` is a failure unless told otherwise.
+    /// Sets what a load's end means. A stale answer is better than a failure or an overload, but
+    /// not better than an error that is to be [`Ignored`](Outcome::Ignored), which is the caller's
+    /// own mistake. Every `Err` is a failure by default.
     pub fn classify<C2>(self, classifier: C2) -> Lookup<'a, V, St, C2, P> {
         Lookup {
             cache: self.cache,
@@ -92,8 +96,9 @@ where
         }
     }
 
-    /// For how long which answers are good: that something is not there (`Ok(None)`), for example,
-    /// for a shorter time. As the cache was configured unless told otherwise.
+    /// Sets for how long which answers are good: that something is not there (`Ok(None)`), for
+    /// example, for a shorter time. The default is the cache's own
+    /// [`freshness`](super::CacheBuilder::freshness) for all of them.
     pub fn freshness<P2: FreshnessRule<V>>(self, keep: P2) -> Lookup<'a, V, St, C, P2> {
         Lookup {
             cache: self.cache,
@@ -103,7 +108,7 @@ where
         }
     }
 
-    /// The answer that is stored, or the one that is loaded, or a stale one if that fails.
+    /// Returns the answer that is stored, or loads it, or returns a stale one if that fails.
     ///
     /// The load may go on after this has answered (to replace a stale answer), so it owns what it
     /// uses. If this future is dropped while it loads, a call that waits for the same key loads

@@ -22,7 +22,7 @@ use std::{
     sync::Arc,
 };
 
-/// Keeps answers in the process's memory.
+/// A store in the process's memory, bounded by number or by weight.
 ///
 /// It is bounded, and makes room by what is used least (an S3-FIFO-like policy that a scan does
 /// not spoil). A hit clones the answer: make it something that is cheap to clone, `Arc<T>` or
@@ -93,20 +93,23 @@ impl<V> Lifecycle<Prehashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryL
 }
 
 impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
-    /// At most so many answers, whatever their size; 1 to 4 billion.
+    /// Makes a store of at most so many answers, whatever their size: 1 to 4,294,967,295.
     ///
     /// # Errors
     /// If there is to be none, or more than that.
+    #[doc(alias = "max_capacity")]
     pub fn entries(entries: usize) -> Result<Self, InvalidConfig> {
         Self::new("entries", entries, entries, None)
     }
 
-    /// At most so many bytes; what an answer weighs is for you to say, and for its key and its
-    /// place some 210 bytes are added. 1 KiB to a pebibyte. An answer that weighs more than its
+    /// Makes a store of at most so many bytes: 1 KiB to 1 PiB. What an answer weighs is for you to
+    /// say; its key and some 210 bytes for its place are added. An answer that weighs more than its
     /// share of the store (a few per cent of it) is not kept.
     ///
     /// # Errors
     /// If it is fewer or more than that.
+    #[doc(alias = "max_bytes")]
+    #[doc(alias = "weigher")]
     pub fn weighed(
         bytes: usize,
         weigh: impl Fn(&V) -> usize + Send + Sync + 'static,
@@ -165,22 +168,22 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         })
     }
 
-    /// How many answers it keeps, stale ones included.
+    /// Returns how many answers are kept, stale ones included.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it keeps none.
+    /// Whether no answer is kept.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// What they weigh together, or how many they are if they are not weighed.
+    /// Returns what the answers weigh together, or how many they are if they are not weighed.
     pub fn weight(&self) -> u64 {
         self.entries.weight()
     }
 
-    /// Removes all answers, and all leases.
+    /// Removes all answers, and revokes all leases.
     pub fn clear(&self) {
         let removed = self.leases.clear(|| {
             let left = |(key, tracked): (Prehashed<EntryKey>, Arc<Tracked<_>>)| {

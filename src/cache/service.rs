@@ -24,7 +24,8 @@ use std::{
 };
 use tower_service::Service;
 
-/// A service whose answers are kept.
+/// A service that answers from a [`Cache`](super::Cache), or calls the one below and keeps what it
+/// answers.
 pub struct CacheService<S, V, St, A>
 where
     V: Clone + Send + Sync + 'static,
@@ -344,7 +345,7 @@ where
     }
 }
 
-/// The response of a service whose answers are kept: at once, if it is at hand.
+/// The response of a [`CacheService`]: at once, if it is at hand.
 pub struct CacheFuture<T, E> {
     answer: Option<Result<T, E>>,
     /// A load is not a hot path, and waits for more than an allocation.
