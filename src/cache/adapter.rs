@@ -79,7 +79,7 @@ impl KeyBuf {
     }
 }
 
-/// A whole number that is not negative.
+/// Returns the value if it is a whole number that is not negative and fits.
 #[inline]
 fn whole(any: &dyn Any) -> Option<u64> {
     macro_rules! first {

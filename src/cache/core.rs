@@ -20,11 +20,11 @@ use crate::{
 };
 use std::{fmt, sync::Arc, time::Duration};
 
-/// The longest that an answer is good for anything. What an application asks for beyond that is
-/// for ever, and this is easier to count with.
+/// The longest time that an answer may be fresh or stale for. More would be for ever to any
+/// application, and might overflow a clock.
 pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
-/// A cache's terms, its store and its state.
+/// What a cache's handles, layers and running calls share: its settings, its store and its state.
 pub(super) struct Core<V, St>
 where
     V: Clone + Send + Sync + 'static,
@@ -55,7 +55,8 @@ where
         self.count_error(self.store_client.acquire(key, ask).await)
     }
 
-    /// Whether it was stored; an error if the lease may still stand.
+    /// Offers an answer to the store, and returns whether it was stored. An error says that the
+    /// lease may still stand.
     pub(super) async fn fill(
         &self,
         key: &EntryKey,
@@ -83,7 +84,8 @@ where
         answer.map_err(|_| self.counters.add(|c| &c.store_failures))
     }
 
-    /// What to answer with before, or instead of, loading.
+    /// Returns what this entry answers a call with before, or instead of, loading: an answer that
+    /// is fresh or may be served while it is revalidated, or one for errors while the source fails.
     pub(super) fn stale_while_loading(
         &self,
         key: &EntryKey,
@@ -103,7 +105,7 @@ where
         }
     }
 
-    /// What to answer with instead of an answer that could not be loaded.
+    /// Returns what this entry answers a call with whose load failed.
     pub(super) fn stale_on_error(&self, entry: Entry<V>) -> Option<Cached<V>> {
         let served = match entry.state_at(Time::now()) {
             FreshnessState::Expired => return None,
@@ -160,7 +162,8 @@ where
         }
     }
 
-    /// Shorter, never longer, so that `fresh` stays a promise.
+    /// Makes the fresh time shorter by a random part, and never longer, so that `fresh` stays a
+    /// promise.
     pub(super) fn jittered(&self, freshness: Freshness) -> Freshness {
         let Freshness {
             fresh,
@@ -175,7 +178,7 @@ where
         }
     }
 
-    /// What a call gets that shared a load which failed.
+    /// Returns the rejection for a call that shared a load which failed.
     pub(super) fn load_failed(&self, rejected: Option<Rejected>) -> Rejected {
         rejected.unwrap_or_else(|| Rejected::new(Kind::LoadFailed, self.name))
     }

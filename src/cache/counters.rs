@@ -28,7 +28,8 @@ pub(super) struct StripeCounts {
 #[derive(Debug)]
 pub(super) struct CacheCounters {
     /// One for each of the first threads. What nobody else writes is counted with a load and a
-    /// store, for a fifth of the time that [`StripedCounter`](crate::striped::StripedCounter) takes.
+    /// store, for a fifth of the time that [`StripedCounter`](crate::striped::StripedCounter)
+    /// takes.
     own: Box<[Padded<StripeCounts>]>,
     /// For all other threads.
     shared: Striped<StripeCounts>,

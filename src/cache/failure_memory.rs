@@ -24,8 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(125);
 /// The longest pause: how late it may be noticed that the source is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// So many failures in a row, of whatever keys, are not the keys' fault: then a stale answer is given
-/// before it is tried to load a new one, so that nobody waits for a source that hangs.
+/// So many failures in a row, of whatever keys, are not the keys' fault: then a stale answer is
+/// given before it is tried to load a new one, so that nobody waits for a source that hangs.
 const DOWN_AFTER: u32 = 3;
 
 /// For how long that holds after the last failure: with one key's pauses there is another by then.
@@ -89,8 +89,8 @@ impl FailureMemory {
         matches!(self.of(key), Some(KeyState::Uncacheable { until }) if now < until)
     }
 
-    /// Notes that a load of this key failed. `unit` is a number in `[0, 1)`: the pause is jittered by
-    /// up to a half.
+    /// Notes that a load of this key failed. `unit` is a number in `[0, 1)`: the pause is jittered
+    /// by up to a half.
     pub(super) fn failed(&self, key: &EntryKey, unit: f64, now: Time) {
         self.write(key, now, |old| {
             let failures = match old {

@@ -6,13 +6,13 @@
 //!
 //! A table must not point to what the store no longer has: an answer that was invalidated is never
 //! given again, and what was evicted is to be let go of. So everything that is kept knows which
-//! stripes point to it. A stripe says so before it does, under its lock; whoever removes something from
-//! the store leaves behind that it is gone, and then takes that knowledge and has the stripes forget
-//! it. A stripe that comes in between, or later, finds it gone.
+//! stripes point to it. A stripe says so before it does, under its lock; whoever removes something
+//! from the store leaves behind that it is gone, and then takes that knowledge and has the stripes
+//! forget it. A stripe that comes in between, or later, finds it gone.
 //!
-//! That it is gone is said under the store's lock; but forgetting waits for the stripes' locks, under
-//! which answers are copied, and a copy may ask the store for something else: so the store's lock
-//! must not be held then.
+//! That it is gone is said under the store's lock; but forgetting waits for the stripes' locks,
+//! under which answers are copied, and a copy may ask the store for something else: so the store's
+//! lock must not be held then.
 
 use super::sync::{AcqRel, Acquire, Arc, AtomicU64, Mutex, MutexGuard, Padded};
 use crate::Time;

@@ -46,7 +46,8 @@ struct Lease {
 }
 
 impl Lease {
-    /// One under a tag that was invalidated is good for nothing, and in nobody's way.
+    /// Whether the lease still counts. One under a tag that was invalidated is good for nothing,
+    /// and in nobody's way.
     fn stands(&self, now: Time) -> bool {
         now < self.until && self.tag.as_ref().is_none_or(|tag| tag.is_current())
     }
@@ -63,7 +64,7 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// Does something to a key, as one step.
+    /// Runs `f` on the lease of a key, as one step.
     pub(super) fn with<T>(&self, key: &EntryKey, f: impl FnOnce(&mut OfKey<'_>) -> T) -> T {
         let shard = self.hasher.hash_one(key) as usize & (self.shards.len() - 1);
         let shard = lock(&self.shards[shard].0);
@@ -74,7 +75,7 @@ impl Leases {
         })
     }
 
-    /// Revokes all leases, and does this while none can be granted.
+    /// Revokes all leases, and runs `f` while none can be granted.
     pub(super) fn clear<T>(&self, f: impl FnOnce() -> T) -> T {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| lock(&shard.0)).collect();
         for shard in &mut shards {
@@ -96,7 +97,7 @@ pub(super) struct OfKey<'a> {
 }
 
 impl OfKey<'_> {
-    /// For how long somebody still has it.
+    /// Returns for how long somebody still has a lease on the key, or `None` if nobody has.
     pub(super) fn held(&self, now: Time) -> Option<Duration> {
         let lease = self.shard.held.get(self.key)?;
         lease.stands(now).then(|| lease.until.since(now))

@@ -155,7 +155,7 @@ impl Awaited {
     }
 }
 
-/// The leader asks the store, and loads if it has to.
+/// Asks the store as the leader, and loads if that has no answer.
 async fn lead<V, St, L>(
     core: Shared<Core<V, St>>,
     key: EntryKey,

@@ -187,7 +187,7 @@ where
     }
 }
 
-/// What a load's end means.
+/// Returns what a load's end means.
 pub(super) fn classify_end<V, T, E>(
     result: Result<V, E>,
     rejected: Option<Rejected>,
@@ -212,8 +212,8 @@ pub(super) fn classify_end<V, T, E>(
     }
 }
 
-/// Runs a load, and catches the note that a policy below leaves when it refuses: what comes of it is
-/// decided some polls later.
+/// Runs a load, and returns its result with the rejection that a policy below left a note of when
+/// it refused. The note is taken now, since what comes of it is decided some polls later.
 pub(super) async fn watched<T, E>(
     call: impl Future<Output = Result<T, E>>,
 ) -> (Result<T, E>, Option<Rejected>) {

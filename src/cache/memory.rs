@@ -145,8 +145,8 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
             "1 to 4294967295",
         )?;
         let guess = guess.min(1 << 20);
-        // Threads that ask for different keys rarely meet in one of many shards. But what is heavier
-        // than its shard is not kept, so they must not be small.
+        // Threads that ask for different keys rarely meet in one of many shards. But what is
+        // heavier than its shard is not kept, so they must not be small.
         let least = if weigh.is_some() { 4 << 20 } else { 64 };
         let shards = (capacity / least).clamp(1, 16 * stripes());
         let weight = capacity as u64;
@@ -195,8 +195,8 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         self.let_go(removed);
     }
 
-    /// Lets go of what is not in the store any more. Not to be done under any lock: what is dropped
-    /// may run the application's code.
+    /// Lets go of what is not in the store any more. Not to be called under any lock: what is
+    /// dropped may run the application's code.
     fn let_go(&self, removed: Removed<V>) {
         for (hash, tracked) in &removed {
             self.hot.forget(*hash, tracked);
@@ -209,7 +209,8 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         Prehashed { hash, key }
     }
 
-    /// What is not at hand; and has it at hand the next time, if that is wanted.
+    /// Looks in the store for what is not in the hot tables, and admits it to them if that is
+    /// wanted.
     #[inline(never)]
     fn ask(
         &self,

@@ -71,7 +71,8 @@ impl<V: Clone> MemoryEntry<V> {
         })
     }
 
-    /// As it is to be looked at now: after an invalidation of its tag it is outdated, or gone.
+    /// Returns the entry as it is to be looked at now, or `None` if an invalidation of its tag has
+    /// removed it.
     pub(super) fn entry(&self) -> Option<Entry<V>> {
         let outdated = match self.standing() {
             Standing::Current => self.outdated,

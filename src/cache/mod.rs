@@ -17,7 +17,8 @@
 //!
 //! let load = || async { Ok::<Arc<str>, Error<io::Error>>("a lamp".into()) };
 //! match items.run("7", load).await {
-//!     Ok(item) => println!("{} ({})", item.value, item.status), // a lamp (items; fwd=uri-miss; stored)
+//!     // a lamp (items; fwd=uri-miss; stored)
+//!     Ok(item) => println!("{} ({})", item.value, item.status),
 //!     Err(Error::Rejected(rejected)) => println!("not asked, or given up: {rejected}"),
 //!     Err(Error::Service(error)) => println!("not there, and nothing stale either: {error}"),
 //! }
@@ -44,14 +45,15 @@
 //!
 //! # Trade-offs
 //! - **Invalidated entries** are gone, even if the source cannot be read afterwards
-//!   ([`InvalidationMode::Drop`]); where an outdated answer is better than none, use [`InvalidationMode::Keep`].
+//!   ([`InvalidationMode::Drop`]); where an outdated answer is better than none, use
+//!   [`InvalidationMode::Keep`].
 //! - **A failed load** is shared by those who waited for it, as a
 //!   [`LoadFailed`](crate::Kind::LoadFailed) rejection, since errors cannot be cloned. The next
 //!   call loads again; put a breaker and a timeout below the cache.
 //! - **A stale answer** that there is no better one for is given at once for a while after a load
-//!   has failed, with one more load per key and pause (an eighth of a second, doubling to 1 s). After
-//!   three failed loads in a row, of whatever keys, those loads are made in the background: nobody
-//!   waits for a source that hangs, if there is something stale to answer with.
+//!   has failed, with one more load per key and pause (an eighth of a second, doubling to 1 s).
+//!   After three failed loads in a row, of whatever keys, those loads are made in the background:
+//!   nobody waits for a source that hangs, if there is something stale to answer with.
 //! - A miss costs some allocations; a hit in memory none but those of the answer's `Clone`.
 //!
 //! # Defaults

@@ -82,9 +82,9 @@ where
         told == Ok(true)
     }
 
-    /// The answer is for nobody else: those who follow, and who come later, do not wait for another
-    /// one's. But if what is stored is still fresh, as it is when it was refreshed early, they get
-    /// that.
+    /// Ends a load whose answer is for nobody else: those who follow, and who come later, do not
+    /// wait for another one's. But if what is stored is still fresh, as it is when it was refreshed
+    /// early, they get that.
     fn finish_uncacheable(self, core: &Core<V, St>, key: &EntryKey) {
         let now = Time::now();
         let known = self.held.as_ref().and_then(|held| held.known.as_ref());
@@ -100,9 +100,9 @@ where
         }
     }
 
-    /// What there is instead of the answer that could not be loaded, and for whom. The store is
-    /// asked once more: another load may have succeeded meanwhile, or an invalidation removed what
-    /// was known.
+    /// Returns what there is instead of the answer that could not be loaded, and before which stage
+    /// those joined who may share it. The store is asked once more: another load may have succeeded
+    /// meanwhile, or an invalidation removed what was known.
     async fn stale(&self, core: &Core<V, St>, key: &EntryKey) -> Option<(Cached<V>, Stage)> {
         self.enters(Stage::Fill);
         let (entry, before) = match core.look(key).await {

@@ -27,10 +27,10 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// What a leader has sent.
+/// What a leader has sent. Followers remember the stage at which they joined.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Stage {
-    /// Nothing.
+    /// Nothing yet.
     Joining,
     /// The question to the store.
     Acquire,
@@ -38,7 +38,7 @@ pub(super) enum Stage {
     Read,
     /// The answer, to the store.
     Fill,
-    /// Nothing more: everybody joined before this.
+    /// All of it: everybody joined before this.
     Finished,
 }
 
@@ -124,7 +124,7 @@ impl<R, L> SingleFlight<R, L> {
         }
     }
 
-    /// How many loads are under way.
+    /// Returns how many loads are under way.
     pub(super) fn len(&self) -> usize {
         let len = |shard: &Padded<Shard<R, L>>| {
             let shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,8 +184,8 @@ impl<R, L> Leader<R, L> {
         }
     }
 
-    /// Ends the load: those who joined before this stage share the answer, and the first of the others
-    /// leads.
+    /// Ends the load: those who joined before this stage share the answer, and the first of the
+    /// others leads.
     pub(super) fn finish(mut self, before: Stage, answer: R)
     where
         R: Clone,

@@ -17,8 +17,8 @@ pub struct Snapshot {
     pub revalidating_total: u64,
     /// Calls answered with a stale entry because the load failed.
     pub if_error_total: u64,
-    /// Calls that shared another call's load. What they were answered with from the store is counted
-    /// there as well.
+    /// Calls that shared another call's load. What they were answered with from the store is
+    /// counted there as well.
     pub collapsed_total: u64,
     /// Calls whose requests are not for a cache.
     pub bypassed_total: u64,
@@ -33,8 +33,8 @@ pub struct Snapshot {
     /// Answers that were not stored: the store refused them, because they had been invalidated
     /// meanwhile, or could not take them, or the call had loaded on its own.
     pub not_stored_total: u64,
-    /// Questions to the store that it did not answer, or not in time, or that were not asked because
-    /// its breaker was open.
+    /// Questions to the store that it did not answer, or not in time, or that were not asked
+    /// because its breaker was open.
     pub store_failures_total: u64,
     /// Whether the store's breaker is closed, which it is while the store answers.
     pub store_up: bool,

@@ -11,8 +11,8 @@
 //!    removes the entry **and the lease**. So a load that began before the write is not stored.
 //!
 //! A lease is unique (a random token), so one that was removed cannot come back under another
-//! holder's name; there is no generation counter, which would be wrong after it was lost. Ages count
-//! from the moment the lease was granted.
+//! holder's name; there is no generation counter, which would be wrong after it was lost. Ages
+//! count from the moment the lease was granted.
 
 use super::{
     freshness::{Entry, Freshness, Hit},
@@ -172,16 +172,17 @@ pub trait Store<V>: Send + Sync + 'static {
 
     /// Removes what is stored, and every lease on it.
     ///
-    /// When this returns `Ok`, no caller that asks from now on gets what was stored before as fresh,
-    /// from any instance that shares the store (but for the bound that a memory tier states).
+    /// When this returns `Ok`, no caller that asks from now on gets what was stored before as
+    /// fresh, from any instance that shares the store (but for the bound that a memory tier
+    /// states).
     fn invalidate(
         &self,
         key: &EntryKey,
         mode: InvalidationMode,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes what is stored under this tag, and every lease on it: [`invalidate`](Self::invalidate)
-    /// of all its entries.
+    /// Removes what is stored under this tag, and every lease on it:
+    /// [`invalidate`](Self::invalidate) of all its entries.
     fn invalidate_tag(
         &self,
         tag: &str,

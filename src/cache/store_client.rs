@@ -46,8 +46,8 @@ impl<St> Clone for StoreClient<St> {
 }
 
 impl<St: Send + Sync + 'static> StoreClient<St> {
-    /// Asks until the store answers or there are no attempts left. The timeout is around all of them:
-    /// no call waits for longer, however many there are.
+    /// Asks until the store answers or there are no attempts left. The timeout is around all of
+    /// them: no call waits for longer, however many there are.
     fn ask<T: Send + 'static>(
         &self,
         ask: impl Fn(Arc<St>) -> StoreFuture<'static, T> + Send + Sync + 'static,
@@ -57,8 +57,8 @@ impl<St: Send + Sync + 'static> StoreClient<St> {
         Box::pin(self.ask_once(attempts))
     }
 
-    /// Asks once, within the timeout and through the breaker. A lease that is given away, or an answer
-    /// that is handed over, is there for one attempt only.
+    /// Asks once, within the timeout and through the breaker. A lease that is given away, or an
+    /// answer that is handed over, is there for one attempt only.
     async fn ask_once<T, F>(&self, ask: F) -> Result<T, StoreError>
     where
         T: Send,
@@ -155,9 +155,9 @@ impl<St: Send + Sync + 'static> StoreClient<St> {
         })
     }
 
-    /// Makes the breaker's probe in the background, if it is time for it, so that no reader waits for
-    /// the timeout of a store that may still hang. Returns the error to go on with, or `None` if
-    /// the store may be asked.
+    /// Makes the breaker's probe in the background, if it is time for it, so that no reader waits
+    /// for the timeout of a store that may still hang. Returns the error to go on with, or `None`
+    /// if the store may be asked.
     fn half_open_probe<V: Send + 'static>(&self, key: &EntryKey) -> Option<StoreError>
     where
         St: Store<V>,

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The body of a response that went through a cache: whole, or as the service sends it.
+/// The body of a response that passed a cache: whole, or as the service sends it.
 pub struct CacheBody<B: Body>(State<B>);
 
 enum State<B: Body> {
@@ -24,7 +24,7 @@ enum State<B: Body> {
 }
 
 impl<B: Body> CacheBody<B> {
-    /// A body that nobody has looked at.
+    /// Makes a body of one that nobody has looked at.
     pub(super) fn streamed(body: B) -> Self {
         Self(State::Streamed {
             read: VecDeque::new(),
