@@ -5,31 +5,30 @@
 //! it in a table of its stripe, whose lock nobody else wants.
 //!
 //! A table must not point to what the store no longer has: an answer that was invalidated is never
-//! given again, and what was evicted is to be let go of. So everything that is kept knows which
-//! stripes point to it. A stripe says so before it does, under its lock; whoever removes something
-//! from the store leaves behind that it is gone, and then takes that knowledge and has the stripes
-//! forget it. A stripe that comes in between, or later, finds it gone.
-//!
-//! That it is gone is said under the store's lock; but forgetting waits for the stripes' locks,
-//! under which answers are copied, and a copy may ask the store for something else: so the store's
-//! lock must not be held then.
+//! given again, and what was evicted is to be let go of. [`HotTables`] says how that is kept.
 
 use super::sync::{AcqRel, Acquire, Arc, AtomicU64, Mutex, MutexGuard, Padded};
 use crate::Time;
 use std::sync::{PoisonError, TryLockError};
 
-/// A bit for each stripe, and one that says that it is not in the store any more.
+/// How many stripes there are at most: each has a bit in [`Tracked::stripes`].
 const STRIPES: usize = 32;
+
+/// The bit that says that the store does not have it any more.
 const REMOVED: u64 = 1 << 63;
 
-/// How many hits here the store does not hear of, and for how long, in nanoseconds. If it never
-/// did, it would take what is asked for most for what is never asked for, and evict it.
+/// How many hits in a row a table answers itself. Then the store is asked, and so hears of one hit:
+/// if it never heard of any, it would take what is asked for most for what is never asked for, and
+/// evict it.
 const QUIET_HITS: u8 = 64;
+
+/// For how long a table answers itself, in nanoseconds, if there are fewer hits than that.
 const QUIET_TIME: u64 = 1_000_000;
 
-/// Something that is kept, and the stripes that point to it.
+/// Something that the store keeps, and which stripes' tables point to it.
 pub(super) struct Tracked<T> {
     pub(super) kept: T,
+    /// A bit for each stripe, and [`REMOVED`].
     stripes: AtomicU64,
 }
 
@@ -39,34 +38,49 @@ impl<T> Tracked<T> {
         Arc::new(Self { kept, stripes })
     }
 
-    /// It has been removed from the store: nobody finds it at hand any more. The stripes are to
-    /// [forget](HotTables::forget) it once no lock of the store is held.
+    /// Says that the store does not have it any more: no table answers with it from now on. They are
+    /// to [forget](HotTables::forget) it once no lock of the store is held.
     pub(super) fn mark_removed(&self) {
         self.stripes.fetch_or(REMOVED, AcqRel);
     }
 
     #[inline]
-    fn is_removed(&self) -> bool {
+    pub(super) fn is_removed(&self) -> bool {
         self.stripes.load(Acquire) & REMOVED != 0
     }
 }
 
-/// The stripes' tables.
+/// A table for each stripe of threads, of pointers to what its threads ask for most.
+///
+/// # Invariants
+/// 1. A table points to something only if its stripe's bit is set in [`Tracked::stripes`]. The bit is
+///    set first, under the table's lock.
+/// 2. No bit is ever cleared, so what was removed from the store stays so.
+/// 3. What was removed is not pointed to again: whoever sets a bit sees in the same step whether
+///    [`REMOVED`] is set, and then does not point.
+/// 4. So when [`forget`](Self::forget) returns, no table points to it. It sets `REMOVED` and reads the
+///    bits in one step, and waits for the lock of each table whose bit is set: which points by then,
+///    or will not.
+/// 5. No table's lock is waited for under a lock of the store: answers are copied under a table's
+///    lock, and a copy may ask the store for something else.
+/// 6. Nothing is dropped under a table's lock: that may run the application's code.
 pub(super) struct HotTables<T> {
     stripes: Box<[Padded<Mutex<Table<T>>>]>,
     slots: usize,
 }
 
-/// Of as many slots as all others; of none as long as it is not used.
+/// As many slots as all other tables have; none as long as it is not used.
 type Table<T> = Vec<HotSlot<T>>;
 
 struct HotSlot<T> {
+    /// What the slot points to, and its hash.
     held: Option<(u64, Arc<Tracked<T>>)>,
-    /// What was last asked for in vain. If nothing else is, it gets the slot the next time: what
-    /// is asked for just once does not drive out what is asked for again and again.
+    /// The hash that was last looked for here and not found. Looked for twice in a row, it gets the
+    /// slot: what is asked for just once does not drive out what is asked for again and again.
     candidate: u64,
-    /// When the store last heard of it, and the hits since then.
+    /// When the store last heard of a hit.
     told: Time,
+    /// How many hits it has not heard of since then.
     hits: u8,
 }
 
@@ -81,8 +95,10 @@ pub(super) enum Looked<R> {
 }
 
 impl<T> HotTables<T> {
-    /// Tables of at most this many slots, for this many stripes: both are powers of two.
+    /// Makes tables of this many slots, for this many stripes: both are powers of two.
     pub(super) fn new(stripes: usize, slots: usize) -> Self {
+        debug_assert!(stripes.is_power_of_two(), "{stripes} stripes");
+        debug_assert!(slots.is_power_of_two(), "{slots} slots");
         Self {
             stripes: (0..stripes.min(STRIPES))
                 .map(|_| Padded(Mutex::new(Vec::new())))

@@ -23,8 +23,16 @@ pub struct MemoryLease {
     pub(super) tag: Option<Arc<Tagged>>,
 }
 
-/// The leases on all keys. Everything that is done to a key happens under the lock of its shard, so
-/// that looking, granting, filling and invalidating are one step each.
+/// The leases on all keys of a memory store.
+///
+/// # Invariants
+/// 1. A key has one lease at most, and no two leases ever have the same token: so one that was revoked
+///    cannot come back under another holder's name.
+/// 2. Whatever is done to a key is done under the lock of its shard ([`with`](Self::with)), and so is
+///    one step: to look and to grant, to take the lease and to store, to revoke it and to remove.
+/// 3. A lease that does not stand any more fills nothing. It ends by being taken or revoked, when its
+///    time is over and another is granted, or when its tag is invalidated.
+/// 4. No answer is dropped under a shard's lock.
 #[derive(Debug)]
 pub(super) struct Leases {
     shards: Box<[Padded<Mutex<Shard>>]>,
@@ -55,6 +63,7 @@ impl Lease {
 
 impl Default for Leases {
     fn default() -> Self {
+        debug_assert!(stripes().is_power_of_two(), "{} stripes", stripes());
         Self {
             shards: (0..4 * stripes()).map(|_| Padded::default()).collect(),
             hasher: RandomState::new(),
@@ -103,12 +112,14 @@ impl OfKey<'_> {
         lease.stands(now).then(|| lease.until.since(now))
     }
 
+    /// Grants a lease to whoever asks, to be called if nobody [has](Self::held) one.
     pub(super) fn grant(
         &mut self,
         lasts: Duration,
         tag: Option<Arc<Tagged>>,
         now: Time,
     ) -> MemoryLease {
+        debug_assert!(self.held(now).is_none(), "a lease that stands is replaced");
         let shard = &mut *self.shard;
         if shard.held.len() >= shard.sweep_at {
             // Holders that have vanished.
@@ -140,6 +151,7 @@ impl OfKey<'_> {
         }
     }
 
+    /// Ends whatever lease there is.
     pub(super) fn revoke(&mut self) {
         self.shard.held.remove(self.key);
     }

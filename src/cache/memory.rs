@@ -38,6 +38,15 @@ use std::{
 /// let mebibytes = MemoryStore::<Arc<str>>::weighed(64 << 20, |text| text.len())?;
 /// # Ok::<_, buttress::InvalidConfig>(())
 /// ```
+//
+// # Invariants
+// 1. An entry is put, replaced and invalidated under the lock of its key in `leases`. (It is evicted
+//    under a lock of `entries`.)
+// 2. Whatever leaves `entries` is marked as removed before another can take its place, and forgotten
+//    by the hot tables before the call that removed it returns. So nobody finds at hand what was
+//    invalidated.
+// 3. No lock is held while an answer is weighed or dropped, which may run the application's code. (It
+//    may be cloned under one: the docs say so.)
 pub struct MemoryStore<V> {
     entries: Entries<V>,
     hot: HotTables<MemoryEntry<V>>,
@@ -93,7 +102,8 @@ impl<V> Lifecycle<Prehashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryL
 }
 
 impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
-    /// Makes a store of at most so many answers, whatever their size: 1 to 4,294,967,295.
+    /// Makes a store of at most so many answers, whatever their size: 1 to 4,294,967,295. It is
+    /// split into shards, each of which rounds its part up: that adds less than 2 %.
     ///
     /// # Errors
     /// If there is to be none, or more than that.
@@ -199,6 +209,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
     /// dropped may run the application's code.
     fn let_go(&self, removed: Removed<V>) {
         for (hash, tracked) in &removed {
+            debug_assert!(tracked.is_removed(), "what is let go of is still at hand");
             self.hot.forget(*hash, tracked);
         }
     }

@@ -383,7 +383,10 @@ impl<T, E> Future for CacheFuture<T, E> {
             Some(answer) => Poll::Ready(answer),
             None => match &mut self.loading {
                 Some(load) => load.as_mut().poll(cx),
-                None => Poll::Pending,
+                None => {
+                    debug_assert!(false, "a call was polled after its end");
+                    Poll::Pending
+                }
             },
         }
     }

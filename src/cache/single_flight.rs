@@ -43,6 +43,14 @@ pub(super) enum Stage {
 }
 
 /// Loads under way. `R` is what is shared, `L` what a leader hands over if it is dropped.
+///
+/// # Invariants
+/// 1. A key is here exactly as long as somebody leads it: a [`Leader`], or a follower that the lead is
+///    on its way to.
+/// 2. A follower that still waits is told exactly once: the answer, or to lead. (Unless copying the
+///    answer panics, which drops the rest of those who would have shared it: they ask again.)
+/// 3. No follower has joined at a later stage than the leader is in.
+/// 4. Answers and leases are copied and dropped under no lock.
 pub(super) struct SingleFlight<R, L> {
     shards: Box<[Padded<Shard<R, L>>]>,
     hasher: RandomState,
@@ -80,6 +88,7 @@ pub(super) enum Joined<R, L> {
 
 impl<R, L> SingleFlight<R, L> {
     pub(super) fn new() -> Arc<Self> {
+        debug_assert!(stripes().is_power_of_two(), "{} shards", stripes());
         Arc::new(Self {
             shards: (0..stripes()).map(|_| Padded(Mutex::default())).collect(),
             hasher: RandomState::new(),
@@ -170,17 +179,27 @@ impl<R, L> Leader<R, L> {
     /// Begins a stage. To be called before anything is sent: whoever joins from now on did not ask
     /// before it.
     pub(super) fn enters(&self, stage: Stage) {
-        if let Some(flight) = self.single_flight.shard(&self.key).get_mut(&self.key) {
+        self.with_flight(|flight| {
+            debug_assert!(flight.stage <= stage, "{stage:?} after {:?}", flight.stage);
             flight.stage = stage;
-        }
+        });
     }
 
     /// Says that the store is about to be asked once more: its answer to that will hold for all who
     /// have joined by now.
     pub(super) fn asks_again(&self) {
-        if let Some(flight) = self.single_flight.shard(&self.key).get_mut(&self.key) {
+        self.with_flight(|flight| {
             flight.begin_again();
             flight.stage = Stage::Acquire;
+        });
+    }
+
+    fn with_flight(&self, f: impl FnOnce(&mut Flight<R, L>)) {
+        let mut shard = self.single_flight.shard(&self.key);
+        let flight = shard.get_mut(&self.key);
+        debug_assert!(flight.is_some(), "a leader of nothing");
+        if let Some(flight) = flight {
+            f(flight);
         }
     }
 
@@ -191,12 +210,13 @@ impl<R, L> Leader<R, L> {
         R: Clone,
     {
         let mut sharing = VecDeque::new();
-        if let Some(flight) = self.single_flight.shard(&self.key).get_mut(&self.key) {
+        self.with_flight(|flight| {
             let all = mem::take(&mut flight.followers);
+            debug_assert!(all.iter().all(|waiting| waiting.joined <= flight.stage));
             let (may, not): (VecDeque<_>, VecDeque<_>) =
                 all.into_iter().partition(|waiting| waiting.joined < before);
             (sharing, flight.followers) = (may, not);
-        }
+        });
         // The lease has been used, or was given back; it is not for others.
         self.lease = None;
         for waiting in sharing {
@@ -222,6 +242,7 @@ impl<R, L> Drop for Leader<R, L> {
             let first = {
                 let mut shard = self.single_flight.shard(&self.key);
                 let Some(flight) = shard.get_mut(&self.key) else {
+                    debug_assert!(false, "a leader of nothing");
                     return;
                 };
                 flight.begin_again();
@@ -237,7 +258,10 @@ impl<R, L> Drop for Leader<R, L> {
             match first.tell.send(Told::Lead(next)) {
                 Ok(()) => return,
                 Err(Told::Lead(back)) => next = back,
-                Err(Told::Shared(_)) => return,
+                Err(Told::Shared(_)) => {
+                    debug_assert!(false, "an answer came back in place of the lead");
+                    return;
+                }
             }
             next.leads = false;
         }

@@ -239,6 +239,7 @@ impl<V: Clone> Tier<V> {
         let epoch = self.epoch.load(Acquire);
         // The next odd one.
         let epoch = epoch + 1 + epoch % 2;
+        debug_assert!(epoch % 2 == 1, "{epoch} is no connection's");
         *self.run.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(run));
         self.epoch.store(epoch, Release);
         self.empty();
