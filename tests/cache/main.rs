@@ -7,6 +7,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod crowds;
+mod defaults;
 mod freshness;
 mod invalidation;
 mod layer;
