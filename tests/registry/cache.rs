@@ -32,7 +32,7 @@ async fn each_number_of_a_cache_is_serialised_and_published_under_the_same_name(
             _ => {
                 let number = number
                     .as_bool()
-                    .map_or(number.clone(), |up| u8::from(up).into());
+                    .map_or_else(|| number.clone(), |up| u8::from(up).into());
                 format!("buttress_cache_{field}{{policy=\"items\"}} {number}")
             }
         };
