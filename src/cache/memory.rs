@@ -6,13 +6,14 @@ use super::{
     key::{EntryKey, KeyRef},
     leases::{Leases, MemoryLease},
     memory_entry::MemoryEntry,
-    prehashed::{IdentityHasher, Prehashed},
+    prehashed::Prehashed,
     store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError},
     tags::Tags,
 };
 use crate::{
     InvalidConfig,
     clock::Now,
+    key_table::IdentityHasher,
     shared::{stripes, thread_index},
 };
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};

@@ -32,24 +32,3 @@ impl Equivalent<Prehashed<EntryKey>> for Prehashed<KeyRef<'_>> {
         self.hash == other.hash && self.key == other.key.as_ref()
     }
 }
-
-/// The hash that was made already.
-#[derive(Default)]
-pub(super) struct IdentityHasher(u64);
-
-impl Hasher for IdentityHasher {
-    #[inline]
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        // Nothing comes here; it would be a hash, if a bad one.
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
