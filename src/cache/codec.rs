@@ -4,7 +4,9 @@ use std::error::Error;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Turns answers into bytes and back, for stores outside of the process.
+/// A way to turn answers into bytes and back, for stores outside of the process.
+#[doc(alias = "serialize")]
+#[doc(alias = "serializer")]
 pub trait Codec<V>: Send + Sync + 'static {
     /// Appends the answer's bytes.
     ///
@@ -12,15 +14,15 @@ pub trait Codec<V>: Send + Sync + 'static {
     /// If it cannot be written; then it is not stored.
     fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), BoxError>;
 
-    /// The answer with these bytes, which may be anything: another version of the application may
-    /// have written them.
+    /// Returns the answer with these bytes, which may be anything: another version of the
+    /// application may have written them.
     ///
     /// # Errors
     /// If they are not those of an answer; then it counts as not stored.
     fn decode(&self, bytes: &[u8]) -> Result<V, BoxError>;
 }
 
-/// Readable bytes that forgive fields that were added or left out: what serde makes of JSON.
+/// Answers as JSON, by serde: readable bytes that forgive fields that were added or left out.
 #[cfg(feature = "redis")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
@@ -36,8 +38,8 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
     }
 }
 
-/// The fewest bytes, of the [postcard](https://docs.rs/postcard) format: a type that changes needs
-/// another namespace.
+/// Answers in the [postcard](https://docs.rs/postcard) format, by serde: the fewest bytes. A type
+/// that changes needs another namespace.
 #[cfg(feature = "redis")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Binary;

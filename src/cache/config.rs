@@ -3,13 +3,13 @@
 use super::{
     Cache,
     core::{Core, LONGEST},
-    flight::Flights,
+    counters::CacheCounters,
+    failure_memory::FailureMemory,
     freshness::Freshness,
-    guest::Guest,
     memory::{DEFAULT_ENTRIES, MemoryStore},
-    notes::Notes,
+    single_flight::SingleFlight,
     store::Store,
-    tally::Tally,
+    store_client::StoreClient,
 };
 use crate::{
     InvalidConfig, Name,
@@ -21,7 +21,7 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// The terms of a [`Cache`].
+/// The settings of a [`Cache`]. The [module](super#defaults) has a table of the defaults.
 #[derive(Debug)]
 pub struct CacheBuilder<St = ()> {
     name: Name,
@@ -54,7 +54,7 @@ impl CacheBuilder {
         }
     }
 
-    /// The cache, with a [`MemoryStore`] of 10 000 answers.
+    /// Makes the cache, with a [`MemoryStore`] of 10,000 answers.
     ///
     /// # Errors
     /// If a setting is not what its setter says.
@@ -67,69 +67,83 @@ impl CacheBuilder {
 }
 
 impl<St> CacheBuilder<St> {
-    /// For how long an answer is good for what: fresh for a minute, and for another hour better than
-    /// an error, unless told otherwise. Stale answers while a new one is looked for are off: not
-    /// every application may give them.
+    /// Sets for how long an answer is good for what. The default is fresh for a minute, and for
+    /// another hour better than an error. Stale answers while a new one is looked for are off by
+    /// default: not every application may give them.
     ///
     /// Up to ten years each. An answer may have [its own](super::CacheLayer::freshness).
+    #[doc(alias = "ttl")]
+    #[doc(alias = "time_to_live")]
+    #[doc(alias = "expire_after_write")]
+    #[doc(alias = "swr")]
+    #[doc(alias = "stale_while_revalidate")]
+    #[doc(alias = "stale_if_error")]
     #[must_use]
     pub fn freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;
         self
     }
 
-    /// For how long a load may go on before another one may start: 5 s unless told otherwise,
-    /// longer than a load should take. Put a [`Timeout`] below the cache that is shorter. 1 ms to an
-    /// hour.
+    /// Sets for how long a load may go on before another one may start, which is to be longer than
+    /// a load takes: 1 ms to an hour. The default is 5 s. Put a [`Timeout`] below the cache that is
+    /// shorter.
+    #[doc(alias = "lock_ttl")]
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// Makes each answer's fresh time shorter by up to this share of it, at random, so that what was
-    /// loaded together does not go stale together: 0.1 unless told otherwise; 0 to below 1.
+    /// Makes each answer's fresh time shorter by up to this share of it, at random, so that what
+    /// was loaded together does not go stale together: 0 to below 1. The default is 0.1.
     #[must_use]
     pub fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// How eager to be to refresh what is asked for a lot before it goes stale: 1 unless told
-    /// otherwise, at which a load is begun about as long before the end as it takes. 0 does not; up
-    /// to 10.
+    /// Sets how early what is asked for a lot is refreshed before it goes stale, as a multiple of
+    /// the time that its load takes: 0 to 10. The default is 1.
+    ///
+    /// Each call that finds a fresh answer decides by chance whether to load a new one in the
+    /// background, with the probability e^(-left / (beta · load time)). So an answer that nobody
+    /// asks for is not refreshed, and one that many ask for goes stale before the eyes of few. 0
+    /// turns it off. An answer is never refreshed in the first half of its time.
+    #[doc(alias = "xfetch")]
+    #[doc(alias = "refresh_ahead")]
+    #[doc(alias = "beta")]
     #[must_use]
     pub fn early_refresh(mut self, beta: f64) -> Self {
         self.beta = beta;
         self
     }
 
-    /// The longest that the store may keep a call waiting, all attempts together: 100 ms unless told
-    /// otherwise, a hundred times what a healthy one on the same network takes. After that, or after
-    /// half of the time until its [deadline](crate::timeout), the call goes on without it. 1 ms to an
-    /// hour.
+    /// Sets the longest that the store may keep a call waiting, all attempts together: 1 ms to an
+    /// hour. The default is 100 ms, a hundred times what a healthy store on the same network takes.
+    /// After that, or after half of the time until the call's [deadline](crate::timeout), the call
+    /// goes on without the store.
     #[must_use]
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How often to ask the store, the first time included: 2 unless told otherwise, because a
-    /// second one finds the connection that replaced a broken one. 1 to 10.
+    /// Sets how often to ask the store, the first time included: 1 to 10. The default is 2, because
+    /// a second attempt finds the connection that replaced a broken one.
     #[must_use]
     pub fn store_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Makes jitter and early refreshes repeatable: random by default.
+    /// Makes jitter and early refreshes repeatable, for tests. They are random by default.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Where to keep answers.
+    /// Sets where answers are kept. The default is a [`MemoryStore`] of 10,000 answers.
     #[must_use]
     pub fn store<St2>(self, store: St2) -> CacheBuilder<WithStore<St2>> {
         CacheBuilder {
@@ -151,7 +165,7 @@ impl<St> CacheBuilder<St> {
 pub struct WithStore<St>(St);
 
 impl<St> CacheBuilder<WithStore<St>> {
-    /// The cache.
+    /// Makes the cache over the store that was given.
     ///
     /// # Errors
     /// If a setting is not what its setter says.
@@ -194,7 +208,7 @@ impl<St> CacheBuilder<WithStore<St>> {
         check(attempts, "store_attempts", &self.attempts, "1 to 10")?;
 
         let name = self.name.as_str();
-        let guest = Guest {
+        let store_client = StoreClient {
             store: Arc::new(self.store.0),
             // It costs nothing while it is away, and is noticed within a second when it is back.
             breaker: CircuitBreaker::builder(name)
@@ -216,10 +230,10 @@ impl<St> CacheBuilder<WithStore<St>> {
             lease: self.lease,
             jitter: self.jitter,
             beta: self.beta,
-            guest,
-            flights: Flights::new(),
-            notes: Notes::default(),
-            tally: Tally::default(),
+            store_client,
+            single_flight: SingleFlight::new(),
+            failure_memory: FailureMemory::default(),
+            counters: CacheCounters::default(),
             dice: Dice::new(self.seed),
         })))
     }

@@ -1,31 +1,30 @@
 //! What a cache's handles, layers and running calls share.
 
 use super::{
+    counters::CacheCounters,
     early,
-    flight::Flights,
-    fly::Held,
+    failure_memory::FailureMemory,
     freshness::{Entry, Freshness, FreshnessState, Hit},
-    guest::Guest,
     key::EntryKey,
-    load::Verdict,
-    notes::Notes,
+    lease_guard::LeaseGuard,
+    loaded::Verdict,
+    single_flight::SingleFlight,
     status::{CacheStatus, Cached, Served},
     store::{AcquireOptions, Acquired, Fill, Store, StoreError},
-    tally::Tally,
+    store_client::StoreClient,
 };
 use crate::{
     clock::Time,
     error::{Kind, Rejected},
     rng::Dice,
 };
-use std::{fmt, future::Future, sync::Arc, time::Duration};
-use tokio::runtime::Handle;
+use std::{fmt, sync::Arc, time::Duration};
 
-/// The longest that an answer is good for anything. What an application asks for beyond that is
-/// for ever, and this is easier to count with.
+/// The longest time that an answer may be fresh or stale for. More would be for ever to any
+/// application, and might overflow a clock.
 pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
-/// A cache's terms, its store and its state.
+/// What a cache's handles, layers and running calls share: its settings, its store and its state.
 pub(super) struct Core<V, St>
 where
     V: Clone + Send + Sync + 'static,
@@ -36,10 +35,10 @@ where
     pub(super) lease: Duration,
     pub(super) jitter: f64,
     pub(super) beta: f64,
-    pub(super) guest: Guest<St>,
-    pub(super) flights: Arc<Flights<Verdict<V>, Held<V, St>>>,
-    pub(super) notes: Notes,
-    pub(super) tally: Tally,
+    pub(super) store_client: StoreClient<St>,
+    pub(super) single_flight: Arc<SingleFlight<Verdict<V>, LeaseGuard<V, St>>>,
+    pub(super) failure_memory: FailureMemory,
+    pub(super) counters: CacheCounters,
     pub(super) dice: Dice,
 }
 
@@ -53,58 +52,63 @@ where
         key: &EntryKey,
         ask: AcquireOptions,
     ) -> Result<Acquired<V, St::Lease>, ()> {
-        self.heard(self.guest.acquire(key, ask).await)
+        self.count_error(self.store_client.acquire(key, ask).await)
     }
 
-    /// Whether it was stored; an error if the lease may still stand.
+    /// Offers an answer to the store, and returns whether it was stored. An error says that the
+    /// lease may still stand.
     pub(super) async fn fill(
         &self,
         key: &EntryKey,
         lease: &St::Lease,
         fill: Fill<V>,
     ) -> Result<bool, ()> {
-        let stored = self.heard(self.guest.fill(key, lease, fill).await);
+        let stored = self.count_error(self.store_client.fill(key, lease, fill).await);
         match stored {
-            Ok(true) => self.tally.add(|t| &t.stored),
-            Ok(false) | Err(()) => self.tally.add(|t| &t.not_stored),
+            Ok(true) => self.counters.add(|c| &c.stored),
+            Ok(false) | Err(()) => self.counters.add(|c| &c.not_stored),
         }
         stored
     }
 
     pub(super) async fn release(&self, key: &EntryKey, lease: St::Lease) {
-        let _ = self.heard(self.guest.release(key, lease).await);
+        let _ = self.count_error(self.store_client.release(key, lease).await);
     }
 
     pub(super) async fn look(&self, key: &EntryKey) -> Result<Option<Entry<V>>, ()> {
-        self.heard(self.guest.look(key).await)
+        self.count_error(self.store_client.look(key).await)
     }
 
-    /// What a store's error is to a reader: nothing but a number.
-    fn heard<T>(&self, answer: Result<T, StoreError>) -> Result<T, ()> {
-        answer.map_err(|_| self.tally.add(|t| &t.store_failures))
+    /// Counts a store's error, which is all that it is to a reader: the cache goes on without it.
+    fn count_error<T>(&self, answer: Result<T, StoreError>) -> Result<T, ()> {
+        answer.map_err(|_| self.counters.add(|c| &c.store_failures))
     }
 
-    /// What to answer with before, or instead of, loading.
-    pub(super) fn meanwhile(
+    /// Returns what this entry answers a call with before, or instead of, loading: an answer that
+    /// is fresh or may be served while it is revalidated, or one for errors while the source fails.
+    pub(super) fn stale_while_loading(
         &self,
         key: &EntryKey,
         entry: Entry<V>,
         now: Time,
     ) -> Option<Cached<V>> {
-        match entry.worth_at(now) {
+        match entry.state_at(now) {
             FreshnessState::Fresh => Some(self.cached(entry, Served::Fresh)),
             FreshnessState::Revalidate => Some(self.cached(entry, Served::Revalidating)),
-            FreshnessState::IfError if self.notes.failing(key, now) || self.notes.unwell(now) => {
+            FreshnessState::IfError
+                if self.failure_memory.backing_off(key, now)
+                    || self.failure_memory.source_down(now) =>
+            {
                 Some(self.cached(entry, Served::IfError))
             }
-            FreshnessState::IfError | FreshnessState::Gone => None,
+            FreshnessState::IfError | FreshnessState::Expired => None,
         }
     }
 
-    /// What to answer with instead of an answer that could not be loaded.
-    pub(super) fn instead(&self, entry: Entry<V>) -> Option<Cached<V>> {
-        let served = match entry.worth_at(Time::now()) {
-            FreshnessState::Gone => return None,
+    /// Returns what this entry answers a call with whose load failed.
+    pub(super) fn stale_on_error(&self, entry: Entry<V>) -> Option<Cached<V>> {
+        let served = match entry.state_at(Time::now()) {
+            FreshnessState::Expired => return None,
             FreshnessState::Fresh => Served::Fresh,
             FreshnessState::Revalidate | FreshnessState::IfError => Served::IfError,
         };
@@ -150,15 +154,16 @@ where
     #[inline]
     pub(super) fn count(&self, served: Served) {
         match served {
-            Served::Fresh => self.tally.add(|t| &t.fresh),
-            Served::Revalidating => self.tally.add(|t| &t.revalidating),
-            Served::IfError => self.tally.add(|t| &t.if_error),
+            Served::Fresh => self.counters.add(|c| &c.fresh),
+            Served::Revalidating => self.counters.add(|c| &c.revalidating),
+            Served::IfError => self.counters.add(|c| &c.if_error),
             // Loads are counted where they begin.
             Served::Loaded { .. } => {}
         }
     }
 
-    /// Shorter, never longer, so that `fresh` stays a promise.
+    /// Makes the fresh time shorter by a random part, and never longer, so that `fresh` stays a
+    /// promise.
     pub(super) fn jittered(&self, freshness: Freshness) -> Freshness {
         let Freshness {
             fresh,
@@ -173,7 +178,7 @@ where
         }
     }
 
-    /// What a call gets that shared a load which failed.
+    /// Returns the rejection for a call that shared a load which failed.
     pub(super) fn load_failed(&self, rejected: Option<Rejected>) -> Rejected {
         rejected.unwrap_or_else(|| Rejected::new(Kind::LoadFailed, self.name))
     }
@@ -188,19 +193,7 @@ where
         f.debug_struct("Cache")
             .field("name", &self.name)
             .field("freshness", &self.freshness)
-            .field("flights", &self.flights)
+            .field("loads", &self.single_flight)
             .finish_non_exhaustive()
-    }
-}
-
-/// Work that nobody waits for.
-pub(super) struct Background;
-
-impl Background {
-    /// Does it, if there is a runtime to do it: while one shuts down, nothing is refreshed.
-    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) {
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(work);
-        }
     }
 }

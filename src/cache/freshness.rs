@@ -5,17 +5,26 @@ use std::time::Duration;
 
 /// For how long an answer is good for what.
 ///
+/// All three times count from the moment at which its load was allowed to begin, and not from its
+/// end: so nothing is fresh for longer than `fresh` after it was outdated, however long the load
+/// took.
+///
 /// All three count from the moment at which its load was allowed to begin, and not from its end:
 /// so nothing is fresh for longer than `fresh` after it was outdated, however long the load took.
+#[doc(alias = "ttl")]
+#[doc(alias = "max_age")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Freshness {
-    /// It is the answer.
+    /// For so long it is the answer.
+    #[doc(alias = "ttl")]
     pub fresh: Duration,
-    /// After that: it is the answer, while one call in the background looks for a new one
-    /// (RFC 5861 `stale-while-revalidate`).
+    /// For so long after `fresh` it is the answer while one call in the background looks for a new
+    /// one (RFC 5861 `stale-while-revalidate`).
+    #[doc(alias = "swr")]
     pub stale_while_revalidate: Duration,
-    /// After `fresh`: it is the answer if there is no other, because the load failed
+    /// For so long after `fresh` it is the answer if there is no other, because the load failed
     /// (RFC 5861 `stale-if-error`).
+    #[doc(alias = "sie")]
     pub stale_if_error: Duration,
 }
 
@@ -27,14 +36,15 @@ pub enum FreshnessState {
     Fresh,
     /// It is the answer, but a new one is to be looked for.
     Revalidate,
-    /// It is better than an error.
+    /// It is no answer, but better than an error.
     IfError,
-    /// Nothing.
-    Gone,
+    /// It is good for nothing.
+    Expired,
 }
 
 impl Freshness {
-    /// Fresh for so long, and then gone.
+    /// Makes an answer fresh for so long, and good for nothing after that.
+    #[doc(alias = "ttl")]
     pub const fn fresh(fresh: Duration) -> Self {
         Self {
             fresh,
@@ -43,13 +53,13 @@ impl Freshness {
         }
     }
 
-    /// The age from which it is good for nothing.
+    /// Returns the age from which an answer is good for nothing.
     pub fn end(&self) -> Duration {
         let stale = self.stale_while_revalidate.max(self.stale_if_error);
         self.fresh.saturating_add(stale)
     }
 
-    /// What an answer of this age is good for.
+    /// Returns what an answer of this age is good for.
     #[inline]
     pub fn at(&self, age: Duration) -> FreshnessState {
         if age < self.fresh {
@@ -61,42 +71,43 @@ impl Freshness {
         } else if stale < self.stale_if_error {
             FreshnessState::IfError
         } else {
-            FreshnessState::Gone
+            FreshnessState::Expired
         }
     }
 }
 
-/// An answer that was kept.
+/// An answer as a store keeps it.
 #[derive(Clone, Debug)]
 pub struct Entry<V> {
     /// The answer.
     pub value: V,
     /// How old it was when it was read from where it is kept.
     pub age: Duration,
-    /// When that was, at the latest: when it was asked for.
+    /// When it was read, at the latest: when the store was asked for it.
     pub read: Time,
-    /// What it is good for.
+    /// For how long it is good for what.
     pub freshness: Freshness,
     /// How long its load took.
     pub cost: Duration,
-    /// It is known to be outdated: it was invalidated, and kept to be better than an error.
+    /// Whether it is known to be outdated: it was invalidated, and kept to be better than an error.
     pub outdated: bool,
 }
 
 impl<V> Entry<V> {
-    /// How old it is.
+    /// Returns how old the entry is at this time.
     #[inline]
     pub fn age_at(&self, now: Time) -> Duration {
         self.age.saturating_add(now.since(self.read))
     }
 
-    /// What it is good for.
+    /// Returns what the entry is good for at this time: an outdated one is never more than better
+    /// than an error.
     #[inline]
-    pub fn worth_at(&self, now: Time) -> FreshnessState {
+    pub fn state_at(&self, now: Time) -> FreshnessState {
         match self.freshness.at(self.age_at(now)) {
             FreshnessState::Fresh | FreshnessState::Revalidate if self.outdated => {
                 match self.freshness.stale_if_error {
-                    Duration::ZERO => FreshnessState::Gone,
+                    Duration::ZERO => FreshnessState::Expired,
                     _ => FreshnessState::IfError,
                 }
             }
@@ -105,14 +116,14 @@ impl<V> Entry<V> {
     }
 }
 
-/// An answer that is at hand and fresh.
+/// An answer that is at hand and fresh, found without waiting.
 #[derive(Clone, Debug)]
 pub struct Hit<V> {
     /// The answer.
     pub value: V,
-    /// When it was as old as nothing: since then it has aged.
+    /// When its age was zero: when its load was allowed to begin.
     pub born: Time,
-    /// When it goes stale.
+    /// When it stops being fresh.
     pub stale_at: Time,
     /// How long its load took.
     pub cost: Duration,

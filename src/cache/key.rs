@@ -16,7 +16,7 @@ pub struct EntryKey {
     key: Arc<str>,
 }
 
-/// A borrowed key: what is looked up need not be allocated first.
+/// A borrowed [`EntryKey`]: what is looked up need not be allocated first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyRef<'a> {
     tag: Option<&'a str>,
@@ -24,13 +24,15 @@ pub struct KeyRef<'a> {
 }
 
 impl<'a> KeyRef<'a> {
-    /// A key without a tag.
+    /// Makes a key without a tag.
     #[inline]
     pub const fn new(key: &'a str) -> Self {
         Self { tag: None, key }
     }
 
     /// Puts the key under a tag, with which it can be invalidated together with others.
+    #[doc(alias = "surrogate_key")]
+    #[doc(alias = "cache_tag")]
     #[inline]
     #[must_use]
     pub const fn tagged(self, tag: &'a str) -> Self {
@@ -38,13 +40,13 @@ impl<'a> KeyRef<'a> {
         Self { tag, ..self }
     }
 
-    /// The key.
+    /// Returns the key without its tag.
     #[inline]
     pub const fn key(self) -> &'a str {
         self.key
     }
 
-    /// The tag.
+    /// Returns the tag, if there is one.
     #[inline]
     pub const fn tag(self) -> Option<&'a str> {
         self.tag
@@ -69,12 +71,12 @@ impl EntryKey {
         }
     }
 
-    /// The key.
+    /// Returns the key without its tag.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The tag.
+    /// Returns the tag, if there is one.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }

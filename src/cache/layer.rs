@@ -1,11 +1,11 @@
 //! The cache as a tower layer.
 
 use super::{
+    adapter::{Adapter, Disposition, KeyBuf},
     core::Core,
-    load::Loaded,
-    lookup::{ConfiguredFreshness, FreshnessRule, judge},
+    loaded::Loaded,
+    lookup::{ConfiguredFreshness, FreshnessRule, classify_end},
     service::CacheService,
-    shape::{Adapter, Disposition, KeyBuf},
     status::Cached,
     store::Store,
 };
@@ -21,27 +21,28 @@ use std::{
 };
 use tower_layer::Layer;
 
-/// A [`Cache`](super::Cache) as a tower layer.
-pub struct CacheLayer<V, St, Sh>
+/// A tower layer that answers from a [`Cache`](super::Cache), made by
+/// [`Cache::layer`](super::Cache::layer).
+pub struct CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
     core: Shared<Core<V, St>>,
-    shape: Sh,
+    adapter: A,
 }
 
-impl<V, St, Sh> CacheLayer<V, St, Sh>
+impl<V, St, A> CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    pub(super) fn new(core: Shared<Core<V, St>>, shape: Sh) -> Self {
-        Self { core, shape }
+    pub(super) fn new(core: Shared<Core<V, St>>, adapter: A) -> Self {
+        Self { core, adapter }
     }
 
-    pub(crate) fn map<Sh2>(self, f: impl FnOnce(Sh) -> Sh2) -> CacheLayer<V, St, Sh2> {
-        CacheLayer::new(self.core, f(self.shape))
+    pub(crate) fn map<A2>(self, f: impl FnOnce(A) -> A2) -> CacheLayer<V, St, A2> {
+        CacheLayer::new(self.core, f(self.adapter))
     }
 }
 
@@ -50,8 +51,8 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    /// What a load's end means: a stale answer is better than a failure or an overload. Every `Err`
-    /// is a failure unless told otherwise.
+    /// Sets what a load's end means: a stale answer is better than a failure or an overload. Every
+    /// `Err` is a failure by default.
     #[must_use]
     pub fn classify<C2>(self, classifier: C2) -> CacheLayer<V, St, ValueAdapter<K, C2, P>> {
         self.map(|ValueAdapter { key, keep, .. }| ValueAdapter {
@@ -61,7 +62,8 @@ where
         })
     }
 
-    /// For how long which answers are good: as the cache was configured unless told otherwise.
+    /// Sets for how long which answers are good. The default is the cache's own
+    /// [`freshness`](super::CacheBuilder::freshness) for all of them.
     #[must_use]
     pub fn freshness<P2: FreshnessRule<V>>(
         self,
@@ -79,32 +81,32 @@ where
     }
 }
 
-impl<V, St, Sh, S> Layer<S> for CacheLayer<V, St, Sh>
+impl<V, St, A, S> Layer<S> for CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
-    Sh: Clone,
+    A: Clone,
 {
-    type Service = CacheService<S, V, St, Sh>;
+    type Service = CacheService<S, V, St, A>;
 
     #[inline]
     fn layer(&self, inner: S) -> Self::Service {
-        CacheService::new(inner, self.core.clone(), self.shape.clone())
+        CacheService::new(inner, self.core.clone(), self.adapter.clone())
     }
 }
 
-impl<V, St, Sh> Clone for CacheLayer<V, St, Sh>
+impl<V, St, A> Clone for CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
-    Sh: Clone,
+    A: Clone,
 {
     fn clone(&self) -> Self {
-        Self::new(self.core.clone(), self.shape.clone())
+        Self::new(self.core.clone(), self.adapter.clone())
     }
 }
 
-impl<V, St, Sh> fmt::Debug for CacheLayer<V, St, Sh>
+impl<V, St, A> fmt::Debug for CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -114,7 +116,8 @@ where
     }
 }
 
-/// Responses that are their own answers: they are cloned.
+/// The adapter of [`Cache::layer`](super::Cache::layer): responses are their own answers, and are
+/// cloned.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueAdapter<K, C = ErrorsAsFailures, P = ConfiguredFreshness> {
     key: K,
@@ -159,7 +162,7 @@ where
         result: Result<V, E>,
         rejected: Option<Rejected>,
     ) -> impl Future<Output = Loaded<V, Infallible, E>> + Send {
-        ready(judge(result, rejected, &self.classifier, &self.keep))
+        ready(classify_end(result, rejected, &self.classifier, &self.keep))
     }
 
     fn succeeded(&self, result: Result<&V, &E>) -> bool {
@@ -172,8 +175,8 @@ where
         cached.value
     }
 
-    fn through(&self, through: Infallible, _: &'static str) -> V {
-        match through {}
+    fn uncacheable(&self, response: Infallible, _: &'static str) -> V {
+        match response {}
     }
 
     #[inline]

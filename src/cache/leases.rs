@@ -23,8 +23,16 @@ pub struct MemoryLease {
     pub(super) tag: Option<Arc<Tagged>>,
 }
 
-/// The leases on all keys. Everything that is done to a key happens under the lock of its shard, so
-/// that looking, granting, filling and invalidating are one step each.
+/// The leases on all keys of a memory store.
+///
+/// # Invariants
+/// 1. A key has one lease at most, and no two leases ever have the same token: so one that was revoked
+///    cannot come back under another holder's name.
+/// 2. Whatever is done to a key is done under the lock of its shard ([`with`](Self::with)), and so is
+///    one step: to look and to grant, to take the lease and to store, to revoke it and to remove.
+/// 3. A lease that does not stand any more fills nothing. It ends by being taken or revoked, when its
+///    time is over and another is granted, or when its tag is invalidated.
+/// 4. No answer is dropped under a shard's lock.
 #[derive(Debug)]
 pub(super) struct Leases {
     shards: Box<[Padded<Mutex<Shard>>]>,
@@ -46,7 +54,8 @@ struct Lease {
 }
 
 impl Lease {
-    /// One under a tag that was invalidated is good for nothing, and in nobody's way.
+    /// Whether the lease still counts. One under a tag that was invalidated is good for nothing,
+    /// and in nobody's way.
     fn stands(&self, now: Time) -> bool {
         now < self.until && self.tag.as_ref().is_none_or(|tag| tag.is_current())
     }
@@ -54,6 +63,7 @@ impl Lease {
 
 impl Default for Leases {
     fn default() -> Self {
+        debug_assert!(stripes().is_power_of_two(), "{} stripes", stripes());
         Self {
             shards: (0..4 * stripes()).map(|_| Padded::default()).collect(),
             hasher: RandomState::new(),
@@ -63,7 +73,7 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// Does something to a key, as one step.
+    /// Runs `f` on the lease of a key, as one step.
     pub(super) fn with<T>(&self, key: &EntryKey, f: impl FnOnce(&mut OfKey<'_>) -> T) -> T {
         let shard = self.hasher.hash_one(key) as usize & (self.shards.len() - 1);
         let shard = lock(&self.shards[shard].0);
@@ -74,7 +84,7 @@ impl Leases {
         })
     }
 
-    /// Revokes all leases, and does this while none can be granted.
+    /// Revokes all leases, and runs `f` while none can be granted.
     pub(super) fn clear<T>(&self, f: impl FnOnce() -> T) -> T {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| lock(&shard.0)).collect();
         for shard in &mut shards {
@@ -96,18 +106,20 @@ pub(super) struct OfKey<'a> {
 }
 
 impl OfKey<'_> {
-    /// For how long somebody still has it.
+    /// Returns for how long somebody still has a lease on the key, or `None` if nobody has.
     pub(super) fn held(&self, now: Time) -> Option<Duration> {
         let lease = self.shard.held.get(self.key)?;
         lease.stands(now).then(|| lease.until.since(now))
     }
 
+    /// Grants a lease to whoever asks, to be called if nobody [has](Self::held) one.
     pub(super) fn grant(
         &mut self,
         lasts: Duration,
         tag: Option<Arc<Tagged>>,
         now: Time,
     ) -> MemoryLease {
+        debug_assert!(self.held(now).is_none(), "a lease that stands is replaced");
         let shard = &mut *self.shard;
         if shard.held.len() >= shard.sweep_at {
             // Holders that have vanished.
@@ -139,6 +151,7 @@ impl OfKey<'_> {
         }
     }
 
+    /// Ends whatever lease there is.
     pub(super) fn revoke(&mut self) {
         self.shard.held.remove(self.key);
     }

@@ -1,91 +1,25 @@
 //! What happens when the answer is not at hand: the reader's half of the protocol.
 //!
-//! See [`store`](super::store) for what the store promises, and `flight` for who loads.
+//! See [`store`](super::store) for what the store promises, and `single_flight` for who loads.
 
 use super::{
-    core::{Background, Core},
-    flight::{Joined, Stage, Told},
-    fly::{Held, Lead, fly},
-    freshness::Freshness,
+    background,
+    core::Core,
     key::EntryKey,
-    status::{CacheStatus, Cached, LoadReason, Served},
+    loaded::{Answered, Load, LoadEnd, Loaded, Verdict},
+    run_load::{Lead, run_load},
+    single_flight::{Joined, Stage, Told},
+    status::{Cached, LoadReason, Served},
     store::{AcquireOptions, Acquired, Store},
 };
 use crate::{
     clock::Time,
     context,
-    error::{FromRejected, Kind, Rejected, note_refusal, refuse},
+    error::{Kind, Rejected, refuse},
     shared::Shared,
 };
-use std::{any::TypeId, convert::Infallible, future::Future, time::Duration};
+use std::time::Duration;
 use tokio::time::{sleep, timeout};
-
-/// How a load ended. `T` is what only the caller can have, such as a response whose body is not
-/// kept; `E` the service's error.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Loaded<V, T, E> {
-    /// With an answer, to be stored if it says for how long it is good.
-    Answer(V, Option<Freshness>),
-    /// With an answer that only this caller can have, and that is stored to be better than an
-    /// error.
-    Fallback(V, Freshness),
-    /// With an answer that only this caller can have.
-    Through(T),
-    /// Not with an answer.
-    Failed(Failure<V, T, E>),
-}
-
-/// What a load failed with.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Failure<V, T, E> {
-    /// An answer that says that the service is unwell: a stale one is better.
-    Answer(V),
-    /// An answer that says that the service is unwell, and that only this caller can have: those who
-    /// waited for it load themselves.
-    Through(T),
-    /// An error.
-    Error {
-        /// The error.
-        error: E,
-        /// Whether the service is unwell, and a stale answer better than the error.
-        unwell: bool,
-        /// The rejection that it was made from, if a policy below made it.
-        rejected: Option<Rejected>,
-    },
-}
-
-/// Something that can be loaded, once.
-pub(super) trait Load<V>: Send + 'static {
-    type Uncacheable: Send + 'static;
-    type Error: FromRejected + Send + 'static;
-
-    /// Whether its answer may turn out to be for nobody else.
-    fn may_pass_by() -> bool {
-        TypeId::of::<Self::Uncacheable>() != TypeId::of::<Infallible>()
-    }
-
-    fn load(self) -> impl Future<Output = Loaded<V, Self::Uncacheable, Self::Error>> + Send;
-}
-
-/// What a caller gets.
-pub(super) enum Answered<V, T> {
-    Cached(Cached<V>),
-    Through(T),
-}
-
-/// What a leader shares with its followers.
-#[derive(Clone)]
-pub(super) enum Verdict<V> {
-    Answer(Cached<V>),
-    Failed(Rejected),
-    /// Nothing: each on its own.
-    Alone,
-}
-
-pub(super) type LoadEnd<V, L> =
-    Result<Answered<V, <L as Load<V>>::Uncacheable>, <L as Load<V>>::Error>;
 
 /// Answers a call for this key: from the store, by sharing another call's load, or by loading.
 pub(super) async fn answer<V, St, L>(
@@ -98,31 +32,31 @@ where
     St: Store<V>,
     L: Load<V>,
 {
-    if core.notes.alone(&key, Time::now()) {
+    if core.failure_memory.is_uncacheable(&key, Time::now()) {
         return alone(&core, &key, load).await;
     }
     loop {
-        let follower = match core.flights.join(&key) {
+        let follower = match core.single_flight.join(&key) {
             Joined::Lead(leader) => return lead(core, key, leader, load).await,
             Joined::Follow(follower) => follower,
         };
         // Whoever loads for longer than its lease is not waited for: it may never come back.
         match timeout(core.lease, follower).await {
             Ok(Some(Told::Shared(Verdict::Answer(cached)))) => {
-                core.tally.add(|t| &t.collapsed);
+                core.counters.add(|c| &c.collapsed);
                 core.count(cached.status.served);
                 let status = cached.status.shared();
                 return Ok(Answered::Cached(Cached { status, ..cached }));
             }
             Ok(Some(Told::Shared(Verdict::Failed(rejected)))) => {
-                core.tally.add(|t| &t.collapsed);
+                core.counters.add(|c| &c.collapsed);
                 return Err(refuse(rejected));
             }
             Ok(Some(Told::Lead(leader))) => return lead(core, key, leader, load).await,
             Ok(Some(Told::Shared(Verdict::Alone))) | Err(_) => {
                 return alone(&core, &key, load).await;
             }
-            // The leader vanished without a word, which its drop does not let happen.
+            // Nobody was told: copying the answer panicked.
             Ok(None) => {}
         }
     }
@@ -135,20 +69,15 @@ where
     St: Store<V>,
     L: Load<V>,
 {
-    let Some(leader) = core.flights.lead(&key) else {
+    let Some(leader) = core.single_flight.lead(&key) else {
         return;
     };
-    leader.sends(Stage::Acquire);
+    leader.enters(Stage::Acquire);
     let ask = AcquireOptions::new(core.lease).early();
     if let Ok(Acquired::Leased { lease, known }) = core.acquire(&key, ask).await {
-        let held = Held {
-            core: core.clone(),
-            key: key.clone(),
-            lease: Some(lease),
-            known,
-        };
-        core.tally.add(|t| &t.refreshes);
-        let _ = fly(&core, &key, Some(leader), Ok(held), load).await;
+        let held = core.store_client.guard(&key, lease, known);
+        core.counters.add(|c| &c.refreshes);
+        let _ = run_load(&core, &key, Some(leader), Ok(held), load).await;
     }
 }
 
@@ -159,65 +88,49 @@ where
     St: Store<V>,
     L: Load<V>,
 {
-    core.tally.add(|t| &t.loads);
-    let why = LoadReason::Bypass;
-    let served = Served::Loaded { stored: false, why };
+    core.counters.add(|c| &c.loads);
+    let reason = LoadReason::Bypass;
+    let served = Served::Loaded {
+        stored: false,
+        reason,
+    };
     let status = core.status(served, Duration::ZERO, Duration::ZERO);
     let loaded = load.load().await;
     if !matches!(loaded, Loaded::Failed(_)) {
-        core.notes.source_succeeded();
+        core.failure_memory.source_succeeded();
     }
     match loaded {
         Loaded::Answer(value, freshness) => {
-            core.tally.add(|t| &t.not_stored);
+            core.counters.add(|c| &c.not_stored);
             if freshness.is_some() {
                 // The next one to ask may store it, and others may wait for that.
-                core.notes.for_a_cache(key);
+                core.failure_memory.mark_cacheable(key);
             }
             Ok(Answered::Cached(Cached { value, status }))
         }
         Loaded::Fallback(value, _) => {
-            core.tally.add(|t| &t.not_stored);
+            core.counters.add(|c| &c.not_stored);
             Ok(Answered::Cached(Cached { value, status }))
         }
-        Loaded::Through(through) => Ok(Answered::Through(through)),
+        Loaded::Uncacheable(response) => Ok(Answered::Uncacheable(response)),
         Loaded::Failed(failure) => {
-            core.tally.add(|t| &t.load_failures);
-            let unwell = !matches!(failure, Failure::Error { unwell: false, .. });
+            core.counters.add(|c| &c.load_failures);
+            let unwell = failure.is_unwell();
             // Something may have been stored before its answers were for nobody else.
             if unwell
                 && let Ok(Some(entry)) = core.look(key).await
-                && let Some(cached) = core.instead(entry)
+                && let Some(cached) = core.stale_on_error(entry)
             {
                 let now = Time::now();
-                if core.notes.alone(key, now) {
+                if core.failure_memory.is_uncacheable(key, now) {
                     // Then one call now and then is enough to see whether the source is back.
-                    core.notes.source_failed(now);
-                    core.notes.failed(key, core.dice.unit(), now);
+                    core.failure_memory.source_failed(now);
+                    core.failure_memory.failed(key, core.dice.unit(), now);
                 }
                 core.count(cached.status.served);
                 return Ok(Answered::Cached(cached));
             }
-            fail(failure, status)
-        }
-    }
-}
-
-/// What the caller whose load failed gets.
-pub(super) fn fail<V, T, E>(
-    failure: Failure<V, T, E>,
-    status: CacheStatus,
-) -> Result<Answered<V, T>, E> {
-    match failure {
-        Failure::Answer(value) => Ok(Answered::Cached(Cached { value, status })),
-        Failure::Through(through) => Ok(Answered::Through(through)),
-        Failure::Error {
-            error, rejected, ..
-        } => {
-            if let Some(rejected) = rejected {
-                note_refusal(rejected);
-            }
-            Err(error)
+            failure.end(status)
         }
     }
 }
@@ -242,7 +155,7 @@ impl Awaited {
     }
 }
 
-/// The leader asks the store, and loads if it has to.
+/// Asks the store as the leader, and loads if that has no answer.
 async fn lead<V, St, L>(
     core: Shared<Core<V, St>>,
     key: EntryKey,
@@ -259,13 +172,13 @@ where
             // What the leader before knew may have been invalidated since, and this caller may have
             // asked after that. The lease would not stand then; what is stale has to be asked for.
             if held.known.take().is_some() {
-                leader.sends(Stage::Acquire);
+                leader.enters(Stage::Acquire);
                 held.known = core.look(&key).await.ok().flatten();
             }
             Ok(held)
         }
         None => {
-            leader.sends(Stage::Acquire);
+            leader.enters(Stage::Acquire);
             let mut pause = Duration::from_millis(2);
             let mut awaited = Awaited::default();
             loop {
@@ -275,33 +188,28 @@ where
                     Ok(Acquired::Fresh(entry)) => {
                         let cached = core.cached(entry, Served::Fresh);
                         core.count(Served::Fresh);
-                        leader.land(Stage::Acquire, Verdict::Answer(cached.clone()));
+                        leader.finish(Stage::Acquire, Verdict::Answer(cached.clone()));
                         return Ok(Answered::Cached(cached));
                     }
                     Ok(Acquired::Leased { lease, known }) => {
-                        break Ok(Held {
-                            core: core.clone(),
-                            key: key.clone(),
-                            lease: Some(lease),
-                            known,
-                        });
+                        break Ok(core.store_client.guard(&key, lease, known));
                     }
                     Ok(Acquired::Busy { lasts, known }) => {
                         let now = Time::now();
-                        let why = known
+                        let reason = known
                             .as_ref()
                             .map_or(LoadReason::Missing, |_| LoadReason::Stale);
                         if let Some(entry) = known
-                            && let Some(cached) = core.meanwhile(&key, entry, now)
+                            && let Some(cached) = core.stale_while_loading(&key, entry, now)
                         {
                             core.count(cached.status.served);
-                            leader.land(Stage::Acquire, Verdict::Answer(cached.clone()));
+                            leader.finish(Stage::Acquire, Verdict::Answer(cached.clone()));
                             return Ok(Answered::Cached(cached));
                         }
                         // The one that was waited for has brought nothing that others may have:
                         // if that goes on, instances would load one after the other.
                         if awaited.is_another(asked, now, lasts) && L::may_pass_by() {
-                            break Err(why);
+                            break Err(reason);
                         }
                         // Another instance is at it.
                         let wait = pause.min(lasts).max(Duration::from_millis(1));
@@ -322,21 +230,21 @@ where
     let now = Time::now();
     let known = held.as_ref().ok().and_then(|held| held.known.clone());
     if let Some(entry) = known
-        && let Some(cached) = core.meanwhile(&key, entry, now)
+        && let Some(cached) = core.stale_while_loading(&key, entry, now)
     {
         core.count(cached.status.served);
-        leader.land(Stage::Acquire, Verdict::Answer(cached.clone()));
-        if !core.notes.failing(&key, now)
+        leader.finish(Stage::Acquire, Verdict::Answer(cached.clone()));
+        if !core.failure_memory.backing_off(&key, now)
             && let Ok(held) = held
         {
-            core.tally.add(|t| &t.refreshes);
-            Background::spawn(async move {
-                let _ = fly(&core, &key, None, Ok(held), load).await;
+            core.counters.add(|c| &c.refreshes);
+            background::spawn(async move {
+                let _ = run_load(&core, &key, None, Ok(held), load).await;
             });
         }
         return Ok(Answered::Cached(cached));
     }
-    fly(&core, &key, Some(leader), held, load).await
+    run_load(&core, &key, Some(leader), held, load).await
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The cache around any load: no tower, no request.
 
 use super::{
-    Cache,
-    core::Background,
+    Cache, background,
     freshness::Freshness,
     key::KeyRef,
-    load::{self, Answered, Failure, Load, Loaded},
+    load,
+    loaded::{Answered, Failure, Load, Loaded},
     status::Cached,
     store::Store,
 };
@@ -22,11 +22,15 @@ use std::{
     task::{Poll, ready},
 };
 
-/// Says whether an answer is stored, and for how long it is good.
+/// A rule that says whether an answer is stored, and for how long it is good.
+///
+/// A closure from the answer is one: it returns `None` for what is not to be stored.
 ///
 /// A closure from the answer is one: `None` for what is not to be stored.
+#[doc(alias = "expiry")]
+#[doc(alias = "ttl")]
 pub trait FreshnessRule<V>: Send + Sync + 'static {
-    /// For how long this answer is good for what.
+    /// Returns for how long this answer is good for what, or `None` if it is not to be stored.
     fn keep(&self, value: &V) -> Option<Freshness>;
 }
 
@@ -36,7 +40,7 @@ impl<V, F: Fn(&V) -> Option<Freshness> + Send + Sync + 'static> FreshnessRule<V>
     }
 }
 
-/// Every answer, for as long as the cache was configured to.
+/// The rule that every answer is good for as long as the cache was configured to.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfiguredFreshness(pub(super) Freshness);
 
@@ -47,7 +51,7 @@ impl<V> FreshnessRule<V> for ConfiguredFreshness {
     }
 }
 
-/// A question to a [`Cache`], in the making: see [`Cache::lookup`].
+/// A question to a [`Cache`] in the making: see [`Cache::lookup`].
 #[must_use = "it does nothing until it is run"]
 pub struct Lookup<'a, V, St, C = ErrorsAsFailures, P = ConfiguredFreshness>
 where
@@ -80,9 +84,9 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    /// What a load's end means: a stale answer is better than a failure or an overload, but not
-    /// better than an error that is to be [`Ignored`](Outcome::Ignored), which is the caller's own
-    /// mistake. Every `Err` is a failure unless told otherwise.
+    /// Sets what a load's end means. A stale answer is better than a failure or an overload, but
+    /// not better than an error that is to be [`Ignored`](Outcome::Ignored), which is the caller's
+    /// own mistake. Every `Err` is a failure by default.
     pub fn classify<C2>(self, classifier: C2) -> Lookup<'a, V, St, C2, P> {
         Lookup {
             cache: self.cache,
@@ -92,8 +96,9 @@ where
         }
     }
 
-    /// For how long which answers are good: that something is not there (`Ok(None)`), for example,
-    /// for a shorter time. As the cache was configured unless told otherwise.
+    /// Sets for how long which answers are good: that something is not there (`Ok(None)`), for
+    /// example, for a shorter time. The default is the cache's own
+    /// [`freshness`](super::CacheBuilder::freshness) for all of them.
     pub fn freshness<P2: FreshnessRule<V>>(self, keep: P2) -> Lookup<'a, V, St, C, P2> {
         Lookup {
             cache: self.cache,
@@ -103,7 +108,7 @@ where
         }
     }
 
-    /// The answer that is stored, or the one that is loaded, or a stale one if that fails.
+    /// Returns the answer that is stored, or loads it, or returns a stale one if that fails.
     ///
     /// The load may go on after this has answered (to replace a stale answer), so it owns what it
     /// uses. If this future is dropped while it loads, a call that waits for the same key loads
@@ -128,17 +133,17 @@ where
             keep: self.keep,
         };
         let now = Now::lazy();
-        if let Some(hit) = core.guest.store.peek(self.key, &now) {
-            core.tally.add(|t| &t.fresh);
+        if let Some(hit) = core.store_client.store.peek(self.key, &now) {
+            core.counters.add(|c| &c.fresh);
             if core.refresh_is_due(&hit, now.get()) {
                 let (core, key) = (core.clone(), self.key.to_owned());
-                Background::spawn(load::refresh(core, key, load));
+                background::spawn(load::refresh(core, key, load));
             }
             return Ok(core.hit(hit, now.get()));
         }
         match load::answer(core.clone(), self.key.to_owned(), load).await {
             Ok(Answered::Cached(cached)) => Ok(cached),
-            Ok(Answered::Through(never)) => match never {},
+            Ok(Answered::Uncacheable(never)) => match never {},
             Err(error) => Err(error),
         }
     }
@@ -178,12 +183,12 @@ where
 
     async fn load(self) -> Loaded<V, Infallible, E> {
         let (result, rejected) = watched((self.load)()).await;
-        judge(result, rejected, &self.classifier, &self.keep)
+        classify_end(result, rejected, &self.classifier, &self.keep)
     }
 }
 
-/// What a load's end means.
-pub(super) fn judge<V, T, E>(
+/// Returns what a load's end means.
+pub(super) fn classify_end<V, T, E>(
     result: Result<V, E>,
     rejected: Option<Rejected>,
     classifier: &impl Classify<V, E>,
@@ -207,8 +212,8 @@ pub(super) fn judge<V, T, E>(
     }
 }
 
-/// Runs a load, and catches the note that a policy below leaves when it refuses: what comes of it is
-/// decided some polls later.
+/// Runs a load, and returns its result with the rejection that a policy below left a note of when
+/// it refused. The note is taken now, since what comes of it is decided some polls later.
 pub(super) async fn watched<T, E>(
     call: impl Future<Output = Result<T, E>>,
 ) -> (Result<T, E>, Option<Rejected>) {

@@ -1,17 +1,19 @@
 //! Answers in this process, bounded by number or by weight.
 
 use super::{
-    freshness::{Entry, Freshness, FreshnessState, Hit},
-    hashed::{Given, Hashed},
+    freshness::{Entry, FreshnessState, Hit},
+    hot::{HotTables, Looked, Tracked},
     key::{EntryKey, KeyRef},
     leases::{Leases, MemoryLease},
-    near::{Looked, Marked, Near},
+    memory_entry::MemoryEntry,
+    prehashed::Prehashed,
     store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError},
-    tags::{Standing, Tagged, Tags},
+    tags::Tags,
 };
 use crate::{
     InvalidConfig,
-    clock::{Now, Time, nanos},
+    clock::Now,
+    key_table::IdentityHasher,
     shared::{stripes, thread_index},
 };
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
@@ -19,10 +21,9 @@ use std::{
     fmt,
     hash::{BuildHasher, BuildHasherDefault},
     sync::Arc,
-    time::Duration,
 };
 
-/// Keeps answers in the process's memory.
+/// A store in the process's memory, bounded by number or by weight.
 ///
 /// It is bounded, and makes room by what is used least (an S3-FIFO-like policy that a scan does
 /// not spoil). A hit clones the answer: make it something that is cheap to clone, `Arc<T>` or
@@ -38,9 +39,18 @@ use std::{
 /// let mebibytes = MemoryStore::<Arc<str>>::weighed(64 << 20, |text| text.len())?;
 /// # Ok::<_, buttress::InvalidConfig>(())
 /// ```
+//
+// # Invariants
+// 1. An entry is put, replaced and invalidated under the lock of its key in `leases`. (It is evicted
+//    under a lock of `entries`.)
+// 2. Whatever leaves `entries` is marked as removed before another can take its place, and forgotten
+//    by the hot tables before the call that removed it returns. So nobody finds at hand what was
+//    invalidated.
+// 3. No lock is held while an answer is weighed or dropped, which may run the application's code. (It
+//    may be cloned under one: the docs say so.)
 pub struct MemoryStore<V> {
     entries: Entries<V>,
-    near: Near<MemoryEntry<V>>,
+    hot: HotTables<MemoryEntry<V>>,
     weigh: Option<Arc<Weight<V>>>,
     hasher: DefaultHashBuilder,
     leases: Leases,
@@ -48,90 +58,15 @@ pub struct MemoryStore<V> {
 }
 
 type Entries<V> = Cache<
-    Hashed<EntryKey>,
-    Arc<Marked<MemoryEntry<V>>>,
+    Prehashed<EntryKey>,
+    Arc<Tracked<MemoryEntry<V>>>,
     MemoryWeights,
-    BuildHasherDefault<Given>,
+    BuildHasherDefault<IdentityHasher>,
     MemoryLifecycle,
 >;
 
 /// What is not in the store any more, and its hash.
-type Removed<V> = Vec<(u64, Arc<Marked<MemoryEntry<V>>>)>;
-
-/// An answer, when it was born and for how long it is good, in nanoseconds; and what its tag was
-/// when its lease was granted.
-#[derive(Clone)]
-struct MemoryEntry<V> {
-    key: EntryKey,
-    value: V,
-    born: Time,
-    stale_at: Time,
-    stale_while_revalidate: u64,
-    stale_if_error: u64,
-    cost: Duration,
-    outdated: bool,
-    tag: Option<Arc<Tagged>>,
-    weight: u64,
-}
-
-impl<V: Clone> MemoryEntry<V> {
-    fn new(key: EntryKey, weight: u64, fill: Fill<V>, lease: &MemoryLease) -> Self {
-        Self {
-            key,
-            weight,
-            value: fill.value,
-            born: lease.granted,
-            stale_at: lease.granted.after(fill.freshness.fresh),
-            stale_while_revalidate: nanos(fill.freshness.stale_while_revalidate),
-            stale_if_error: nanos(fill.freshness.stale_if_error),
-            cost: fill.cost,
-            outdated: false,
-            tag: lease.tag.clone(),
-        }
-    }
-
-    #[inline]
-    fn standing(&self) -> Standing {
-        match &self.tag {
-            Some(tag) => tag.standing(),
-            None => Standing::Current,
-        }
-    }
-
-    #[inline]
-    fn hit(&self, now: &Now) -> Option<Hit<V>> {
-        let fresh = now.get() < self.stale_at && !self.outdated;
-        // The clone comes last: what it writes may be on another processor until a moment ago, and
-        // is wanted there again in a moment, so it is not to be held for longer than need be.
-        (fresh && self.standing() == Standing::Current).then(|| Hit {
-            born: self.born,
-            stale_at: self.stale_at,
-            cost: self.cost,
-            value: self.value.clone(),
-        })
-    }
-
-    /// As it is to be looked at now: after an invalidation of its tag it is outdated, or gone.
-    fn entry(&self) -> Option<Entry<V>> {
-        let outdated = match self.standing() {
-            Standing::Current => self.outdated,
-            Standing::Outdated => true,
-            Standing::Gone => return None,
-        };
-        Some(Entry {
-            value: self.value.clone(),
-            age: Duration::ZERO,
-            read: self.born,
-            freshness: Freshness {
-                fresh: self.stale_at.since(self.born),
-                stale_while_revalidate: Duration::from_nanos(self.stale_while_revalidate),
-                stale_if_error: Duration::from_nanos(self.stale_if_error),
-            },
-            cost: self.cost,
-            outdated,
-        })
-    }
-}
+type Removed<V> = Vec<(u64, Arc<Tracked<MemoryEntry<V>>>)>;
 
 type Weight<V> = dyn Fn(&V) -> usize + Send + Sync;
 
@@ -143,9 +78,9 @@ const OVERHEAD: usize = 210;
 #[derive(Clone, Copy)]
 struct MemoryWeights;
 
-impl<V> Weighter<Hashed<EntryKey>, Arc<Marked<MemoryEntry<V>>>> for MemoryWeights {
-    fn weight(&self, _: &Hashed<EntryKey>, marked: &Arc<Marked<MemoryEntry<V>>>) -> u64 {
-        marked.kept.weight
+impl<V> Weighter<Prehashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryWeights {
+    fn weight(&self, _: &Prehashed<EntryKey>, tracked: &Arc<Tracked<MemoryEntry<V>>>) -> u64 {
+        tracked.kept.weight
     }
 }
 
@@ -153,35 +88,39 @@ impl<V> Weighter<Hashed<EntryKey>, Arc<Marked<MemoryEntry<V>>>> for MemoryWeight
 #[derive(Clone, Copy)]
 struct MemoryLifecycle;
 
-impl<V> Lifecycle<Hashed<EntryKey>, Arc<Marked<MemoryEntry<V>>>> for MemoryLifecycle {
+impl<V> Lifecycle<Prehashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryLifecycle {
     type RequestState = Removed<V>;
 
     fn on_evict(
         &self,
         evicted: &mut Removed<V>,
-        key: Hashed<EntryKey>,
-        marked: Arc<Marked<MemoryEntry<V>>>,
+        key: Prehashed<EntryKey>,
+        tracked: Arc<Tracked<MemoryEntry<V>>>,
     ) {
-        marked.leave();
-        evicted.push((key.hash, marked));
+        tracked.mark_removed();
+        evicted.push((key.hash, tracked));
     }
 }
 
 impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
-    /// At most so many answers, whatever their size; 1 to 4 billion.
+    /// Makes a store of at most so many answers, whatever their size: 1 to 4,294,967,295. It is
+    /// split into shards, each of which rounds its part up: that adds less than 2 %.
     ///
     /// # Errors
     /// If there is to be none, or more than that.
+    #[doc(alias = "max_capacity")]
     pub fn entries(entries: usize) -> Result<Self, InvalidConfig> {
         Self::new("entries", entries, entries, None)
     }
 
-    /// At most so many bytes; what an answer weighs is for you to say, and for its key and its
-    /// place some 210 bytes are added. 1 KiB to a pebibyte. An answer that weighs more than its
+    /// Makes a store of at most so many bytes: 1 KiB to 1 PiB. What an answer weighs is for you to
+    /// say; its key and some 210 bytes for its place are added. An answer that weighs more than its
     /// share of the store (a few per cent of it) is not kept.
     ///
     /// # Errors
     /// If it is fewer or more than that.
+    #[doc(alias = "max_bytes")]
+    #[doc(alias = "weigher")]
     pub fn weighed(
         bytes: usize,
         weigh: impl Fn(&V) -> usize + Send + Sync + 'static,
@@ -217,8 +156,8 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
             "1 to 4294967295",
         )?;
         let guess = guess.min(1 << 20);
-        // Threads that ask for different keys rarely meet in one of many shards. But what is heavier
-        // than its shard is not kept, so they must not be small.
+        // Threads that ask for different keys rarely meet in one of many shards. But what is
+        // heavier than its shard is not kept, so they must not be small.
         let least = if weigh.is_some() { 4 << 20 } else { 64 };
         let shards = (capacity / least).clamp(1, 16 * stripes());
         let weight = capacity as u64;
@@ -232,7 +171,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         let given = BuildHasherDefault::default();
         Ok(Self {
             entries: Cache::with_options(options, MemoryWeights, given, MemoryLifecycle),
-            near: Near::new(stripes(), guess.next_power_of_two().min(PLACES)),
+            hot: HotTables::new(stripes(), guess.next_power_of_two().min(HOT_SLOTS)),
             weigh,
             hasher: DefaultHashBuilder::default(),
             leases: Leases::default(),
@@ -240,60 +179,71 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         })
     }
 
-    /// How many answers it keeps, stale ones included.
+    /// Returns how many answers are kept, stale ones included.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it keeps none.
+    /// Whether no answer is kept.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// What they weigh together, or how many they are if they are not weighed.
+    /// Returns what the answers weigh together, or how many they are if they are not weighed.
     pub fn weight(&self) -> u64 {
         self.entries.weight()
     }
 
-    /// Removes all answers, and all leases.
+    /// Removes all answers, and revokes all leases.
     pub fn clear(&self) {
         let removed = self.leases.clear(|| {
-            let left = |(key, marked): (Hashed<EntryKey>, Arc<Marked<_>>)| {
-                marked.leave();
-                (key.hash, marked)
+            let left = |(key, tracked): (Prehashed<EntryKey>, Arc<Tracked<_>>)| {
+                tracked.mark_removed();
+                (key.hash, tracked)
             };
             self.entries.drain().map(left).collect()
         });
         self.let_go(removed);
     }
 
-    /// Lets go of what is not in the store any more. Not to be done under any lock: what is dropped
-    /// may run the application's code.
+    /// Lets go of what is not in the store any more. Not to be called under any lock: what is
+    /// dropped may run the application's code.
     fn let_go(&self, removed: Removed<V>) {
-        for (hash, marked) in &removed {
-            self.near.forget(*hash, marked);
+        for (hash, tracked) in &removed {
+            debug_assert!(tracked.is_removed(), "what is let go of is still at hand");
+            self.hot.forget(*hash, tracked);
         }
     }
 
     #[inline]
-    fn hashed<'a>(&self, key: KeyRef<'a>) -> Hashed<KeyRef<'a>> {
+    fn prehashed<'a>(&self, key: KeyRef<'a>) -> Prehashed<KeyRef<'a>> {
         let hash = self.hasher.hash_one(key);
-        Hashed { hash, key }
+        Prehashed { hash, key }
     }
 
-    /// What is not at hand; and has it at hand the next time, if that is wanted.
+    /// Looks in the store for what is not in the hot tables, and admits it to them if that is
+    /// wanted.
     #[inline(never)]
-    fn ask(&self, slot: usize, key: Hashed<KeyRef<'_>>, wanted: bool, now: &Now) -> Option<Hit<V>> {
-        let marked = self.entries.get(&key)?;
-        let hit = marked.kept.hit(now);
-        if wanted && hit.is_some() {
-            self.near.point(slot, key.hash, now.get(), marked);
+    fn ask(
+        &self,
+        thread_index: usize,
+        key: Prehashed<KeyRef<'_>>,
+        admit: bool,
+        now: &Now,
+    ) -> Option<Hit<V>> {
+        let tracked = self.entries.get(&key)?;
+        let hit = tracked.kept.hit(now);
+        if admit && hit.is_some() {
+            self.hot.admit(thread_index, key.hash, now.get(), tracked);
         }
         hit
     }
 
     fn kept(&self, key: &EntryKey) -> Option<Entry<V>> {
-        self.entries.get(&self.hashed(key.as_ref()))?.kept.entry()
+        self.entries
+            .get(&self.prehashed(key.as_ref()))?
+            .kept
+            .entry()
     }
 
     fn weight_of(&self, key: &EntryKey, value: &V) -> u64 {
@@ -306,14 +256,14 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
     /// Puts an answer in the place of what was known under its key, under the key's lease. Returns
     /// whether there is room for it, and what is to be [let go of](Self::let_go).
     fn put(&self, kept: MemoryEntry<V>) -> (bool, Removed<V>) {
-        let hash = self.hashed(kept.key.as_ref()).hash;
+        let hash = self.prehashed(kept.key.as_ref()).hash;
         let key = kept.key.clone();
-        let (marked, mut removed) = (Marked::new(kept), Vec::new());
+        let (tracked, mut removed) = (Tracked::new(kept), Vec::new());
         // Only its address: to hold on to it could mean to drop it here.
-        let new = Arc::as_ptr(&marked);
-        let key = Hashed { hash, key };
+        let new = Arc::as_ptr(&tracked);
+        let key = Prehashed { hash, key };
         self.entries
-            .insert_with_lifecycle(key, marked, &mut removed);
+            .insert_with_lifecycle(key, tracked, &mut removed);
         let refused = removed.iter().any(|(_, old)| Arc::as_ptr(old) == new);
         (!refused, removed)
     }
@@ -324,15 +274,15 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
 
     #[inline]
     fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Hit<V>> {
-        let (hash, slot) = (self.hasher.hash_one(key), thread_index());
+        let (hash, thread_index) = (self.hasher.hash_one(key), thread_index());
         let is = |kept: &MemoryEntry<V>| kept.key.as_ref() == key;
         match self
-            .near
-            .look(slot, hash, now.get(), is, |kept| kept.hit(now))
+            .hot
+            .look(thread_index, hash, now.get(), is, |kept| kept.hit(now))
         {
             Looked::Here(hit) => hit,
-            Looked::Ask => self.ask(slot, Hashed { hash, key }, false, now),
-            Looked::Want => self.ask(slot, Hashed { hash, key }, true, now),
+            Looked::Ask => self.ask(thread_index, Prehashed { hash, key }, false, now),
+            Looked::Admit => self.ask(thread_index, Prehashed { hash, key }, true, now),
         }
     }
 
@@ -345,9 +295,9 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         Ok(self.leases.with(key, |lease| {
             let known = self
                 .kept(key)
-                .filter(|e| e.worth_at(now) != FreshnessState::Gone);
+                .filter(|e| e.state_at(now) != FreshnessState::Expired);
             let known = match known {
-                Some(entry) if !ask.early && entry.worth_at(now) == FreshnessState::Fresh => {
+                Some(entry) if !ask.early && entry.state_at(now) == FreshnessState::Fresh => {
                     return Acquired::Fresh(entry);
                 }
                 known => known,
@@ -398,21 +348,19 @@ impl<V: Clone + Send + Sync + 'static> Store<V> for MemoryStore<V> {
         let now = Now::lazy().get();
         Ok(self
             .kept(key)
-            .filter(|e| e.worth_at(now) != FreshnessState::Gone))
+            .filter(|e| e.state_at(now) != FreshnessState::Expired))
     }
 
     async fn invalidate(&self, key: &EntryKey, mode: InvalidationMode) -> Result<(), StoreError> {
         let removed = self.leases.with(key, |held| {
             held.revoke();
-            let Some((key, old)) = self.entries.remove(&self.hashed(key.as_ref())) else {
+            let Some((key, old)) = self.entries.remove(&self.prehashed(key.as_ref())) else {
                 return Vec::new();
             };
-            old.leave();
+            old.mark_removed();
             let mut removed = Vec::new();
             if mode == InvalidationMode::Keep {
-                let kept = old.kept.clone();
-                let outdated = true;
-                (_, removed) = self.put(MemoryEntry { outdated, ..kept });
+                (_, removed) = self.put(old.kept.outdated());
             }
             removed.push((key.hash, old));
             removed
@@ -439,5 +387,5 @@ impl<V: Clone> fmt::Debug for MemoryStore<V> {
 /// What is not given for a memory store.
 pub(super) const DEFAULT_ENTRIES: usize = 10_000;
 
-/// How many answers each lane of threads has at hand, at most.
-const PLACES: usize = 512;
+/// How many answers each stripe of threads has at hand, at most.
+const HOT_SLOTS: usize = 512;

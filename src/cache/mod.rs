@@ -1,9 +1,11 @@
 //! Answers that are kept, so that they need not be asked for, and stale ones to fall back on.
 //!
 //! Cache-aside around any load: what is **fresh** is answered at once. What is **stale** may be
-//! answered while a new answer is looked for in the background, and is answered when there is no
-//! newer one to be had, because the load failed. Everything is loaded once at a time: calls for
-//! the same key share one load, in a process and, with a store that instances share, among all.
+//! answered while a new answer is looked for in the background (stale-while-revalidate), and is
+//! answered when there is no newer one to be had, because the load failed (stale-if-error).
+//! Everything is loaded once at a time (single flight, or request coalescing): calls for the same
+//! key share one load, in a process and, with a store that instances share, among all, so that no
+//! crowd stampedes to the source.
 //!
 //! ```
 //! use buttress::{Error, cache::Cache};
@@ -15,7 +17,8 @@
 //!
 //! let load = || async { Ok::<Arc<str>, Error<io::Error>>("a lamp".into()) };
 //! match items.run("7", load).await {
-//!     Ok(item) => println!("{} ({})", item.value, item.status), // a lamp (items; fwd=uri-miss; stored)
+//!     // a lamp (items; fwd=uri-miss; stored)
+//!     Ok(item) => println!("{} ({})", item.value, item.status),
 //!     Err(Error::Rejected(rejected)) => println!("not asked, or given up: {rejected}"),
 //!     Err(Error::Service(error)) => println!("not there, and nothing stale either: {error}"),
 //! }
@@ -35,50 +38,95 @@
 //!   store has a bound of its own, which it states.)
 //! - Nothing is fresh for longer than [`fresh`](Freshness::fresh) after it was outdated, even if no
 //!   invalidation ever comes: ages count from the moment at which a load was allowed to begin.
-//! - The store is a guest: it has a timeout, a breaker and a retry of its own. What goes wrong with
-//!   it is counted, and otherwise a miss; never an error, and never slower than its timeout. Once its
-//!   breaker is open nobody waits for it: whether it is back is found out in the background.
+//! - The store has a timeout, a breaker and a retry of its own. What goes wrong with it is counted,
+//!   and otherwise a miss; never an error, and never slower than its timeout. Once its breaker is
+//!   open nobody waits for it: whether it is back is found out in the background.
 //! - A leader that is dropped hands its load over; one that panics, too. Errors are never stored.
 //!
 //! # Trade-offs
 //! - **Invalidated entries** are gone, even if the source cannot be read afterwards
-//!   ([`InvalidationMode::Drop`]); where an outdated answer is better than none, use [`InvalidationMode::Keep`].
+//!   ([`InvalidationMode::Drop`]); where an outdated answer is better than none, use
+//!   [`InvalidationMode::Keep`].
 //! - **A failed load** is shared by those who waited for it, as a
 //!   [`LoadFailed`](crate::Kind::LoadFailed) rejection, since errors cannot be cloned. The next
 //!   call loads again; put a breaker and a timeout below the cache.
 //! - **A stale answer** that there is no better one for is given at once for a while after a load
-//!   has failed, with one more load per key and pause (an eighth of a second, doubling to 1 s). After
-//!   three failed loads in a row, of whatever keys, those loads are made in the background: nobody
-//!   waits for a source that hangs, if there is something stale to answer with.
+//!   has failed, with one more load per key and pause (an eighth of a second, doubling to 1 s).
+//!   After three failed loads in a row, of whatever keys, those loads are made in the background:
+//!   nobody waits for a source that hangs, if there is something stale to answer with.
 //! - A miss costs some allocations; a hit in memory none but those of the answer's `Clone`.
+//!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | name | none | it is yours |
+//! | [`freshness`](CacheBuilder::freshness) | fresh for 60 s, then 1 hour better than an error | stale answers while a new one is looked for (`stale_while_revalidate`) are off: not every application may give them |
+//! | [`lease`](CacheBuilder::lease) | 5 s | longer than a load takes; a leader that is gone without a word holds up nobody for longer |
+//! | [`jitter`](CacheBuilder::jitter) | 0.1 | what was loaded together does not go stale together |
+//! | [`early_refresh`](CacheBuilder::early_refresh) | 1 | the β of the paper that the rule is from (Vattani et al., VLDB 2015) |
+//! | [`store`](CacheBuilder::store) | a [`MemoryStore`] of 10,000 answers | |
+//! | [`store_timeout`](CacheBuilder::store_timeout) | 100 ms, and no more than half of the time until a call's deadline | a hundred times what a healthy store on the same network takes |
+//! | [`store_attempts`](CacheBuilder::store_attempts) | 2 | a second one finds the connection that replaced a broken one |
+//! | [`seed`](CacheBuilder::seed) | random | |
+//! | [`Lookup::classify`], [`CacheLayer::classify`] | every `Err` is a failure | |
+//! | invalidation | [`InvalidationMode::Drop`] | never wrong, where an outdated answer may be |
+//!
+//! # Metrics
+//!
+//! With the `registry` feature a cache's [`Snapshot`] becomes these, each with the label `policy`:
+//!
+//! | metric | field | what |
+//! |---|---|---|
+//! | `buttress_cache_hits_total{served="fresh"}` | [`fresh_total`](Snapshot::fresh_total) | calls answered with a fresh entry |
+//! | `buttress_cache_hits_total{served="revalidating"}` | [`revalidating_total`](Snapshot::revalidating_total) | calls answered with a stale one while a new one was looked for |
+//! | `buttress_cache_hits_total{served="if_error"}` | [`if_error_total`](Snapshot::if_error_total) | calls answered with a stale one because the load failed |
+//! | `buttress_cache_collapsed_total` | [`collapsed_total`](Snapshot::collapsed_total) | calls that shared another call's load |
+//! | `buttress_cache_bypassed_total` | [`bypassed_total`](Snapshot::bypassed_total) | calls whose requests are not for a cache |
+//! | `buttress_cache_loads_total` | [`loads_total`](Snapshot::loads_total) | loads |
+//! | `buttress_cache_load_failures_total` | [`load_failures_total`](Snapshot::load_failures_total) | loads that failed |
+//! | `buttress_cache_refreshes_total` | [`refreshes_total`](Snapshot::refreshes_total) | loads in the background |
+//! | `buttress_cache_stored_total` | [`stored_total`](Snapshot::stored_total) | answers that were stored |
+//! | `buttress_cache_not_stored_total` | [`not_stored_total`](Snapshot::not_stored_total) | answers that were not |
+//! | `buttress_cache_store_failures_total` | [`store_failures_total`](Snapshot::store_failures_total) | questions to the store without an answer |
+//! | `buttress_cache_store_up` | [`store_up`](Snapshot::store_up) | 1 while the breaker around the store is closed, else 0 |
+//! | `buttress_cache_invalidations_total` | [`invalidations_total`](Snapshot::invalidations_total) | invalidations |
+//! | `buttress_cache_invalidations_pending_total` | [`invalidations_pending_total`](Snapshot::invalidations_pending_total) | invalidations that did not reach the store |
+//! | `buttress_cache_in_flight` | [`in_flight`](Snapshot::in_flight) | loads under way that others may share |
 
+mod adapter;
+mod background;
 mod codec;
 mod config;
 mod core;
+mod counters;
 mod early;
-mod flight;
-mod fly;
+mod failure_memory;
 mod freshness;
-mod guest;
-mod hashed;
+mod hot;
 mod key;
 mod layer;
+mod lease_guard;
 mod leases;
 mod load;
+mod loaded;
 mod lookup;
 mod memory;
-mod near;
-mod notes;
+mod memory_entry;
+mod prehashed;
+mod run_load;
 mod service;
-mod shape;
+mod single_flight;
+mod snapshot;
 mod status;
 pub mod store;
+mod store_client;
 mod sync;
 mod tags;
-mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use adapter::{Adapter, Disposition, KeyBuf};
 pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use codec::{Binary, Json};
@@ -87,27 +135,37 @@ pub use freshness::{Entry, Freshness, FreshnessState, Hit};
 pub use key::{EntryKey, KeyRef};
 pub use layer::{CacheLayer, ValueAdapter};
 pub use leases::MemoryLease;
-pub use load::{Failure, Loaded};
+pub use loaded::{Failure, Loaded};
 pub use lookup::{ConfiguredFreshness, FreshnessRule, Lookup};
 pub use memory::MemoryStore;
 pub use service::{CacheFuture, CacheService};
-pub use shape::{Adapter, Disposition, KeyBuf};
+pub use snapshot::Snapshot;
 pub use status::{CacheStatus, Cached, LoadReason, Served};
 pub use store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError};
-pub use tally::Snapshot;
 
 use crate::{Name, error::FromRejected, shared::Shared};
 use core::Core;
 use std::{fmt, future::Future};
 
-/// A cache of answers of type `V`. Clones share it.
+/// A cache of answers of type `V`, kept in a [`Store`].
+///
+/// # Clone
+///
+/// A clone is the same cache.
+#[doc(alias = "cache_aside")]
+#[doc(alias = "memoize")]
+#[doc(alias = "single_flight")]
+#[doc(alias = "request_coalescing")]
+#[doc(alias = "stampede")]
+#[doc(alias = "dogpile")]
 pub struct Cache<V, St = MemoryStore<V>>(Shared<Core<V, St>>)
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>;
 
 impl Cache<()> {
-    /// Settings for a cache, of whatever it is [built](CacheBuilder::build) for.
+    /// Begins the settings of a cache, which fit any type of answer: it is chosen by
+    /// [`build`](CacheBuilder::build).
     pub fn builder(name: impl Into<Name>) -> CacheBuilder {
         CacheBuilder::new(name.into())
     }
@@ -118,18 +176,18 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    /// Its name.
+    /// Returns the cache's name.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// Where it keeps its answers.
+    /// Returns the store, where the cache keeps its answers.
     pub fn store(&self) -> &St {
-        &self.0.guest.store
+        &self.0.store_client.store
     }
 
-    /// The answer that is stored, or the one that is loaded, or a stale one if that fails; every
-    /// `Err` is a failure. [`lookup`](Self::lookup) can do more.
+    /// Returns the answer that is stored, or loads it, or returns a stale one if that fails. Every
+    /// `Err` of the load is a failure; [`lookup`](Self::lookup) can say more.
     ///
     /// The load may go on after this has answered (to replace a stale answer), so it owns what it
     /// uses.
@@ -138,6 +196,9 @@ where
     /// What the load failed with, if there is nothing stale; for a call that shared another's load
     /// a [`Rejected`](crate::Rejected): the one that the load failed with, or
     /// [`LoadFailed`](crate::Kind::LoadFailed).
+    #[doc(alias = "get_or_insert_with")]
+    #[doc(alias = "get_with")]
+    #[doc(alias = "try_get_with")]
     pub async fn run<'k, E, F, Fut>(
         &self,
         key: impl Into<KeyRef<'k>>,
@@ -151,7 +212,8 @@ where
         Lookup::new(self, key.into()).run(load).await
     }
 
-    /// A question that says more: what counts as a failure, which answers are kept for how long.
+    /// Begins a question that says more than [`run`](Self::run): what counts as a failure, and
+    /// which answers are kept for how long.
     ///
     /// ```
     /// use buttress::{Error, cache::{Cache, Freshness, KeyRef}};
@@ -178,12 +240,16 @@ where
         Lookup::new(self, key.into())
     }
 
-    /// Removes an entry: to be called after a write was committed, and before it is acknowledged.
-    /// No call that begins after this returned `Ok` gets the old answer as fresh.
+    /// Removes an entry. To be called after a write was committed, and before it is acknowledged:
+    /// no call that begins after this returned `Ok` gets the old answer as fresh.
     ///
     /// # Errors
     /// If the store could not be told: then old answers may be found for as long as they are
     /// [fresh](Freshness::fresh), unless the invalidation is [repeated](InvalidationPending).
+    #[doc(alias = "delete")]
+    #[doc(alias = "evict")]
+    #[doc(alias = "remove")]
+    #[doc(alias = "purge")]
     pub async fn invalidate<'k>(
         &self,
         key: impl Into<KeyRef<'k>>,
@@ -191,7 +257,8 @@ where
         self.invalidate_with(key, InvalidationMode::Drop).await
     }
 
-    /// Invalidates an entry, and says what becomes of the old answer.
+    /// Invalidates an entry, and says whether the old answer is removed or kept to be better than
+    /// an error.
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
@@ -208,7 +275,7 @@ where
         key: EntryKey,
         mode: InvalidationMode,
     ) -> Result<(), InvalidationPending> {
-        self.invalidated(self.0.guest.invalidate(&key, mode).await)
+        self.invalidated(self.0.store_client.invalidate(&key, mode).await)
     }
 
     /// Removes all entries with a tag: a list in all its pages and orders, say. It costs as much as
@@ -216,11 +283,14 @@ where
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
+    #[doc(alias = "surrogate_key")]
+    #[doc(alias = "cache_tag")]
     pub async fn invalidate_tag(&self, tag: &str) -> Result<(), InvalidationPending> {
         self.invalidate_tag_with(tag, InvalidationMode::Drop).await
     }
 
-    /// Invalidates all entries with a tag, and says what becomes of the old answers.
+    /// Invalidates all entries with a tag, and says whether the old answers are removed or kept to
+    /// be better than an error.
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
@@ -229,20 +299,20 @@ where
         tag: &str,
         mode: InvalidationMode,
     ) -> Result<(), InvalidationPending> {
-        self.invalidated(self.0.guest.invalidate_tag(tag, mode).await)
+        self.invalidated(self.0.store_client.invalidate_tag(tag, mode).await)
     }
 
     fn invalidated(&self, told: Result<(), StoreError>) -> Result<(), InvalidationPending> {
-        self.0.tally.add(|t| &t.invalidations);
-        told.map_err(|why| {
-            self.0.tally.add(|t| &t.store_failures);
-            self.0.tally.add(|t| &t.pending);
-            InvalidationPending(why)
+        self.0.counters.add(|c| &c.invalidations);
+        told.map_err(|reason| {
+            self.0.counters.add(|c| &c.store_failures);
+            self.0.counters.add(|c| &c.invalidations_pending);
+            InvalidationPending(reason)
         })
     }
 
-    /// A tower layer over services whose responses can be cloned; `key` says what identifies the
-    /// answer to a request, and `None` that it is not for a cache.
+    /// Returns a tower layer over services whose responses can be cloned. `key` says what
+    /// identifies the answer to a request, and `None` that it is not for a cache.
     ///
     /// For HTTP there is `http_layer` (feature `http`), which knows methods, status codes and
     /// `Cache-Control`.
@@ -250,36 +320,36 @@ where
         CacheLayer::new(self.0.clone(), ValueAdapter::new(key, self.0.freshness))
     }
 
-    /// A layer for requests and responses of some shape.
-    pub fn shaped<Sh>(&self, shape: Sh) -> CacheLayer<V, St, Sh> {
-        CacheLayer::new(self.0.clone(), shape)
+    /// Returns a tower layer for requests and responses of some kind, which the [`Adapter`] knows.
+    pub fn layer_with<A>(&self, adapter: A) -> CacheLayer<V, St, A> {
+        CacheLayer::new(self.0.clone(), adapter)
     }
 
-    /// For how long its answers are good for what, unless they say otherwise.
+    /// Returns for how long answers are good, unless they say otherwise.
     pub fn freshness(&self) -> Freshness {
         self.0.freshness
     }
 
-    /// What it has done so far.
+    /// Returns what the cache has done so far, and whether its store answers.
     pub fn snapshot(&self) -> Snapshot {
-        let (core, tally) = (&self.0, &self.0.tally);
+        let (core, counters) = (&self.0, &self.0.counters);
         Snapshot {
             name: core.name,
-            fresh: tally.sum(|t| &t.fresh),
-            revalidating: tally.sum(|t| &t.revalidating),
-            if_error: tally.sum(|t| &t.if_error),
-            collapsed: tally.sum(|t| &t.collapsed),
-            bypassed: tally.sum(|t| &t.bypassed),
-            loads: tally.sum(|t| &t.loads),
-            load_failures: tally.sum(|t| &t.load_failures),
-            refreshes: tally.sum(|t| &t.refreshes),
-            stored: tally.sum(|t| &t.stored),
-            not_stored: tally.sum(|t| &t.not_stored),
-            store_failures: tally.sum(|t| &t.store_failures),
-            store_up: !core.guest.is_out(),
-            invalidations: tally.sum(|t| &t.invalidations),
-            pending: tally.sum(|t| &t.pending),
-            in_flight: core.flights.len() as u64,
+            fresh_total: counters.sum(|c| &c.fresh),
+            revalidating_total: counters.sum(|c| &c.revalidating),
+            if_error_total: counters.sum(|c| &c.if_error),
+            collapsed_total: counters.sum(|c| &c.collapsed),
+            bypassed_total: counters.sum(|c| &c.bypassed),
+            loads_total: counters.sum(|c| &c.loads),
+            load_failures_total: counters.sum(|c| &c.load_failures),
+            refreshes_total: counters.sum(|c| &c.refreshes),
+            stored_total: counters.sum(|c| &c.stored),
+            not_stored_total: counters.sum(|c| &c.not_stored),
+            store_failures_total: counters.sum(|c| &c.store_failures),
+            store_up: !core.store_client.is_open(),
+            invalidations_total: counters.sum(|c| &c.invalidations),
+            invalidations_pending_total: counters.sum(|c| &c.invalidations_pending),
+            in_flight: core.single_flight.len() as u64,
         }
     }
 }
@@ -305,8 +375,8 @@ where
     }
 }
 
-/// The write is committed, but the store could not be told of it: until it is, or until they are
-/// not fresh any more, old answers may be found.
+/// The error of an invalidation that the store could not be told of, after the write was committed:
+/// until it is told, or until they are not fresh any more, old answers may be found.
 ///
 /// An invalidation can be repeated any number of times. So write down what is to be invalidated in
 /// the same transaction as the write, and let a task repeat it until it returns `Ok`.

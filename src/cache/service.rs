@@ -1,11 +1,13 @@
 //! The cache around a service's calls.
 
 use super::{
-    core::{Background, Core},
+    adapter::{Adapter, Disposition, KeyBuf},
+    background,
+    core::Core,
     key::EntryKey,
-    load::{self, Answered, Load, Loaded},
+    load,
+    loaded::{Answered, Load, Loaded},
     lookup::watched,
-    shape::{Adapter, Disposition, KeyBuf},
     store::{InvalidationMode, Store},
 };
 use crate::{
@@ -22,43 +24,48 @@ use std::{
 };
 use tower_service::Service;
 
-/// A service whose answers are kept.
-pub struct CacheService<S, V, St, Sh>
+/// A service that answers from a [`Cache`](super::Cache), or calls the one below and keeps what it
+/// answers.
+pub struct CacheService<S, V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
     inner: S,
     core: Shared<Core<V, St>>,
-    shape: Sh,
+    adapter: A,
 }
 
-impl<S, V, St, Sh> CacheService<S, V, St, Sh>
+impl<S, V, St, A> CacheService<S, V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
     inner_accessors!();
 
-    pub(super) fn new(inner: S, core: Shared<Core<V, St>>, shape: Sh) -> Self {
-        Self { inner, core, shape }
+    pub(super) fn new(inner: S, core: Shared<Core<V, St>>, adapter: A) -> Self {
+        Self {
+            inner,
+            core,
+            adapter,
+        }
     }
 }
 
-impl<S, V, St, Sh> Clone for CacheService<S, V, St, Sh>
+impl<S, V, St, A> Clone for CacheService<S, V, St, A>
 where
     S: Clone,
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
-    Sh: Clone,
+    A: Clone,
 {
     #[inline]
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.core.clone(), self.shape.clone())
+        Self::new(self.inner.clone(), self.core.clone(), self.adapter.clone())
     }
 }
 
-impl<S: fmt::Debug, V, St, Sh> fmt::Debug for CacheService<S, V, St, Sh>
+impl<S: fmt::Debug, V, St, A> fmt::Debug for CacheService<S, V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -71,19 +78,19 @@ where
     }
 }
 
-impl<S, Req, V, St, Sh> Service<Req> for CacheService<S, V, St, Sh>
+impl<S, Req, V, St, A> Service<Req> for CacheService<S, V, St, A>
 where
     S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
     S::Error: FromRejected + Send + 'static,
     Req: Send + 'static,
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
-    Sh: Adapter<Req, S::Response, S::Error, Value = V>,
-    Sh::Response: 'static,
+    A: Adapter<Req, S::Response, S::Error, Value = V>,
+    A::Response: 'static,
 {
-    type Response = Sh::Response;
+    type Response = A::Response;
     type Error = S::Error;
-    type Future = CacheFuture<Sh::Response, S::Error>;
+    type Future = CacheFuture<A::Response, S::Error>;
 
     /// Always: a hit needs no service. A load waits for it within its call.
     #[inline]
@@ -96,55 +103,55 @@ where
         let (core, now) = (&self.core, Now::lazy());
         let mut buffer = Buffer::lend();
         let buffer = buffer.get();
-        match self.shape.key(&req, buffer) {
+        match self.adapter.key(&req, buffer) {
             Disposition::Lookup => {}
             Disposition::Bypass => return self.bypass(req),
             Disposition::Invalidate => return self.invalidate(req, buffer),
         }
-        let Some(hit) = core.guest.store.peek(buffer.as_ref(), &now) else {
+        let Some(hit) = core.store_client.store.peek(buffer.as_ref(), &now) else {
             return self.miss(req, buffer);
         };
-        core.tally.add(|t| &t.fresh);
+        core.counters.add(|c| &c.fresh);
         if core.refresh_is_due(&hit, now.get()) {
             self.refresh(req, buffer);
         }
-        let response = self.shape.cached(core.hit(hit, now.get()));
+        let response = self.adapter.cached(core.hit(hit, now.get()));
         CacheFuture::ready(response)
     }
 }
 
-impl<S, V, St, Sh> CacheService<S, V, St, Sh>
+impl<S, V, St, A> CacheService<S, V, St, A>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    fn load<Req>(&self, req: Req) -> CallOnce<S, Req, Sh>
+    fn load<Req>(&self, req: Req) -> CallOnce<S, Req, A>
     where
         S: Clone,
-        Sh: Clone,
+        A: Clone,
     {
         CallOnce {
             // Nobody has asked this one to be ready; the load does.
             service: self.inner.clone(),
             req,
-            shape: self.shape.clone(),
+            adapter: self.adapter.clone(),
         }
     }
 
     #[cold]
-    fn miss<Req>(&self, req: Req, key: &KeyBuf) -> CacheFuture<Sh::Response, S::Error>
+    fn miss<Req>(&self, req: Req, key: &KeyBuf) -> CacheFuture<A::Response, S::Error>
     where
         S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
         S::Error: FromRejected + Send + 'static,
         Req: Send + 'static,
-        Sh: Adapter<Req, S::Response, S::Error, Value = V>,
+        A: Adapter<Req, S::Response, S::Error, Value = V>,
     {
-        let (load, shape, name) = (self.load(req), self.shape.clone(), self.core.name);
+        let (load, adapter, name) = (self.load(req), self.adapter.clone(), self.core.name);
         let answer = load::answer(self.core.clone(), key.as_ref().to_owned(), load);
         CacheFuture::loading(async move {
             Ok(match answer.await? {
-                Answered::Cached(cached) => shape.cached(cached),
-                Answered::Through(through) => shape.through(through, name),
+                Answered::Cached(cached) => adapter.cached(cached),
+                Answered::Uncacheable(response) => adapter.uncacheable(response, name),
             })
         })
     }
@@ -155,49 +162,49 @@ where
         S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
         S::Error: FromRejected + Send + 'static,
         Req: Send + 'static,
-        Sh: Adapter<Req, S::Response, S::Error, Value = V>,
+        A: Adapter<Req, S::Response, S::Error, Value = V>,
     {
         let (core, key) = (self.core.clone(), key.as_ref().to_owned());
-        Background::spawn(load::refresh(core, key, self.load(req)));
+        background::spawn(load::refresh(core, key, self.load(req)));
     }
 
     #[cold]
-    fn bypass<Req>(&self, req: Req) -> CacheFuture<Sh::Response, S::Error>
+    fn bypass<Req>(&self, req: Req) -> CacheFuture<A::Response, S::Error>
     where
         S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
         S::Error: FromRejected + Send + 'static,
         Req: Send + 'static,
-        Sh: Adapter<Req, S::Response, S::Error, Value = V>,
+        A: Adapter<Req, S::Response, S::Error, Value = V>,
     {
-        self.core.tally.add(|t| &t.bypassed);
+        self.core.counters.add(|c| &c.bypassed);
         let (load, name) = (self.load(req), self.core.name);
         CacheFuture::loading(async move {
-            let shape = load.shape.clone();
+            let adapter = load.adapter.clone();
             let (result, rejected) = load.call().await;
             if let Some(rejected) = rejected {
                 note_refusal(rejected);
             }
-            result.map(|response| shape.bypassed(response, name, Disposition::Bypass, false))
+            result.map(|response| adapter.bypassed(response, name, Disposition::Bypass, false))
         })
     }
 
     #[cold]
-    fn invalidate<Req>(&self, req: Req, key: &KeyBuf) -> CacheFuture<Sh::Response, S::Error>
+    fn invalidate<Req>(&self, req: Req, key: &KeyBuf) -> CacheFuture<A::Response, S::Error>
     where
         S: Service<Req, Response: Send, Future: Send> + Clone + Send + 'static,
         S::Error: FromRejected + Send + 'static,
         Req: Send + 'static,
-        Sh: Adapter<Req, S::Response, S::Error, Value = V>,
+        A: Adapter<Req, S::Response, S::Error, Value = V>,
     {
-        self.core.tally.add(|t| &t.bypassed);
+        self.core.counters.add(|c| &c.bypassed);
         let (core, name) = (self.core.clone(), self.core.name);
         let (load, key) = (self.load(req), key.as_ref().to_owned());
         CacheFuture::loading(async move {
-            let shape = load.shape.clone();
+            let adapter = load.adapter.clone();
             let write = Write(Some((super::Cache(core), key)));
             let (result, rejected) = load.call().await;
             let done = match &result {
-                Ok(_) => shape.succeeded(result.as_ref()),
+                Ok(_) => adapter.succeeded(result.as_ref()),
                 // It may have been done, and only its answer be lost.
                 Err(_) => rejected.is_none_or(|rejected| rejected.reached_service()),
             };
@@ -205,7 +212,8 @@ where
             if let Some(rejected) = rejected {
                 note_refusal(rejected);
             }
-            result.map(|response| shape.bypassed(response, name, Disposition::Invalidate, pending))
+            result
+                .map(|response| adapter.bypassed(response, name, Disposition::Invalidate, pending))
         })
     }
 }
@@ -240,7 +248,7 @@ where
 {
     fn drop(&mut self) {
         if let Some((cache, key)) = self.0.take() {
-            Background::spawn(async move {
+            background::spawn(async move {
                 outdate(&cache, &key).await;
             });
         }
@@ -297,13 +305,13 @@ impl Drop for Buffer {
 }
 
 /// A service to call once, with its request.
-struct CallOnce<S, Req, Sh> {
+struct CallOnce<S, Req, A> {
     service: S,
     req: Req,
-    shape: Sh,
+    adapter: A,
 }
 
-impl<S, Req, Sh> CallOnce<S, Req, Sh>
+impl<S, Req, A> CallOnce<S, Req, A>
 where
     S: Service<Req>,
 {
@@ -319,25 +327,25 @@ where
     }
 }
 
-impl<S, Req, Sh> Load<Sh::Value> for CallOnce<S, Req, Sh>
+impl<S, Req, A> Load<A::Value> for CallOnce<S, Req, A>
 where
     S: Service<Req, Response: Send, Future: Send> + Send + 'static,
     S::Error: FromRejected + Send + 'static,
     Req: Send + 'static,
-    Sh: Adapter<Req, S::Response, S::Error>,
+    A: Adapter<Req, S::Response, S::Error>,
 {
-    type Uncacheable = Sh::Uncacheable;
+    type Uncacheable = A::Uncacheable;
     type Error = S::Error;
 
-    async fn load(mut self) -> Loaded<Sh::Value, Sh::Uncacheable, S::Error> {
-        let shape = self.shape.clone();
-        shape.prepare(&mut self.req);
+    async fn load(mut self) -> Loaded<A::Value, A::Uncacheable, S::Error> {
+        let adapter = self.adapter.clone();
+        adapter.prepare(&mut self.req);
         let (result, rejected) = self.call().await;
-        shape.classify(result, rejected).await
+        adapter.classify(result, rejected).await
     }
 }
 
-/// The response of a service whose answers are kept: at once, if it is at hand.
+/// The response of a [`CacheService`]: at once, if it is at hand.
 pub struct CacheFuture<T, E> {
     answer: Option<Result<T, E>>,
     /// A load is not a hot path, and waits for more than an allocation.
@@ -375,7 +383,10 @@ impl<T, E> Future for CacheFuture<T, E> {
             Some(answer) => Poll::Ready(answer),
             None => match &mut self.loading {
                 Some(load) => load.as_mut().poll(cx),
-                None => Poll::Pending,
+                None => {
+                    debug_assert!(false, "a call was polled after its end");
+                    Poll::Pending
+                }
             },
         }
     }

@@ -27,18 +27,22 @@ pub struct CacheStatus {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Served {
-    /// It was there, and fresh.
+    /// It was stored, and fresh.
     Fresh,
-    /// It was there and stale; a new one is being looked for in the background.
+    /// It was stored and stale; a new one is being looked for in the background.
+    #[doc(alias = "swr")]
+    #[doc(alias = "stale_while_revalidate")]
     Revalidating,
-    /// It was there and stale, and there is no newer one: the load failed.
+    /// It was stored and stale, and there is no newer one: the load failed.
+    #[doc(alias = "sie")]
+    #[doc(alias = "stale_if_error")]
     IfError,
     /// It was loaded.
     Loaded {
-        /// And then stored.
+        /// Whether it was stored after that.
         stored: bool,
-        /// There was none: none at all, or none that was good for anything.
-        why: LoadReason,
+        /// Why it was not taken from the cache.
+        reason: LoadReason,
     },
 }
 
@@ -46,28 +50,28 @@ pub enum Served {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum LoadReason {
-    /// There was none.
+    /// Nothing was stored, or nothing that was good for anything.
     Missing,
-    /// There was a stale one.
+    /// What was stored was stale.
     Stale,
-    /// The store was not there, or not in time.
+    /// The store did not answer, or not in time.
     StoreUnavailable,
-    /// Requests like this one are not for a cache.
+    /// The call loaded on its own: answers to requests like it are not for a cache.
     Bypass,
 }
 
 impl CacheStatus {
-    /// The name of the cache.
+    /// Returns the name of the cache.
     pub fn cache(&self) -> &'static str {
         self.cache
     }
 
-    /// Where the answer came from.
+    /// Returns where the answer came from.
     pub fn served(&self) -> Served {
         self.served
     }
 
-    /// How old it is: the time since its load was allowed to begin.
+    /// Returns how old the answer is: the time since its load was allowed to begin.
     pub fn age(&self) -> Duration {
         self.age
     }
@@ -83,6 +87,9 @@ impl CacheStatus {
     }
 
     /// Whether the answer comes from another call's load.
+    #[doc(alias = "coalesced")]
+    #[doc(alias = "request_coalescing")]
+    #[doc(alias = "single_flight")]
     pub fn collapsed(&self) -> bool {
         self.collapsed
     }
@@ -119,8 +126,8 @@ impl fmt::Display for CacheStatus {
             Served::Fresh => write!(f, "; hit; ttl={:.0}", ttl().floor())?,
             Served::Revalidating => write!(f, "; hit; ttl={:.0}; detail=swr", ttl().floor())?,
             Served::IfError => write!(f, "; fwd=stale; ttl={:.0}; detail=sie", ttl().floor())?,
-            Served::Loaded { stored, why } => {
-                f.write_str(match why {
+            Served::Loaded { stored, reason } => {
+                f.write_str(match reason {
                     LoadReason::Missing | LoadReason::StoreUnavailable => "; fwd=uri-miss",
                     LoadReason::Stale => "; fwd=stale",
                     LoadReason::Bypass => "; fwd=bypass",
@@ -128,7 +135,7 @@ impl fmt::Display for CacheStatus {
                 if stored {
                     f.write_str("; stored")?;
                 }
-                if why == LoadReason::StoreUnavailable {
+                if reason == LoadReason::StoreUnavailable {
                     f.write_str("; detail=store-unavailable")?;
                 }
             }
@@ -166,7 +173,7 @@ mod tests {
             at(Served::IfError, 61_000, true),
             "items; fwd=stale; ttl=-1; detail=sie; collapsed"
         );
-        let loaded = |stored, why| at(Served::Loaded { stored, why }, 0, false);
+        let loaded = |stored, reason| at(Served::Loaded { stored, reason }, 0, false);
         assert_eq!(
             loaded(true, LoadReason::Missing),
             "items; fwd=uri-miss; stored"

@@ -11,8 +11,8 @@
 //!    removes the entry **and the lease**. So a load that began before the write is not stored.
 //!
 //! A lease is unique (a random token), so one that was removed cannot come back under another
-//! holder's name; there is no generation counter, which would be wrong after it was lost. Ages count
-//! from the moment the lease was granted.
+//! holder's name; there is no generation counter, which would be wrong after it was lost. Ages
+//! count from the moment the lease was granted.
 
 use super::{
     freshness::{Entry, Freshness, Hit},
@@ -25,54 +25,56 @@ use std::{error::Error, future::Future, time::Duration};
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum InvalidationMode {
-    /// It is gone, even if the source cannot be read: right for permissions, balances, deletions.
+    /// It is removed, even if the source cannot be read afterwards: right for permissions,
+    /// balances, deletions.
     #[default]
     Drop,
     /// It is never the answer again, but for the rest of its time better than an error: right for
     /// catalogues and profiles.
+    #[doc(alias = "soft_purge")]
     Keep,
 }
 
-/// What a caller may do.
+/// What a caller may do, as a store says.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Acquired<V, L> {
-    /// Answer with this.
+    /// Answer with this entry.
     Fresh(Entry<V>),
     /// Load, and fill with this lease.
     Leased {
-        /// What proves it.
+        /// What proves the right to fill.
         lease: L,
-        /// What is stored, stale.
+        /// What is stored, if that is stale and not expired.
         known: Option<Entry<V>>,
     },
     /// Wait: somebody else is loading.
     Busy {
         /// For how long the other one's lease lasts, at most.
         lasts: Duration,
-        /// What is stored, stale.
+        /// What is stored, if that is stale and not expired.
         known: Option<Entry<V>>,
     },
 }
 
-/// How to ask for an entry.
+/// How to ask a store for an entry.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AcquireOptions {
     /// How long the lease lasts: longer than a load takes.
     pub lease: Duration,
-    /// Grant a lease even if the entry is fresh: it is refreshed before its time.
+    /// Whether to grant a lease even if the entry is fresh, to refresh it before its time.
     pub early: bool,
 }
 
 impl AcquireOptions {
-    /// For a lease of this length, if the entry is not fresh.
+    /// Asks for a lease of this length if the entry is not fresh.
     pub const fn new(lease: Duration) -> Self {
         let early = false;
         Self { lease, early }
     }
 
-    /// For a lease, whatever the entry.
+    /// Asks for a lease even if the entry is fresh.
     #[must_use]
     pub const fn early(self) -> Self {
         let early = true;
@@ -80,20 +82,20 @@ impl AcquireOptions {
     }
 }
 
-/// An answer to store.
+/// An answer to store, and what is to be known of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Fill<V> {
     /// The answer.
     pub value: V,
-    /// What it is good for.
+    /// For how long it is good for what.
     pub freshness: Freshness,
     /// How long its load took.
     pub cost: Duration,
 }
 
 impl<V> Fill<V> {
-    /// This answer, good for so long, after a load of this length.
+    /// Offers this answer, good for so long, after a load of this length.
     pub const fn new(value: V, freshness: Freshness, cost: Duration) -> Self {
         Self {
             value,
@@ -110,7 +112,7 @@ pub enum StoreError {
     /// A policy around the store refused, or gave up.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// It is not there, or not well.
+    /// The store is not there, or not well.
     #[error("the store is not available: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
     /// An answer cannot be written or read as bytes.
@@ -122,11 +124,12 @@ pub enum StoreError {
 ///
 /// The [module](self) says what the methods must keep to. A store need not be reliable: the cache
 /// takes every error for a miss. It must not be wrong.
+#[doc(alias = "backend")]
 pub trait Store<V>: Send + Sync + 'static {
-    /// What proves that a caller may fill.
+    /// What proves that a caller may fill an entry.
     type Lease: Send + Sync + 'static;
 
-    /// The answer, if it is at hand and fresh: no waiting, no allocation.
+    /// Returns the answer if it is at hand and fresh, without waiting or allocating.
     fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Hit<V>>;
 
     /// Asks for the entry, or for a lease on it.
@@ -136,8 +139,8 @@ pub trait Store<V>: Send + Sync + 'static {
         ask: AcquireOptions,
     ) -> impl Future<Output = Result<Acquired<V, Self::Lease>, StoreError>> + Send;
 
-    /// Offers an answer, and ends the lease. `false`: it did not stand any more, and nothing was
-    /// stored.
+    /// Offers an answer, and ends the lease. Returns `false` if the lease did not stand any more:
+    /// then nothing was stored.
     fn fill(
         &self,
         key: &EntryKey,
@@ -145,15 +148,15 @@ pub trait Store<V>: Send + Sync + 'static {
         fill: Fill<V>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Gives a lease back: there is no answer to store.
+    /// Gives a lease back, because there is no answer to store.
     fn release(
         &self,
         key: &EntryKey,
         lease: Self::Lease,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Gives back the lease of a call that was dropped, if that takes no waiting. `Err`: it does,
-    /// and [`release`](Self::release) will be tried in the background.
+    /// Gives back the lease of a call that was dropped, if that takes no waiting. If it does, the
+    /// lease is returned as an error, and [`release`](Self::release) is tried in the background.
     ///
     /// # Errors
     /// The lease.
@@ -161,7 +164,7 @@ pub trait Store<V>: Send + Sync + 'static {
         Err(lease)
     }
 
-    /// What is stored now, fresh or stale, without a lease: asked when a load has failed.
+    /// Returns what is stored now, fresh or stale, without a lease. Asked when a load has failed.
     fn look(
         &self,
         key: &EntryKey,
@@ -169,16 +172,17 @@ pub trait Store<V>: Send + Sync + 'static {
 
     /// Removes what is stored, and every lease on it.
     ///
-    /// When this returns `Ok`, no caller that asks from now on gets what was stored before as fresh,
-    /// from any instance that shares the store (but for the bound that a memory tier states).
+    /// When this returns `Ok`, no caller that asks from now on gets what was stored before as
+    /// fresh, from any instance that shares the store (but for the bound that a memory tier
+    /// states).
     fn invalidate(
         &self,
         key: &EntryKey,
         mode: InvalidationMode,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes what is stored under this tag, and every lease on it: [`invalidate`](Self::invalidate)
-    /// of all its entries.
+    /// Removes what is stored under this tag, and every lease on it:
+    /// [`invalidate`](Self::invalidate) of all its entries.
     fn invalidate_tag(
         &self,
         tag: &str,

@@ -55,7 +55,7 @@ impl Tags {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The tag as it is now.
+    /// Returns the tag as it is now.
     pub(super) fn tagged(&self, tag: &str) -> Tagged {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let tag = match all.tags.get(tag) {
@@ -82,7 +82,7 @@ impl Tags {
         Tagged { tag, current, base }
     }
 
-    /// From now on all entries that were loaded before are outdated, or gone.
+    /// Makes all entries that were loaded before outdated, or gone.
     pub(super) fn invalidate(&self, tag: &str, mode: InvalidationMode) {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         // Of a tag that is not here there is no entry and no lease.

@@ -9,7 +9,7 @@ use crate::{
 use http::{HeaderMap, Response, StatusCode, header};
 use tonic::{Code, Status};
 
-/// Takes the codes that a service which is unwell answers with for failures.
+/// The classifier that takes the codes that a service which is unwell answers with for failures.
 ///
 /// | code | outcome |
 /// |---|---|
@@ -57,7 +57,7 @@ impl<B, E> Classify<Response<B>, E> for CodesAsFailures {
     }
 }
 
-/// What the head of a response says, unless that is left to the trailers.
+/// Returns what the head of a response says, unless that is left to the trailers.
 pub(super) fn head<B, C: Classify<(), Status>>(
     classifier: &C,
     response: &Response<B>,
@@ -88,7 +88,8 @@ pub(super) fn head<B, C: Classify<(), Status>>(
     }
 }
 
-/// What these trailers, or the headers of a response without a body, say. `None`: no status.
+/// Returns what these trailers, or the headers of a response without a body, say. `None`: no
+/// status.
 pub(super) fn trailers<C: Classify<(), Status>>(
     classifier: &C,
     headers: &HeaderMap,

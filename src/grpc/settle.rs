@@ -13,11 +13,12 @@ use http::{HeaderMap, Response};
 use http_body::Body;
 use tonic::Status;
 
-/// The call ends with its trailers, which say how it went: until then its permit is held.
+/// The strategy that ends a call with its trailers, which say how it went: until then its permit is
+/// held.
 ///
 /// The classifier is asked about the status: `Ok(&())` for `OK`, `Err(&Status)` for any other, so a
-/// closure `|result: Result<&(), &Status>| -> Outcome` will do. An `Err` in place of a response is a
-/// failure, and so is a body that ends in an error or without a status.
+/// closure `|result: Result<&(), &Status>| -> Outcome` will do. An `Err` in place of a response is
+/// a failure, and so is a body that ends in an error or without a status.
 ///
 /// A body dropped before its trailers was cancelled, if nothing had come out of it yet. Later it
 /// says nothing: the service was answering, and a stream that is watched for an hour must not look

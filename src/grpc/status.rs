@@ -11,7 +11,8 @@ use tonic::{Code, Status, metadata::MetadataValue};
 /// When, or whether, the server wants the call again (gRPC proposal A6).
 pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// Answers a rejection with its status, in a response that is nothing but trailers.
+/// The responder that answers a rejection with its status, in a response that is nothing but
+/// trailers.
 ///
 /// | kind | code |
 /// |---|---|
@@ -83,8 +84,8 @@ impl AsRejected for Status {
     }
 }
 
-/// Any error as a status, which a [`Rejected`] can become too: for the bottom of a client's stack,
-/// `.map_err(grpc::status)`.
+/// Turns any error into a status, which a [`Rejected`] can become too: for the bottom of a client's
+/// stack, `.map_err(grpc::status)`.
 ///
 /// A status stays what it is and a failure to connect is `UNAVAILABLE`, as in tonic itself. Without
 /// it, with [`Error`](crate::Error) for one, tonic's generated clients turn every rejection into

@@ -12,7 +12,8 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Answers a rejection with a status, `Retry-After` and a small problem document (RFC 9457).
+/// The responder that answers a rejection with a status, `Retry-After` and a small problem document
+/// (RFC 9457).
 ///
 /// | kind | status |
 /// |---|---|
@@ -23,12 +24,14 @@ use std::{
 ///
 /// - `Retry-After` is there when the policy knows the time: in whole seconds, rounded up, at least
 ///   one, so that nobody who obeys comes back early.
-/// - A 503 of the first kind carries `buttress-overloaded: <kind>`. It says that no work was done for the call, and
-///   is how [`ServerErrorsAsFailures`](super::ServerErrorsAsFailures) tells a server that sheds
-///   load from one that is broken, even where there is no `Retry-After`.
+/// - A 503 of the first kind carries `buttress-overloaded: <kind>`. It says that no work was done
+///   for the call, and is how [`ServerErrorsAsFailures`](super::ServerErrorsAsFailures) tells a
+///   server that sheds load from one that is broken, even where there is no `Retry-After`.
 /// - The body is `application/problem+json` and names the policy. Policies are named after what
 ///   they guard; where that must not leave the house, write a closure in place of this.
 /// - The [`Rejected`] itself is in the response's extensions, for layers outside and for logs.
+#[doc(alias = "problem_json")]
+#[doc(alias = "retry-after")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Http;
 
@@ -101,7 +104,7 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// The value of [`OVERLOADED`].
+/// Returns the value of [`OVERLOADED`] for this kind of rejection.
 pub(crate) fn overload_token(kind: Kind) -> &'static str {
     match kind {
         Kind::CircuitOpen => "circuit-open",
@@ -117,8 +120,9 @@ fn retry_after_seconds(rejected: &Rejected) -> Option<u64> {
     Some(after.as_secs().saturating_add(started).max(1))
 }
 
-/// Two of the types are those of draft-ietf-httpapi-ratelimit-headers, with its member
-/// `violated-policies`; for the rest the status says it all, which is what `about:blank` means.
+/// Writes a problem document. Two of the types are those of draft-ietf-httpapi-ratelimit-headers,
+/// with its member `violated-policies`; for the rest the status says it all, which is what
+/// `about:blank` means.
 fn problem(status: StatusCode, rejected: &Rejected) -> Bytes {
     let (kind, policy) = (rejected.kind(), rejected.policy());
     let (r#type, title) = match kind {
@@ -150,7 +154,7 @@ fn problem(status: StatusCode, rejected: &Rejected) -> Bytes {
     json.into()
 }
 
-/// The inside of a JSON string (RFC 8259, section 7).
+/// Returns the inside of a JSON string (RFC 8259, section 7).
 fn escape(json: &mut String, text: &str) {
     for c in text.chars() {
         match c {

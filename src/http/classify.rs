@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(crate) const OVERLOADED: HeaderName = HeaderName::from_static(OVERLOADED_NAME);
 pub(crate) const OVERLOADED_NAME: &str = "buttress-overloaded";
 
-/// Takes server errors for failures, and tells a full server from a broken one.
+/// The classifier that takes server errors for failures, and tells a full server from a broken one.
 ///
 /// | result | outcome | because |
 /// |---|---|---|
@@ -60,7 +60,7 @@ impl<B, E> Classify<Response<B>, E> for ServerErrorsAsFailures {
     }
 }
 
-/// What a rejection says about the service behind the policy that made it.
+/// Returns what a rejection says about the service behind the policy that made it.
 #[cold]
 pub(crate) fn rejection(rejected: &Rejected) -> Outcome {
     match rejected.kind() {
@@ -90,8 +90,8 @@ fn server_error(status: StatusCode, headers: &HeaderMap) -> Outcome {
     }
 }
 
-/// When the server wants to be asked again: `Retry-After`, as seconds or as a date (RFC 9110,
-/// section 10.2.3). A date that has passed means now; what cannot be read was not said.
+/// Returns when the server wants to be asked again: `Retry-After`, as seconds or as a date (RFC
+/// 9110, section 10.2.3). A date that has passed means now; what cannot be read was not said.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {

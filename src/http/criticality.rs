@@ -1,9 +1,10 @@
 //! How much a request matters, between processes.
 //!
 //! What matters little to the user at the front matters little in every service behind it: a
-//! request's [`Criticality`] is said once and travels with all calls that it causes, so that each service
-//! on the way sheds the same ones. The server side reads it into the [context](crate::context), the
-//! client side writes it from there. gRPC metadata are HTTP headers, so both serve tonic as well.
+//! request's [`Criticality`] is said once and travels with all calls that it causes, so that each
+//! service on the way sheds the same ones. The server side reads it into the
+//! [context](crate::context), the client side writes it from there. gRPC metadata are HTTP headers,
+//! so both serve tonic as well.
 
 use crate::{
     context::{self, ContextScope},
@@ -20,27 +21,28 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// The header, or gRPC metadata, that says how much a request matters: a name of a [`Criticality`]
-/// ([`Criticality::as_str`]), in upper or lower case. No standard has one; that of `Priority` (RFC 9218)
-/// orders the responses of one connection, and says nothing of what may be refused.
+/// ([`Criticality::as_str`]), in upper or lower case. No standard has one; that of `Priority` (RFC
+/// 9218) orders the responses of one connection, and says nothing of what may be refused.
 pub const CRITICALITY_HEADER: HeaderName = HeaderName::from_static("x-request-criticality");
 
-/// What the request's header says; the first one, if there are several.
+/// Returns what the request's header says; the first one, if there are several.
 fn read(headers: &HeaderMap) -> Option<Criticality> {
     headers.get(CRITICALITY_HEADER)?.to_str().ok()?.parse().ok()
 }
 
-/// The less important of the two.
+/// Returns the less important of the two.
 fn lesser(a: Criticality, b: Criticality) -> Criticality {
     // The most important comes first.
     a.max(b)
 }
 
-/// Server side: a request matters as much as its [`CRITICALITY_HEADER`] says, up to a bound.
+/// The server's layer that reads how much a request matters from its [`CRITICALITY_HEADER`], up to
+/// a bound.
 ///
-/// The [`Criticality`] is in the [context](crate::context) of everything that the service does for the
-/// request, and in its extensions. A header that cannot be read is as good as none; what says
-/// nothing is [`Critical`](Criticality::Critical), or what the bound allows. Put it outside of the load
-/// shed:
+/// The [`Criticality`] is in the [context](crate::context) of everything that the service does for
+/// the request, and in its extensions. A header that cannot be read is as good as none; what says
+/// nothing is [`Critical`](Criticality::Critical), or what the bound allows. Put it outside of the
+/// load shed:
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -62,20 +64,21 @@ pub struct CriticalityHeaderLayer {
 }
 
 impl CriticalityHeaderLayer {
-    /// Believes requests up to [`Critical`](Criticality::Critical): anyone can write a header, and what
-    /// everyone may claim means nothing.
+    /// Believes requests up to [`Critical`](Criticality::Critical): anyone can write a header, and
+    /// what everyone may claim means nothing.
     pub const fn new() -> Self {
         Self::at_most(Criticality::Critical)
     }
 
     /// Believes requests up to this class, and takes those that claim more, or say nothing, for no
-    /// more than this. [`CriticalPlus`](Criticality::CriticalPlus) is for servers that only one's own
-    /// services can reach, [`SheddablePlus`](Criticality::SheddablePlus) for a door that only batches use.
+    /// more than this. [`CriticalPlus`](Criticality::CriticalPlus) is for servers that only one's
+    /// own services can reach, [`SheddablePlus`](Criticality::SheddablePlus) for a door that only
+    /// batches use.
     pub const fn at_most(class: Criticality) -> Self {
         Self { at_most: class }
     }
 
-    /// How much this request matters, in this context.
+    /// Returns how much this request matters, in this context.
     fn class(self, headers: &HeaderMap) -> Criticality {
         let given = lesser(read(headers).unwrap_or_default(), self.at_most);
         // A layer further out has had its say.
@@ -101,7 +104,7 @@ impl<S> Layer<S> for CriticalityHeaderLayer {
     }
 }
 
-/// A service whose requests say how much they matter: see [`CriticalityHeaderLayer`].
+/// The service of a [`CriticalityHeaderLayer`]: its requests say how much they matter.
 #[derive(Clone, Debug)]
 pub struct CriticalityHeaderService<S> {
     inner: S,
@@ -131,7 +134,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderService
     }
 }
 
-/// Client side: tells the service how much a request matters.
+/// The client's layer that tells the service how much a request matters.
 ///
 /// That is what the [context](crate::context) says, in the [`CRITICALITY_HEADER`]. If the request
 /// has one already, the less important of the two: so neither a proxy that passes on the headers of
@@ -148,7 +151,7 @@ impl<S> Layer<S> for CriticalityHeaderClientLayer {
     }
 }
 
-/// A service that is told how much its requests matter: see [`CriticalityHeaderClientLayer`].
+/// The service of a [`CriticalityHeaderClientLayer`]: it is told how much its requests matter.
 #[derive(Clone, Debug)]
 pub struct CriticalityHeaderClientService<S> {
     inner: S,
@@ -180,13 +183,13 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderClientS
     }
 }
 
-/// Prefers requests of higher criticality, for
+/// A priority that prefers requests of higher criticality, for
 /// [`LoadShedBuilder::priority`](crate::load_shed::LoadShedBuilder::priority).
 ///
 /// Of a request's criticality it knows, in this order:
 ///
-/// 1. a [`Criticality`] in its extensions, from [`CriticalityHeaderLayer`] or from what has checked who is
-///    asking;
+/// 1. a [`Criticality`] in its extensions, from [`CriticalityHeaderLayer`] or from what has checked
+///    who is asking;
 /// 2. its [`CRITICALITY_HEADER`], up to [`Critical`](Criticality::Critical);
 /// 3. nothing: then it is [`Critical`](Criticality::Critical).
 ///
@@ -205,12 +208,12 @@ pub struct ByCriticality<K = Global> {
 }
 
 impl ByCriticality {
-    /// All requests of a class are equal.
+    /// Makes all requests of a class equal.
     pub const fn new() -> Self {
         Self { user: None }
     }
 
-    /// All users of a class are equal: who asks for more than others is refused first. Users are
+    /// Makes all users of a class equal: who asks for more than others is refused first. Users are
     /// told apart by [`ClientAddr`](super::ClientAddr), [`HeaderKey`](super::HeaderKey), or a
     /// closure `|req: &http::Request<_>| ...`.
     pub const fn per<K>(self, user: K) -> ByCriticality<K> {

@@ -21,10 +21,11 @@ use tower_service::Service;
 
 /// Server side: keeps to the deadline that a request came with.
 ///
-/// The time comes from [`DEADLINE_HEADER`](super::DEADLINE_HEADER) or from `grpc-timeout`, the shorter if both are there; a
-/// header that cannot be read is as good as none. The deadline is in the [context](crate::context)
-/// of everything that the service does for the request, and in its extensions as a [`Deadline`].
-/// A call that is not over by then is cancelled and answered with [`Kind::DeadlineExceeded`].
+/// The time comes from [`DEADLINE_HEADER`](super::DEADLINE_HEADER) or from `grpc-timeout`, the
+/// shorter if both are there; a header that cannot be read is as good as none. The deadline is in
+/// the [context](crate::context) of everything that the service does for the request, and in its
+/// extensions as a [`Deadline`]. A call that is not over by then is cancelled and answered with
+/// [`Kind::DeadlineExceeded`].
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -97,23 +98,24 @@ where
     }
 }
 
-/// Client side: tells the service how long its caller will wait.
+/// The client's layer that tells the service how long its caller will wait.
 ///
-/// What is left of the [context](crate::context)'s deadline is written into [`DEADLINE_HEADER`](super::DEADLINE_HEADER) and,
-/// for gRPC, into `grpc-timeout`, rounded down; a shorter time that is there already stays. With
-/// less than a millisecond left the request is not sent, and answered with
-/// [`Kind::DeadlineExceeded`]. Without a deadline nothing changes.
+/// What is left of the [context](crate::context)'s deadline is written into
+/// [`DEADLINE_HEADER`](super::DEADLINE_HEADER) and, for gRPC, into `grpc-timeout`, rounded down; a
+/// shorter time that is there already stays. With less than a millisecond left the request is not
+/// sent, and answered with [`Kind::DeadlineExceeded`]. Without a deadline nothing changes.
 ///
 /// It cuts nothing off: put a [`DeadlineLayer`](crate::timeout::DeadlineLayer) or a
 /// [`Timeout`](crate::timeout::Timeout) outside, and this one inside a retry, so that every
 /// attempt tells what is left by then.
+#[doc(alias = "grpc-timeout")]
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineHeaderClientLayer {
     name: &'static str,
 }
 
 impl DeadlineHeaderClientLayer {
-    /// With the name that its rejections carry.
+    /// Makes the layer, with the name that its rejections carry.
     pub fn new(name: impl Into<Name>) -> Self {
         Self {
             name: name.into().as_str(),

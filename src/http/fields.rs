@@ -21,14 +21,14 @@ use tower_service::Service;
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Adds the fields `RateLimit-Policy` and `RateLimit` to every response.
+/// The layer that adds the fields `RateLimit-Policy` and `RateLimit` to every response.
 ///
 /// They tell well-meaning clients how fast they may go before they hit the limit
-/// (draft-ietf-httpapi-ratelimit-headers): `"api";q=100;w=60` is a policy of 100 per 60 seconds, and
-/// `"api";r=50;t=30` says that 50 are left, and that there will be more in 30 seconds. `w` is left
-/// out if the window is not of whole seconds. Put it outside the layer that answers rejections, so
-/// that these say it too; on a 429 with nothing left, `Retry-After` is then no earlier than `t`.
-/// Several limits add one after the other: a field may have many members.
+/// (draft-ietf-httpapi-ratelimit-headers): `"api";q=100;w=60` is a policy of 100 per 60 seconds,
+/// and `"api";r=50;t=30` says that 50 are left, and that there will be more in 30 seconds. `w` is
+/// left out if the window is not of whole seconds. Put it outside the layer that answers
+/// rejections, so that these say it too; on a 429 with nothing left, `Retry-After` is then no
+/// earlier than `t`. Several limits add one after the other: a field may have many members.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -45,6 +45,8 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 ///
 /// What is left is read when the response is there, and others may have taken of it by the time it
 /// arrives: it is advice, and the limit is the limit.
+#[doc(alias = "x-ratelimit-remaining")]
+#[doc(alias = "ratelimit")]
 pub struct RateLimitHeadersLayer<L> {
     limiter: Shared<L>,
 }
@@ -200,13 +202,13 @@ fn tell(headers: &mut HeaderMap, name: &str, left: QuotaStatus, refused: bool) {
     }
 }
 
-/// Whole seconds, rounded up: nobody who waits for them comes back early.
+/// Returns whole seconds, rounded up: nobody who waits for them comes back early.
 fn seconds(d: Duration) -> u64 {
     let started = u64::from(d.subsec_nanos() > 0);
     d.as_secs().saturating_add(started)
 }
 
-/// A member of a structured list: a string (RFC 9651, section 3.3.3) and its parameters.
+/// Returns a member of a structured list: a string (RFC 9651, section 3.3.3) and its parameters.
 fn member(name: &str, parameters: impl FnOnce(&mut String) -> fmt::Result) -> Option<HeaderValue> {
     let mut field = String::with_capacity(name.len() + 32);
     field.push('"');

@@ -104,7 +104,7 @@ fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
     plain.then_some((value, &text[end..]))
 }
 
-/// What a parameter's name may hold (RFC 9110, section 5.6.2).
+/// Whether a parameter's name may hold this byte (RFC 9110, section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -27,7 +27,7 @@ impl Deref for PeerAddr {
     }
 }
 
-/// One state per client address.
+/// A key that has one state per client address.
 ///
 /// The client is the connection's other end, unless that is a proxy of yours: then it is whoever
 /// the proxy says it was, and so on until an address that is not trusted. Without trusted proxies
@@ -58,6 +58,11 @@ impl Deref for PeerAddr {
 ///
 /// Requests without that extension share one state: a server that is set up wrongly is limited too
 /// much rather than not at all.
+#[doc(alias = "x-forwarded-for")]
+#[doc(alias = "forwarded")]
+#[doc(alias = "client_ip")]
+#[doc(alias = "real_ip")]
+#[doc(alias = "SmartIpKeyExtractor")]
 pub struct ClientAddr<P = PeerAddr> {
     proxies: TrustedProxies,
     forwarded: bool,
@@ -84,7 +89,8 @@ impl ClientAddr {
 }
 
 impl<P> ClientAddr<P> {
-    /// Believes `X-Forwarded-For` as far as these proxies wrote it. Default: none is trusted.
+    /// Believes `X-Forwarded-For` as far as these proxies wrote it. None is trusted by default.
+    #[doc(alias = "x-forwarded-for")]
     #[must_use]
     pub fn behind(self, proxies: TrustedProxies) -> Self {
         Self { proxies, ..self }
@@ -102,9 +108,10 @@ impl<P> ClientAddr<P> {
         }
     }
 
-    /// How many leading bits of an IPv6 address make a client. Default: 64, because that is the
-    /// smallest network a site is given (RFC 6177), and all of its 2^64 addresses are its to use:
-    /// a limit per address would be no limit. 128 and above: every address for itself.
+    /// Sets how many leading bits of an IPv6 address make a client. The default is 64, because that
+    /// is the smallest network a site is given (RFC 6177), and all of its 2^64 addresses are its to
+    /// use: a limit per address would be no limit. With 128 and above every address stands for
+    /// itself.
     #[must_use]
     pub fn ipv6_prefix(self, bits: u8) -> Self {
         Self {
@@ -115,7 +122,7 @@ impl<P> ClientAddr<P> {
 }
 
 impl<P: Deref<Target = SocketAddr> + Send + Sync + 'static> ClientAddr<P> {
-    /// The client's address, in full; an IPv4 address in IPv6 clothes comes out as IPv4.
+    /// Returns the client's address, in full; an IPv4 address in IPv6 clothes comes out as IPv4.
     pub fn address<B>(&self, req: &Request<B>) -> Option<IpAddr> {
         let peer = req.extensions().get::<P>()?.ip().to_canonical();
         Some(self.proxies.client(peer, req.headers(), self.forwarded))
@@ -164,7 +171,7 @@ impl<P> fmt::Debug for ClientAddr<P> {
     }
 }
 
-/// One state per value of a header: an API key, a tenant.
+/// A key that has one state per value of a header: an API key, a tenant.
 ///
 /// Put the layer behind what has checked the header: whoever can make up values makes up quotas.
 /// Requests without the header share one state; of several lines the first counts.
@@ -178,15 +185,16 @@ impl<B> Key<Request<B>> for HeaderKey {
     }
 }
 
-/// One state per path, without the query.
+/// A key that has one state per path, without the query.
 ///
 /// Paths with an id in them are as many as there are ids. For the route's pattern use a closure
 /// over what the router leaves in the extensions, in axum `MatchedPath`.
 ///
 /// **Nested routers.** A router that nests others takes their prefix from the path: `/a/items` and
 /// `/b/items` are both `/items` to a layer within. With the feature `axum` the whole path is the
-/// key (from axum 0.8's `OriginalUri`, which axum puts in every request). Without it, or under another
-/// router, say [where it is](Self::from_extension), or put the layer around the outermost router.
+/// key (from axum 0.8's `OriginalUri`, which axum puts in every request). Without it, or under
+/// another router, say [where it is](Self::from_extension), or put the layer around the outermost
+/// router.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PathKey;
 
@@ -210,7 +218,7 @@ impl<B> Key<Request<B>> for PathKey {
     }
 }
 
-/// One state per path, as the client sent it: see [`PathKey::from_extension`].
+/// A key that has one state per path as the client sent it: see [`PathKey::from_extension`].
 pub struct OriginalPathKey<P>(PhantomData<fn() -> P>);
 
 impl<B, P: Deref<Target = Uri> + Send + Sync + 'static> Key<Request<B>> for OriginalPathKey<P> {

@@ -11,6 +11,7 @@ use std::{net::IpAddr, sync::Arc};
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The networks of the proxies whose word about the client is taken.
+#[doc(alias = "x-forwarded-for")]
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TrustedProxies(Arc<[Network]>);
 
@@ -21,7 +22,7 @@ struct Network {
 }
 
 impl TrustedProxies {
-    /// Addresses and networks (`10.0.0.0/8`), between commas; an empty list trusts nobody.
+    /// Reads addresses and networks (`10.0.0.0/8`) between commas; an empty list trusts nobody.
     ///
     /// List the proxies, not the networks that clients come from: whatever is listed can name any
     /// address as its client.
@@ -45,7 +46,7 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// Who sent a request that came from `peer`.
+    /// Returns who sent a request that came from `peer`.
     ///
     /// Every proxy appends the address it was called from, so the list is read from its end, and
     /// only as long as the one who wrote the entry is trusted: what is left of that, the client may

@@ -36,13 +36,13 @@ enum State<B> {
 }
 
 impl<B: Body> ReplayBody<B> {
-    /// A body that is sent once.
+    /// Makes a body that is sent once.
     pub(super) fn once(body: B) -> Self {
         Self(State::Plain(body))
     }
 
-    /// The body of the first attempt, and what others are made from, if it is not known from the
-    /// start that it will not fit under the cap.
+    /// Makes the body of the first attempt, and what others are made from, if it is not known from
+    /// the start that it will not fit under the cap.
     pub(super) fn kept(body: B, cap: usize) -> (Self, Option<RecordedBody<B>>) {
         if body.is_end_stream() {
             return (Self::once(body), Some(RecordedBody(None)));
@@ -74,7 +74,7 @@ impl<B: Body> ReplayBody<B> {
 pub struct RecordedBody<B>(Option<Tape<B>>);
 
 impl<B: Body> RecordedBody<B> {
-    /// The body of another attempt, if all that was read has been kept.
+    /// Makes the body of another attempt, if all that was read has been kept.
     pub(super) fn again(&self) -> Option<ReplayBody<B>> {
         let Some(tape) = &self.0 else {
             return Some(ReplayBody(State::Empty));

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 type BoxError = Box<dyn error::Error + Send + Sync>;
 
-/// Answers rejected calls with responses.
+/// A responder, which answers rejected calls with responses.
 ///
 /// [`Http`](super::Http) and, with the `grpc` feature, `grpc::Grpc` are responders, and so is every
 /// closure `Fn(Rejected) -> http::Response<_>`, whatever body its responses have.

@@ -23,7 +23,8 @@ use std::time::Duration;
 /// - the methods that RFC 9110 (section 9.2.2) calls idempotent: GET, HEAD, PUT, DELETE, OPTIONS
 ///   and TRACE;
 /// - requests with an `Idempotency-Key`, with which their service tells repetitions;
-/// - requests marked [`Idempotent`], and all of them after [`all_methods`](RetryLayer::all_methods).
+/// - requests marked [`Idempotent`], and all of them after
+///   [`all_methods`](RetryLayer::all_methods).
 ///
 /// Other requests, and those with a body over the [cap](RetryLayer::body_cap), get one attempt and
 /// its answer.
@@ -44,8 +45,8 @@ pub struct HttpReplay<M = AsReplayBody> {
 pub struct Idempotent;
 
 impl<R, C> RetryLayer<R, C> {
-    /// Makes this a retry for HTTP: idempotent requests only, their bodies kept up to 64 KiB, server
-    /// errors for failures. See [`HttpReplay`].
+    /// Makes this a retry for HTTP: idempotent requests only, their bodies kept up to 64 KiB,
+    /// server errors for failures. See [`HttpReplay`].
     ///
     /// The inner service is called with `http::Request<ReplayBody<B>>`. That suits what takes any
     /// body: axum's routes, and hyper's client if that is made for this body. For services of one
@@ -84,9 +85,9 @@ impl<M: Clone + Send + Sync + 'static, C: Clone + Send + Sync + 'static>
         })
     }
 
-    /// The longest body, in bytes, that is kept to be sent again. By default 64 KiB: most requests
-    /// with a body of JSON or protobuf are smaller, and ten thousand calls in flight keep no more
-    /// than 640 MiB. Zero keeps none; requests without a body are sent again all the same.
+    /// Sets the longest body, in bytes, that is kept to be sent again. The default is 64 KiB: most
+    /// requests with a body of JSON or protobuf are smaller, and ten thousand calls in flight keep
+    /// no more than 640 MiB. Zero keeps none; requests without a body are sent again all the same.
     #[must_use]
     pub fn body_cap(self, cap: usize) -> Self {
         self.with(|replay, classifier| {
@@ -236,8 +237,8 @@ impl<M, B, E> Pushback<Response<B>, E> for HttpReplay<M> {
     }
 }
 
-/// What a gRPC server asks for (gRFC A6, "Pushback"): a number of milliseconds to wait, or anything
-/// else not to be called again. For headers and for trailers.
+/// Returns what a gRPC server asks for (gRFC A6, "Pushback"): a number of milliseconds to wait, or
+/// anything else not to be called again. For headers and for trailers.
 pub(crate) fn pushback(headers: &HeaderMap) -> Hint {
     let Some(value) = headers.get("grpc-retry-pushback-ms") else {
         return Hint::None;

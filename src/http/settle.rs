@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// The call ends when the response's body does: until then its permit is held.
+/// The strategy that ends a call when the response's body ends: until then its permit is held.
 ///
 /// The classifier judges the head. A body that ends keeps that judgement, an error in the body is
 /// a failure, and so is nothing else: a body dropped before its end keeps the judgement too. Its
@@ -33,10 +33,12 @@ pub trait BodyEnd {
     /// What the head said.
     type Head: Copy;
 
-    /// The body has ended, with these trailers if it had any.
+    /// Returns what the call's end means once the body has ended, with these trailers if it had
+    /// any.
     fn ended(&self, head: Self::Head, trailers: Option<&HeaderMap>) -> Outcome;
 
-    /// The body was dropped; `read` is whether any data had come out of it.
+    /// Returns how the call ended whose body was dropped; `read` is whether any data had come out
+    /// of it.
     fn dropped(&self, head: Self::Head, read: bool) -> End;
 }
 

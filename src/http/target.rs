@@ -11,7 +11,7 @@ pub(super) fn original(extensions: &Extensions) -> Option<&Uri> {
     extension::<axum::extract::OriginalUri>(extensions)
 }
 
-/// No router's extension is known.
+/// Returns nothing: no router's extension is known.
 #[cfg(not(feature = "axum"))]
 #[inline]
 pub(super) fn original(_: &Extensions) -> Option<&Uri> {
@@ -36,8 +36,9 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// The original counts only if no more than path and query have changed since. Extensions are
-    /// handed on: with a request to another host there may be the URI of the one that it serves.
+    /// Makes a target. The original counts only if no more than path and query have changed since.
+    /// Extensions are handed on: with a request to another host there may be the URI of the one
+    /// that it serves.
     #[inline]
     pub(super) fn new(seen: &'a Uri, original: Option<&'a Uri>) -> Self {
         let changed = |original: &&Uri| {
@@ -49,8 +50,8 @@ impl<'a> Target<'a> {
         Self { seen, original }
     }
 
-    /// The URI with the prefix that was taken from its path; as it is now, if nothing was, or if it
-    /// was rewritten in another way.
+    /// Returns the URI with the prefix that was taken from its path; as it is now, if nothing was,
+    /// or if it was rewritten in another way.
     #[inline]
     pub(super) fn whole(&self) -> &'a Uri {
         match self.original {

@@ -12,7 +12,7 @@ pub const DEADLINE_HEADER: HeaderName = HeaderName::from_static("x-request-timeo
 /// The header that carries the deadline of a gRPC call: up to eight digits and a unit.
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// How long a request's caller will wait.
+/// Returns how long a request's caller will wait.
 pub(super) fn time_left(headers: &HeaderMap) -> Option<Duration> {
     let plain = headers.get(DEADLINE_HEADER).and_then(|value| {
         let millis = digits(value.to_str().ok()?, usize::MAX)?;
@@ -57,7 +57,7 @@ fn parse_grpc(value: &HeaderValue) -> Option<Duration> {
     Some(Duration::from_nanos(number.saturating_mul(*nanos)))
 }
 
-/// The finest unit that eight digits are enough for, rounded down.
+/// Returns a time in the finest unit that eight digits are enough for, rounded down.
 fn grpc_value(left: Duration) -> HeaderValue {
     let fits = |(_, nanos): &&(u8, u64)| left.as_nanos() / u128::from(*nanos) < 100_000_000;
     let (unit, nanos) = UNITS.iter().find(fits).unwrap_or(&UNITS[5]);

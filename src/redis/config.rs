@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 const STORE: &str = "redis store";
 
-/// Builds a [`RedisStore`].
+/// The settings of a [`RedisStore`]. The [module](super#defaults) has a table of the defaults.
 #[derive(Clone)]
 #[must_use = "nothing is built before `connect`"]
 pub struct RedisStoreBuilder<C = Json> {
@@ -28,15 +28,17 @@ impl RedisStoreBuilder {
 }
 
 impl<C> RedisStoreBuilder<C> {
-    /// What all keys begin with. There is no default: two applications that share a Redis must not
-    /// take each other's answers for theirs.
+    /// Sets what all keys begin with. There is no default: two applications that share a Redis must
+    /// not take each other's answers for theirs.
+    #[doc(alias = "prefix")]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
     }
 
-    /// How answers are written. By default as [`Json`]: it can be read with `redis-cli`, and
+    /// Sets how answers are written. The default is [`Json`]: it can be read with `redis-cli`, and
     /// forgives fields that another version of the application added.
+    #[doc(alias = "serializer")]
     pub fn codec<D>(self, codec: D) -> RedisStoreBuilder<D> {
         let Self { url, namespace, .. } = self;
         RedisStoreBuilder {
@@ -46,7 +48,7 @@ impl<C> RedisStoreBuilder<C> {
         }
     }
 
-    /// The store. It connects in the background: until it has, every call fails at once.
+    /// Makes the store, which connects in the background: until it has, every call fails at once.
     ///
     /// # Errors
     /// If the address is none, the namespace is empty, or this is not called on a tokio runtime.

@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-/// A client of the server that speaks RESP3, in which invalidations are pushed.
+/// Returns a client of the server that speaks RESP3, in which invalidations are pushed.
 pub(super) fn resp3(client: &Client) -> RedisResult<Client> {
     let info = client.get_connection_info().clone();
     let settings = info
@@ -92,7 +92,7 @@ async fn attend<V: Clone + Send + Sync + 'static>(
     }
 }
 
-/// A message is the channel and what was said.
+/// Forgets what a message names, which is the channel and what was said.
 fn forget<V: Clone>(tier: &Tier<V>, message: &[Value]) {
     let said = match message {
         [_, Value::BulkString(said)] => Invalidated::read(said),

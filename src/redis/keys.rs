@@ -60,7 +60,7 @@ impl Namespace {
         self.slot('t', 't', tag, 0)
     }
 
-    /// The channel that invalidations are published on.
+    /// Returns the channel that invalidations are published on.
     pub(super) fn channel(&self) -> String {
         format!("{}:invalidated", self.0)
     }
@@ -87,8 +87,8 @@ impl Namespace {
 }
 
 impl Invalidated<'_> {
-    /// The message: `k` and the key; `t` and the tag; or `e`, the length of the tag, `:`, the tag
-    /// and the key.
+    /// Returns the message: `k` and the key; `t` and the tag; or `e`, the length of the tag, `:`,
+    /// the tag and the key.
     pub(super) fn message(self) -> String {
         match self {
             Self::Tag(tag) => format!("t{tag}"),
@@ -101,7 +101,7 @@ impl Invalidated<'_> {
 }
 
 impl<'a> Invalidated<'a> {
-    /// What a message says, if it is one of ours.
+    /// Returns what a message says, if it is one of ours.
     pub(super) fn read(message: &'a [u8]) -> Option<Self> {
         let message = std::str::from_utf8(message).ok()?;
         let rest = message.get(1..)?;
@@ -118,7 +118,7 @@ impl<'a> Invalidated<'a> {
     }
 }
 
-/// So that different texts stay different, `%` is written as `%25`.
+/// Appends a text without braces. So that different texts stay different, `%` is written as `%25`.
 fn encode(out: &mut String, text: &str) {
     let mut rest = text;
     while let Some(at) = rest.find(['%', '{', '}']) {

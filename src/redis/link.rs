@@ -79,12 +79,12 @@ impl Link {
         &self.shared.client
     }
 
-    /// Where the store works.
+    /// Returns the runtime that the store works on.
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
 
-    /// The connection.
+    /// Returns the connection, or the error that there is none.
     pub(super) fn up(&self) -> Result<Up, StoreError> {
         match self.shared.state() {
             State::Up(up) => Ok(up),
@@ -141,7 +141,8 @@ impl LinkShared {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// Up => Down, unless another connection is up by now.
+    // Up => Down
+    /// Takes a connection for lost, unless another one is up by now.
     fn lose(&self, serial: u64, why: &RedisError) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(&*state, State::Up(up) if up.serial == serial) {

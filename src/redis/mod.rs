@@ -20,10 +20,10 @@
 //!
 //! # How
 //! Each step of the [store's protocol](crate::cache::store) is one script, on the clock of Redis.
-//! Every key has a time to live, so any eviction policy does; whatever Redis evicts or forgets, what
-//! was invalidated does not come back. Redis 5 or later will do, 6 for the memory tier. The keys of
-//! an entry lie in one slot of a cluster, but one connection goes to one server: a cluster's
-//! redirections are not followed.
+//! Every key has a time to live, so any eviction policy does; whatever Redis evicts or forgets,
+//! what was invalidated does not come back. Redis 5 or later will do, 6 for the memory tier. The
+//! keys of an entry lie in one slot of a cluster, but one connection goes to one server: a
+//! cluster's redirections are not followed.
 //!
 //! **Restarts.** What was stored, or leased, in another *run* of Redis (another process, or another
 //! history of writes) counts for nothing: a restart from an older snapshot, or a failover to a
@@ -35,6 +35,18 @@
 //!
 //! **Tags.** A tag holds two random numbers, and lives for as long as what is under it. To
 //! invalidate it is one command, however many entries it has.
+//!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | [`namespace`](RedisStoreBuilder::namespace) | none | two applications that share a Redis must not take each other's answers for theirs |
+//! | [`codec`](RedisStoreBuilder::codec) | [`Json`](crate::cache::Json) | it can be read with `redis-cli`, and forgives fields that another version added |
+//! | [`entries`](TieredBuilder::entries) in memory | 10,000 | |
+//! | [`max_age`](TieredBuilder::max_age) in memory | 5 s | after that one round trip per key is hardly felt |
+//! | [`heartbeat`](TieredBuilder::heartbeat) | 3 s | so one question a second; memory answers no longer than that without being told of invalidations |
+//!
+//! A store counts nothing itself: the [cache's metrics](crate::cache#metrics) say what it did.
 //!
 //! # What is not promised
 //! - In a split brain a reader on the old side gets what is there, for as long as it is

@@ -17,7 +17,12 @@ use crate::{
 use ::redis::{Script, ScriptInvocation};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// Keeps answers in Redis, where all instances of an application share them.
+/// A store that keeps answers in Redis, where all instances of an application share them.
+///
+/// # Clone
+///
+/// A clone shares the connection. The store works on the tokio runtime that it was built on;
+/// dropping the last clone closes the connection.
 ///
 /// The [module](super) says how. Clones share the connection. The store works on the tokio runtime
 /// that it was built on; dropping the last clone closes the connection.
@@ -31,7 +36,7 @@ struct Inner<C> {
     dice: Dice,
 }
 
-/// Proves that its holder may fill an entry in Redis.
+/// A lease that proves that its holder may fill an entry in Redis.
 #[derive(Debug)]
 pub struct RedisLease {
     token: String,
@@ -48,8 +53,9 @@ const FRESH: u8 = 0;
 const LEASED: u8 = 1;
 
 impl RedisStore {
-    /// A store in the Redis at this address: `redis://[user:password@]host[:port][/database]`, or
-    /// `redis+unix:///path`. TLS (`rediss://`) is not built in, and refused.
+    /// Begins the settings of a store in the Redis at this address:
+    /// `redis://[user:password@]host[:port][/database]`, or `redis+unix:///path`. TLS (`rediss://`)
+    /// is not built in, and refused.
     pub fn builder(url: impl Into<String>) -> RedisStoreBuilder {
         RedisStoreBuilder::new(url.into())
     }
@@ -66,9 +72,9 @@ impl<C> RedisStore<C> {
         }))
     }
 
-    /// A part of this store for one cache, over the same connection: as if `:` and the name stood
-    /// behind its namespace. Two caches need one each, or they take each other's answers for theirs
-    /// wherever their keys are the same.
+    /// Returns a part of this store for one cache, over the same connection: as if `:` and the name
+    /// stood behind its namespace. Two caches need one each, or they take each other's answers for
+    /// theirs wherever their keys are the same.
     #[must_use]
     pub fn section(&self, name: &str) -> Self
     where
@@ -95,7 +101,7 @@ impl<C> RedisStore<C> {
         format!("{:032x}", self.0.dice.token())
     }
 
-    /// The entry that the scripts returned; none if its bytes are not those of an answer.
+    /// Returns the entry that the scripts returned; none if its bytes are not those of an answer.
     fn entry<V>(&self, stored: StoredTuple, read: Time) -> Option<Entry<V>>
     where
         C: Codec<V>,
@@ -250,7 +256,7 @@ impl<C> RedisStore<C> {
         self.0.link.run(up, &script).await
     }
 
-    /// A script about one entry, with the run of the connection that it will go over.
+    /// Returns a script about one entry, with the run of the connection that it will go over.
     fn begin<'a>(
         &self,
         script: &'a Script,
@@ -263,8 +269,8 @@ impl<C> RedisStore<C> {
     }
 }
 
-/// A lease that may be granted, to nobody if whoever asked for it does not wait for the answer: then
-/// it is given back, so that nobody has to wait until it ends. What is asked later on the same
+/// A lease that may be granted, to nobody if whoever asked for it does not wait for the answer:
+/// then it is given back, so that nobody has to wait until it ends. What is asked later on the same
 /// connection is done later.
 struct Unclaimed<'a, C: Send + Sync + 'static> {
     inner: &'a Arc<Inner<C>>,
@@ -308,7 +314,7 @@ fn busy<V, L>(lasts: i64, known: Option<Entry<V>>) -> Acquired<V, L> {
     Acquired::Busy { lasts, known }
 }
 
-/// When it was read.
+/// Whether the entry was fresh when it was read.
 fn is_fresh<V>(entry: &Entry<V>) -> bool {
     !entry.outdated && entry.age < entry.freshness.fresh
 }

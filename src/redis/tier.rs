@@ -130,7 +130,7 @@ impl<V: Clone> Tier<V> {
         }
     }
 
-    /// The entry, if it is certain enough to be right.
+    /// Returns the entry, if it is certain enough to be right.
     pub(super) fn peek(&self, key: KeyRef<'_>, now: &Now) -> Option<Entry<V>> {
         // Read before the entry: what was invalidated before the question that `until` stems from
         // is gone from what is seen after it.
@@ -143,11 +143,11 @@ impl<V: Clone> Tier<V> {
         let right = mark.epoch == self.epoch.load(Acquire)
             && mark.tag == self.tag(key.tag())
             && now.since(entry.read) < self.max_age
-            && entry.worth_at(now) == FreshnessState::Fresh;
+            && entry.state_at(now) == FreshnessState::Fresh;
         right.then_some(entry)
     }
 
-    /// To be taken before the entry is asked for.
+    /// Returns what is known of the key before its entry is asked for in Redis.
     pub(super) fn mark(&self, key: &EntryKey) -> Mark {
         Mark {
             epoch: self.epoch.load(Acquire),
@@ -233,24 +233,27 @@ impl<V: Clone> Tier<V> {
     }
 
     // Silent => listening
-    /// Invalidations are heard of from now on, from this run. Returns the epoch.
+    /// Begins to believe what this run of Redis said: its invalidations are heard of from now on.
+    /// Returns the epoch.
     pub(super) fn begin(&self, run: &Arc<str>) -> u64 {
         let epoch = self.epoch.load(Acquire);
         // The next odd one.
         let epoch = epoch + 1 + epoch % 2;
+        debug_assert!(epoch % 2 == 1, "{epoch} is no connection's");
         *self.run.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(run));
         self.epoch.store(epoch, Release);
         self.empty();
         epoch
     }
 
-    /// While listening: memory may answer until then.
+    /// Lets memory answer until then. To be called while listening.
     pub(super) fn extend(&self, until: Time) {
         self.until.store(until.0, Release);
     }
 
     // Listening => silent
-    /// The connection of this epoch is lost. Nothing happens if it is another one's by now.
+    /// Ends what this epoch's connection allowed, as it is lost. Nothing happens if it is another
+    /// one's by now.
     pub(super) fn end(&self, epoch: u64) {
         let next = epoch + 1;
         // An even one is no connection's.

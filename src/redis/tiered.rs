@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 
 const STORE: &str = "tiered store";
 
-/// Keeps fresh answers in memory too, over a [`RedisStore`].
+/// A store that keeps fresh answers in memory too, over a [`RedisStore`].
 ///
 /// An answer that is in memory costs no round trip. The price is a bound: after an invalidation by
 /// **another** instance was acknowledged, this one may go on answering from memory for
@@ -36,20 +36,23 @@ const STORE: &str = "tiered store";
 /// takes Redis 6 or later; with an earlier one memory never answers.
 ///
 /// In a cluster that has split in two, what holds is `max_age`.
+#[doc(alias = "two_tier")]
+#[doc(alias = "near_cache")]
+#[doc(alias = "client_side_caching")]
 pub struct Tiered<V, C = Json> {
     redis: RedisStore<C>,
     tier: Arc<Tier<V>>,
     listener: AbortHandle,
 }
 
-/// Proves that its holder may fill an entry.
+/// A lease that proves that its holder may fill an entry of a [`Tiered`].
 #[derive(Debug)]
 pub struct TieredLease {
     lease: RedisLease,
     mark: Mark,
 }
 
-/// Builds a [`Tiered`].
+/// The settings of a [`Tiered`]. The [module](super#defaults) has a table of the defaults.
 #[must_use = "nothing is built before `build`"]
 pub struct TieredBuilder<V, C = Json> {
     redis: RedisStore<C>,
@@ -60,7 +63,7 @@ pub struct TieredBuilder<V, C = Json> {
 }
 
 impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Tiered<V, C> {
-    /// Memory over this store.
+    /// Begins the settings of memory over this store.
     ///
     /// ```no_run
     /// use buttress::redis::{RedisStore, Tiered};
@@ -83,34 +86,34 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Tiered<V, C> {
         }
     }
 
-    /// Whether memory may answer now: whether this instance would hear of invalidations.
+    /// Whether memory may answer now, because this instance would hear of invalidations.
     pub fn listens(&self) -> bool {
         self.tier.listens()
     }
 
-    /// How many answers are in memory.
+    /// Returns how many answers are in memory.
     pub fn len(&self) -> usize {
         self.tier.len()
     }
 
-    /// Whether none is.
+    /// Whether no answer is in memory.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl<V: Clone + Send + Sync + 'static, C: Codec<V>> TieredBuilder<V, C> {
-    /// How many answers are kept in memory at most, whatever their size: 10,000 by default. 1 to
-    /// 4 billion.
+    /// Sets how many answers are kept in memory at most, whatever their size: 1 to 4,294,967,295.
+    /// The default is 10,000.
     pub fn entries(mut self, entries: usize) -> Self {
         self.capacity = entries;
         self.weigher = None;
         self
     }
 
-    /// How many bytes are kept in memory at most; what an answer weighs is for you to say, and its
-    /// texts and some 160 bytes for its place are added. 1 KiB to a pebibyte. An answer that weighs
-    /// more than a few per cent of it is not kept.
+    /// Sets how many bytes are kept in memory at most: 1 KiB to 1 PiB. What an answer weighs is for
+    /// you to say; its texts and some 160 bytes for its place are added. An answer that weighs more
+    /// than a few per cent of it is not kept.
     pub fn weighed(
         mut self,
         bytes: usize,
@@ -121,21 +124,23 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> TieredBuilder<V, C> {
         self
     }
 
-    /// How long an answer is good in memory after it was asked for in Redis: 5 s by default, after
-    /// which one round trip per key is hardly felt. More than zero.
+    /// Sets how long an answer is good in memory after it was asked for in Redis: more than zero.
+    /// The default is 5 s, after which one round trip per key is hardly felt.
+    #[doc(alias = "ttl")]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
         self
     }
 
-    /// How long memory answers after Redis was last heard: 3 s by default, so one question a
-    /// second. 10 ms or more.
+    /// Sets how long memory answers after Redis was last heard: 10 ms or more. The default is 3 s,
+    /// so one question a second.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.heartbeat = heartbeat;
         self
     }
 
-    /// The store. It begins to listen in the background: until it does, memory does not answer.
+    /// Makes the store, which begins to listen in the background: until it does, memory does not
+    /// answer.
     ///
     /// # Errors
     /// If a value is not what its setter accepts.

@@ -63,7 +63,7 @@ impl Wire {
     }
 }
 
-/// The run at the other end.
+/// Returns the run at the other end.
 async fn identity(connection: &mut MultiplexedConnection) -> RedisResult<Arc<str>> {
     let (server, replication): (String, String) = ::redis::pipe()
         .cmd("INFO")
@@ -92,8 +92,8 @@ fn silent() -> RedisError {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "Redis does not answer").into()
 }
 
-/// How long after its beginning a failed attempt is to be followed by the next: soon at first, then
-/// seldom; at random, so that a thousand instances do not come back at once.
+/// Returns how long after its beginning a failed attempt is to be followed by the next: soon at
+/// first, then seldom; at random, so that a thousand instances do not come back at once.
 pub(super) fn pause(failures: u32, dice: &Dice) -> Duration {
     let longest = Duration::from_millis(20 << failures.min(5)).min(LONGEST_PAUSE);
     longest.mul_f64(0.5 + 0.5 * dice.unit())

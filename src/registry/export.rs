@@ -13,26 +13,34 @@ pub(super) fn publish(policy: &PolicySnapshot) {
         #[cfg(feature = "cache")]
         PolicySnapshot::Cache(ref s) => {
             for (served, answers) in [
-                ("fresh", s.fresh),
-                ("revalidating", s.revalidating),
-                ("if_error", s.if_error),
+                ("fresh", s.fresh_total),
+                ("revalidating", s.revalidating_total),
+                ("if_error", s.if_error_total),
             ] {
                 counter!("buttress_cache_hits_total", "policy" => s.name, "served" => served)
                     .absolute(answers);
             }
-            counter!("buttress_cache_collapsed_total", "policy" => s.name).absolute(s.collapsed);
-            counter!("buttress_cache_loads_total", "policy" => s.name).absolute(s.loads);
+            counter!("buttress_cache_collapsed_total", "policy" => s.name)
+                .absolute(s.collapsed_total);
+            counter!("buttress_cache_bypassed_total", "policy" => s.name)
+                .absolute(s.bypassed_total);
+            counter!("buttress_cache_loads_total", "policy" => s.name).absolute(s.loads_total);
             counter!("buttress_cache_load_failures_total", "policy" => s.name)
-                .absolute(s.load_failures);
-            counter!("buttress_cache_stored_total", "policy" => s.name).absolute(s.stored);
+                .absolute(s.load_failures_total);
+            counter!("buttress_cache_refreshes_total", "policy" => s.name)
+                .absolute(s.refreshes_total);
+            counter!("buttress_cache_stored_total", "policy" => s.name).absolute(s.stored_total);
+            counter!("buttress_cache_not_stored_total", "policy" => s.name)
+                .absolute(s.not_stored_total);
             counter!("buttress_cache_store_failures_total", "policy" => s.name)
-                .absolute(s.store_failures);
+                .absolute(s.store_failures_total);
             gauge!("buttress_cache_store_up", "policy" => s.name)
                 .set(f64::from(u8::from(s.store_up)));
             counter!("buttress_cache_invalidations_total", "policy" => s.name)
-                .absolute(s.invalidations);
+                .absolute(s.invalidations_total);
             counter!("buttress_cache_invalidations_pending_total", "policy" => s.name)
-                .absolute(s.pending);
+                .absolute(s.invalidations_pending_total);
+            gauge!("buttress_cache_in_flight", "policy" => s.name).set(s.in_flight as f64);
         }
         #[cfg(feature = "circuit-breaker")]
         PolicySnapshot::CircuitBreaker(ref s) => {

@@ -31,9 +31,9 @@
 //! # }
 //! ```
 //!
-//! Trade-offs: counters reach the recorder when [`publish`](Registry::publish) is called, so call it
-//! from the handler that renders them, or let [`publish_every`](Registry::publish_every) do it. A
-//! registry keeps its policies alive.
+//! Trade-offs: counters reach the recorder when [`publish`](Registry::publish) is called, so call
+//! it from the handler that renders them, or let [`publish_every`](Registry::publish_every) do it.
+//! A registry keeps its policies alive.
 
 mod custom;
 mod export;

@@ -20,7 +20,7 @@ impl Seconds for Option<Duration> {
     }
 }
 
-/// For `#[serde(serialize_with = ...)]`.
+/// Serialises a duration as seconds, for `#[serde(serialize_with = ...)]`.
 pub(crate) fn seconds<S: Serializer>(
     time: &impl Seconds,
     serializer: S,

@@ -14,7 +14,7 @@ async fn ten_thousand_misses_are_one_load() {
     let collapsed = |(_, status): &&(Answer, String)| status.ends_with("; collapsed");
     assert_eq!(answers.iter().filter(collapsed).count(), 9_999);
     assert_eq!(
-        (cache.snapshot().collapsed, cache.snapshot().in_flight),
+        (cache.snapshot().collapsed_total, cache.snapshot().in_flight),
         (9_999, 0)
     );
 }

@@ -18,7 +18,14 @@ async fn what_is_fresh_is_answered_without_a_load() {
         (Ok(1), "items; hit; ttl=0".into())
     );
     let snapshot = cache.snapshot();
-    assert_eq!((snapshot.loads, snapshot.fresh, snapshot.stored), (1, 1, 1));
+    assert_eq!(
+        (
+            snapshot.loads_total,
+            snapshot.fresh_total,
+            snapshot.stored_total
+        ),
+        (1, 1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,7 +47,7 @@ async fn what_is_stale_is_answered_while_one_load_looks_for_a_new_answer() {
     let (answer, status) = source.ask(&cache).await;
     // Its age counts from the beginning of its load.
     assert_eq!((answer, &*status), (Ok(2), "items; hit; ttl=9"));
-    assert_eq!(cache.snapshot().refreshes, 1);
+    assert_eq!(cache.snapshot().refreshes_total, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,7 +71,7 @@ async fn a_stale_answer_is_better_than_an_error_until_it_is_too_old() {
         (answer, &*status),
         (Ok(1), "items; fwd=stale; ttl=-50; detail=sie")
     );
-    assert_eq!(cache.snapshot().if_error, 1);
+    assert_eq!(cache.snapshot().if_error_total, 1);
     advance(50 * SECOND).await;
     assert_eq!(source.ask(&cache).await.0, Err(Error::Service(Broken)));
     source.broken(false);

@@ -17,7 +17,7 @@ async fn what_was_invalidated_is_loaded_again() {
         source.ask(&cache).await,
         (Ok(2), "items; fwd=uri-miss; stored".into())
     );
-    assert_eq!(cache.snapshot().invalidations, 1);
+    assert_eq!(cache.snapshot().invalidations_total, 1);
 }
 
 // I2, I3
@@ -36,7 +36,10 @@ async fn a_load_that_raced_with_an_invalidation_is_not_stored() {
     );
     assert_eq!(source.ask(&cache).await.0, Ok(2));
     assert_eq!(
-        (cache.snapshot().stored, cache.snapshot().not_stored),
+        (
+            cache.snapshot().stored_total,
+            cache.snapshot().not_stored_total
+        ),
         (1, 1)
     );
 }
@@ -197,7 +200,7 @@ async fn no_read_after_an_invalidation_sees_what_was_before_it() {
         let (cache, truth, acked) = (cache.clone(), truth.clone(), acked.clone());
         async move {
             for write in 1..=WRITES {
-                let loads = cache.snapshot().loads;
+                let loads = cache.snapshot().loads_total;
                 truth.store(write, SeqCst);
                 match write % 3 {
                     0 => cache.invalidate_tag("t").await.unwrap(),
@@ -208,7 +211,7 @@ async fn no_read_after_an_invalidation_sees_what_was_before_it() {
                 }
                 acked.store(write, SeqCst);
                 // Until somebody has read what was written; after the last one nobody will.
-                while write < WRITES && cache.snapshot().loads == loads {
+                while write < WRITES && cache.snapshot().loads_total == loads {
                     tokio::task::yield_now().await;
                 }
             }
@@ -219,7 +222,7 @@ async fn no_read_after_an_invalidation_sees_what_was_before_it() {
     }
     writer.await.unwrap();
     let snapshot = cache.snapshot();
-    assert!(snapshot.not_stored > 0, "nothing raced: {snapshot:?}");
+    assert!(snapshot.not_stored_total > 0, "nothing raced: {snapshot:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,7 +46,13 @@ async fn requests_without_a_key_pass_by() {
     let mut ask = async |req| cached.ready().await.unwrap().call(req).await.unwrap();
     assert_eq!([ask(None).await, ask(None).await], [1, 2]);
     assert_eq!([ask(Some(7)).await, ask(Some(7)).await], [3, 3]);
-    assert_eq!((cache.snapshot().bypassed, cache.snapshot().fresh), (2, 1));
+    assert_eq!(
+        (
+            cache.snapshot().bypassed_total,
+            cache.snapshot().fresh_total
+        ),
+        (2, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,14 +7,15 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod crowds;
+mod defaults;
 mod freshness;
-mod guest;
 mod invalidation;
 mod layer;
 mod memory;
 mod redis_store;
 mod settings;
 mod shared;
+mod store_client;
 mod support;
 mod tags_model;
 

@@ -2,7 +2,7 @@
 
 use buttress::{
     Error,
-    cache::{Cache, CacheBuilder, Freshness},
+    cache::{Cache, CacheBuilder, Freshness, KeyRef},
 };
 use std::{
     future::Future,
@@ -108,8 +108,20 @@ impl Source {
     where
         St: buttress::cache::Store<u32>,
     {
+        self.ask_for(cache, KeyRef::new("7")).await
+    }
+
+    /// What the cache answers for this key, and how it came about.
+    pub(crate) async fn ask_for<St>(
+        &self,
+        cache: &Cache<u32, St>,
+        key: KeyRef<'_>,
+    ) -> (Answer, String)
+    where
+        St: buttress::cache::Store<u32>,
+    {
         let source = self.clone();
-        match cache.run("7", move || source.load()).await {
+        match cache.run(key, move || source.load()).await {
             Ok(cached) => (Ok(cached.value), cached.status.to_string()),
             Err(error) => (Err(error), String::new()),
         }

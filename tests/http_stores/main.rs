@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
 mod convoys;
+mod dropped;
 mod nested;
 mod schemes;
 mod sharing;

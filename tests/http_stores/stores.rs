@@ -40,7 +40,15 @@ pub(crate) fn tiered(redis: &Redis) -> Tiered<StoredResponse, Binary> {
 
 /// A cache over this store, once that is connected.
 pub(crate) async fn cache<St: Store<StoredResponse>>(store: St) -> Cache<StoredResponse, St> {
-    let cache = terms().store(store).build().unwrap();
+    cache_of(terms(), store).await
+}
+
+/// A cache of these terms over this store, once that is connected.
+pub(crate) async fn cache_of<St: Store<StoredResponse>>(
+    terms: CacheBuilder,
+    store: St,
+) -> Cache<StoredResponse, St> {
+    let cache = terms.store(store).build().unwrap();
     let nothing = KeyRef::new("").to_owned();
     let connected = async || cache.store().look(&nothing).await.is_ok();
     eventually("it is connected", connected).await;

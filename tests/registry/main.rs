@@ -2,6 +2,8 @@
 #![cfg(feature = "full")]
 #![allow(missing_docs)]
 
+mod cache;
+
 use buttress::{
     CircuitBreaker, Error, LoadShed, RateLimiter, Retry, Throttle, Timeout,
     registry::{CustomSnapshot, Observe, PolicySnapshot, Registry},

@@ -10,13 +10,13 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The body of a response that went through a cache: whole, or as the service sends it.
+/// The body of a response that passed a cache: whole, or as the service sends it.
 pub struct CacheBody<B: Body>(State<B>);
 
 enum State<B: Body> {
     Whole(Option<Bytes>),
     /// What has been read of it, and the rest.
-    Through {
+    Streamed {
         read: VecDeque<Frame<Bytes>>,
         error: Option<B::Error>,
         rest: Option<Pin<Box<B>>>,
@@ -24,9 +24,9 @@ enum State<B: Body> {
 }
 
 impl<B: Body> CacheBody<B> {
-    /// A body that nobody has looked at.
-    pub(super) fn through(body: B) -> Self {
-        Self(State::Through {
+    /// Makes a body of one that nobody has looked at.
+    pub(super) fn streamed(body: B) -> Self {
+        Self(State::Streamed {
             read: VecDeque::new(),
             error: None,
             rest: Some(Box::pin(body)),
@@ -38,25 +38,25 @@ impl<B: Body> CacheBody<B> {
 pub(super) enum Collected<B: Body> {
     Whole(Bytes),
     /// It is too long, or has trailers.
-    Through(CacheBody<B>),
+    Uncacheable(CacheBody<B>),
     /// It broke off.
     Broken(CacheBody<B>),
 }
 
 /// Reads a body to its end, unless that is too far.
 pub(super) async fn collect<B: Body<Data = Bytes>>(body: B, limit: usize) -> Collected<B> {
-    let through = |read, error, rest| CacheBody(State::Through { read, error, rest });
+    let streamed = |read, error, rest| CacheBody(State::Streamed { read, error, rest });
     let size = body.size_hint();
     let mut body = Box::pin(body);
     let mut read = VecDeque::new();
     if size.lower() > limit as u64 {
-        return Collected::Through(through(read, None, Some(body)));
+        return Collected::Uncacheable(streamed(read, None, Some(body)));
     }
     let mut length = 0;
     loop {
         match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             None => break,
-            Some(Err(error)) => return Collected::Broken(through(read, Some(error), None)),
+            Some(Err(error)) => return Collected::Broken(streamed(read, Some(error), None)),
             Some(Ok(frame)) => {
                 let data = frame.data_ref().map(Bytes::len);
                 // However many of these there are, they are nothing.
@@ -66,7 +66,7 @@ pub(super) async fn collect<B: Body<Data = Bytes>>(body: B, limit: usize) -> Col
                 read.push_back(frame);
                 match data {
                     Some(more) if length + more <= limit => length += more,
-                    _ => return Collected::Through(through(read, None, Some(body))),
+                    _ => return Collected::Uncacheable(streamed(read, None, Some(body))),
                 }
             }
         }
@@ -105,7 +105,7 @@ impl<B: Body<Data = Bytes>> Body for CacheBody<B> {
                 let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
-            State::Through { read, error, rest } => {
+            State::Streamed { read, error, rest } => {
                 if let Some(frame) = read.pop_front() {
                     return Poll::Ready(Some(Ok(frame)));
                 }
@@ -123,7 +123,7 @@ impl<B: Body<Data = Bytes>> Body for CacheBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             State::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            State::Through { read, error, rest } => {
+            State::Streamed { read, error, rest } => {
                 let ended = rest.as_ref().is_none_or(|rest| rest.is_end_stream());
                 read.is_empty() && error.is_none() && ended
             }
@@ -135,7 +135,7 @@ impl<B: Body<Data = Bytes>> Body for CacheBody<B> {
             State::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
-            State::Through { read, rest, .. } => {
+            State::Streamed { read, rest, .. } => {
                 let data = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, Bytes::len) as u64;
                 let read: u64 = read.iter().map(data).sum();
                 let rest = rest
@@ -165,7 +165,7 @@ impl<B: Body> fmt::Debug for CacheBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             State::Whole(_) => "CacheBody::Whole",
-            State::Through { .. } => "CacheBody::Through",
+            State::Streamed { .. } => "CacheBody::Through",
         })
     }
 }

@@ -18,9 +18,9 @@ struct Directives {
     stale_if_error: Option<Duration>,
 }
 
-/// For how long a response of this status and with these fields is good for what, if it may be
-/// stored. `default` is for those that do not say; `negative` for how long it holds that something
-/// is not there.
+/// Returns for how long a response of this status and with these fields is good for what, if it may
+/// be stored. `default` is for those that do not say; `negative` is for how long it holds that
+/// something is not there.
 ///
 /// Whether it may be stored, and whether callers who wait for it together may share it, is one
 /// decision: those who wait are others just as those who come later (RFC 9111, 3 and 4).
@@ -77,7 +77,7 @@ pub(super) fn is_fallback(freshness: &Freshness) -> bool {
     freshness.fresh.is_zero() && freshness.stale_while_revalidate.is_zero()
 }
 
-/// How old it was when it got here.
+/// Returns how old the response was when it got here.
 pub(super) fn age(headers: &HeaderMap) -> Duration {
     let age = headers.get(header::AGE);
     age.and_then(|age| seconds(age.to_str().ok()?))
@@ -116,7 +116,7 @@ impl Directives {
     }
 }
 
-/// The members of all `Cache-Control` fields.
+/// Returns the members of all `Cache-Control` fields.
 fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&str, Option<&str>)> {
     let fields = headers.get_all(header::CACHE_CONTROL).iter();
     // One member that is no text must not hide the others of its field, a `no-store` among them.
@@ -129,7 +129,7 @@ fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&str, Option<&str>)>
         })
 }
 
-/// The members of a list. A separator in a quoted text is not one between two of them.
+/// Returns the members of a list. A separator in a quoted text is not one between two of them.
 pub(super) fn members(field: &[u8], separator: char) -> impl Iterator<Item = &[u8]> {
     let mut quoted = quotes();
     // A text that does not end is none: better one directive too many than a `no-store` overlooked.
@@ -158,7 +158,7 @@ fn quotes() -> impl FnMut(char) -> bool {
 /// What RFC 9111 (1.2.2) has recipients take for longer than they can count.
 const FOR_EVER: u64 = 1 << 31;
 
-/// A number of seconds; more than can be told is for ever.
+/// Reads a number of seconds; more than can be told is for ever.
 fn seconds(text: &str) -> Option<Duration> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| Duration::from_secs(text.parse().unwrap_or(FOR_EVER)))

@@ -29,7 +29,7 @@ use std::{borrow::Cow, fmt, ops::Deref, sync::Arc, time::Duration};
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// HTTP requests and responses, to a cache: see [`Cache::http_layer`].
+/// The adapter between HTTP and a cache, made by [`Cache::http_layer`].
 #[derive(Clone)]
 pub struct HttpAdapter(Arc<Terms>);
 
@@ -50,7 +50,7 @@ type TagOf = dyn Fn(&http::Uri) -> String + Send + Sync;
 type Original = fn(&http::Extensions) -> Option<&http::Uri>;
 
 impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
-    /// A tower layer that keeps HTTP responses, for axum, hyper and everything else of
+    /// Returns a tower layer that keeps HTTP responses, for axum, hyper and everything else of
     /// `http::Request` and `http::Response`.
     ///
     /// ```
@@ -71,11 +71,11 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     /// [ignored](CacheLayer::ignore). `no-cache` does not get past the cache: or any client could
     /// take away what it is there for.
     ///
-    /// **Responses** are kept for as long as their `Cache-Control` or `Expires` says (RFC 9111, with
-    /// the `stale-*` times of RFC 5861), or else as the cache was configured; 404 and 410 for a
-    /// [shorter time](CacheLayer::negative), and statuses that are not cacheable by default only if
-    /// they say so. What is `private` or `no-cache`, sets a cookie, varies by something that is not
-    /// in the key, is partial, has trailers or is longer than the
+    /// **Responses** are kept for as long as their `Cache-Control` or `Expires` says (RFC 9111,
+    /// with the `stale-*` times of RFC 5861), or else as the cache was configured; 404 and 410 for
+    /// a [shorter time](CacheLayer::negative), and statuses that are not cacheable by default only
+    /// if they say so. What is `private` or `no-cache`, sets a cookie, varies by something that is
+    /// not in the key, is partial, has trailers or is longer than the
     /// [limit](CacheLayer::body_limit) passes through. A server error or an overload is never
     /// stored, and a stale response is answered instead if there is one.
     ///
@@ -96,10 +96,10 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     /// **Nested routers.** A router that nests others takes their prefix from the path: `/a/items`
     /// and `/b/items` are both `/items` to a layer within. With the feature `axum` requests are
     /// known by the whole path, wherever the layer stands (from axum 0.8's `OriginalUri`, which
-    /// axum puts in every request). **Without that feature, or under another router, nested routers of
-    /// one cache take each other's answers for theirs**: say
-    /// [where the whole URI is](CacheLayer::uri_from_extension), put the layer around the outermost
-    /// router, or give each a cache of its own.
+    /// axum puts in every request). **Without that feature, or under another router, nested routers
+    /// of one cache take each other's answers for theirs**: say [where the whole URI
+    /// is](CacheLayer::uri_from_extension), put the layer around the outermost router, or give each
+    /// a cache of its own.
     ///
     /// **Schemes.** What was asked by http is not the answer to https, where a redirect from the
     /// one to the other would have no end. They are told apart by the request's URI if it is an
@@ -110,14 +110,17 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     /// own, or set `X-Forwarded-Proto` before it. By other fields that the service goes by, say
     /// `X-Forwarded-Host`, responses must [vary](CacheLayer::vary).
     ///
-    /// Instances that share a store must see the same `Host`, which is part of the key: let the proxy
-    /// before them hand it on.
+    /// Instances that share a store must see the same `Host`, which is part of the key: let the
+    /// proxy before them hand it on.
     ///
     /// Trade-offs: a response of unknown length is held back until its end, or until it is known to
     /// be too long. A conditional request is answered in full.
+    #[doc(alias = "http_cache")]
+    #[doc(alias = "cache_control")]
+    #[doc(alias = "rfc9111")]
     pub fn http_layer(&self) -> CacheLayer<StoredResponse, St, HttpAdapter> {
         let freshness = self.freshness();
-        self.shaped(HttpAdapter(Arc::new(Terms {
+        self.layer_with(HttpAdapter(Arc::new(Terms {
             freshness,
             negative: Duration::from_secs(5),
             body_limit: 1 << 20,
@@ -138,8 +141,8 @@ impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpAdapter> {
         })
     }
 
-    /// Keeps a response for each value of these request fields: `accept-language`, say. None unless
-    /// told otherwise, since every client decides what it sends. A response whose `Vary` names
+    /// Keeps a response for each value of these request fields: `accept-language`, say. There are
+    /// none by default, since every client decides what it sends. A response whose `Vary` names
     /// another field is not kept.
     #[must_use]
     pub fn vary(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
@@ -153,23 +156,26 @@ impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpAdapter> {
         self.with(|terms| terms.ignores.extend(fields))
     }
 
-    /// For how long it holds that something is not there (404, 410): 5 s unless told otherwise, and
-    /// never longer than other responses are fresh.
+    /// Sets for how long it holds that something is not there (404, 410), which is never longer
+    /// than other responses are fresh. The default is 5 s.
+    #[doc(alias = "negative_ttl")]
     #[must_use]
     pub fn negative(self, fresh: Duration) -> Self {
         self.with(|terms| terms.negative = fresh)
     }
 
-    /// The longest body that is kept, in bytes: 1 MiB unless told otherwise.
+    /// Sets the longest body that is kept, in bytes. The default is 1 MiB.
     #[must_use]
     pub fn body_limit(self, bytes: usize) -> Self {
         self.with(|terms| terms.body_limit = bytes)
     }
 
-    /// What is invalidated together, by the request's URI: its path, unless told otherwise. With
+    /// Sets what is invalidated together, by the request's URI. The default is its path. With
     /// `|uri| uri.path().split('/').nth(1).unwrap_or_default().into()` a write to `/tasks/7`
     /// invalidates `/tasks/7`, and `/tasks` with all its queries. In a nested router the URI is
     /// whole, as the client sent it.
+    #[doc(alias = "surrogate_key")]
+    #[doc(alias = "cache_tag")]
     #[must_use]
     pub fn tag(self, tag: impl Fn(&http::Uri) -> String + Send + Sync + 'static) -> Self {
         self.with(|terms| terms.tag = Some(Arc::new(tag)))
@@ -262,7 +268,7 @@ fn path_and_query(uri: &http::Uri) -> &str {
     uri.path_and_query().map_or("/", |path| path.as_str())
 }
 
-/// A field's value for a key: what is no text is told apart from other such values too.
+/// Returns a field's value for a key: what is no text is told apart from other such values too.
 fn text(value: &HeaderValue) -> Cow<'_, str> {
     value.to_str().map_or_else(
         |_| Cow::Owned(format!("{:?}", value.as_bytes())),
@@ -336,10 +342,10 @@ where
         let events = parts.headers.get(header::CONTENT_TYPE);
         let events = events.is_some_and(|of| of.as_bytes().starts_with(b"text/event-stream"));
         let Some(freshness) = kept.filter(|_| !unwell && !events) else {
-            let through = Response::from_parts(parts, CacheBody::through(body));
+            let response = Response::from_parts(parts, CacheBody::streamed(body));
             return match unwell {
-                true => Loaded::Failed(Failure::Through(through)),
-                false => Loaded::Through(through),
+                true => Loaded::Failed(Failure::Uncacheable(response)),
+                false => Loaded::Uncacheable(response),
             };
         };
         match collect(body, terms.body_limit).await {
@@ -350,9 +356,9 @@ where
                     false => Loaded::Answer(stored, Some(freshness)),
                 }
             }
-            Collected::Through(body) => Loaded::Through(Response::from_parts(parts, body)),
+            Collected::Uncacheable(body) => Loaded::Uncacheable(Response::from_parts(parts, body)),
             Collected::Broken(body) => {
-                Loaded::Failed(Failure::Through(Response::from_parts(parts, body)))
+                Loaded::Failed(Failure::Uncacheable(Response::from_parts(parts, body)))
             }
         }
     }
@@ -376,13 +382,13 @@ where
         response
     }
 
-    fn through(
+    fn uncacheable(
         &self,
-        mut through: Response<CacheBody<B>>,
+        mut response: Response<CacheBody<B>>,
         cache: &'static str,
     ) -> Response<CacheBody<B>> {
-        say(&mut through, &format_args!("{cache}; fwd=uri-miss"));
-        through
+        say(&mut response, &format_args!("{cache}; fwd=uri-miss"));
+        response
     }
 
     fn bypassed(
@@ -392,7 +398,7 @@ where
         used: Disposition,
         pending: bool,
     ) -> Response<CacheBody<B>> {
-        let mut response = response.map(CacheBody::through);
+        let mut response = response.map(CacheBody::streamed);
         match (used, pending) {
             (Disposition::Invalidate, true) => say(
                 &mut response,

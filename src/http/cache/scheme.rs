@@ -78,7 +78,7 @@ fn list(line: &str) -> ToldScheme {
     all.reduce(ToldScheme::and).unwrap_or(ToldScheme::UNKNOWN)
 }
 
-/// RFC 7239: `for=192.0.2.1;proto=https, for=...`.
+/// Reads a line of `Forwarded` (RFC 7239): `for=192.0.2.1;proto=https, for=...`.
 fn forwarded(line: &str) -> ToldScheme {
     let elements = control::members(line.as_bytes(), ',');
     let pairs = elements.flat_map(|element| control::members(element, ';'));

@@ -30,7 +30,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// What `Connection` names.
+/// Returns the fields that `Connection` names.
 fn named(headers: &HeaderMap) -> Vec<HeaderName> {
     let fields = headers.get_all(header::CONNECTION).iter();
     fields
@@ -58,22 +58,22 @@ impl StoredResponse {
         }))
     }
 
-    /// The status.
+    /// Returns the response's status.
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// The fields, as the service sent them.
+    /// Returns the response's fields, as the service sent them.
     pub fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 
-    /// The body.
+    /// Returns the response's body.
     pub fn body(&self) -> &Bytes {
         &self.0.body
     }
 
-    /// About how many bytes of memory it takes: for
+    /// Returns about how many bytes of memory the response takes, for
     /// [`MemoryStore::weighed`](crate::cache::MemoryStore::weighed).
     pub fn weight(&self) -> usize {
         let fields = self.0.headers.iter();

@@ -144,7 +144,7 @@ async fn nor_from_memory_a_heartbeat_later() {
     holds(&mut server, instances, HEARTBEAT, Server::restart).await;
 }
 
-// The guest is away: the source answers.
+// The store is away: the source answers.
 #[tokio::test]
 async fn a_cache_without_its_redis_loads() {
     let store = RedisStore::builder("redis://127.0.0.1:1")

@@ -23,7 +23,7 @@ async fn what_was_filled_is_read_as_it_was_with_its_age() {
     assert!(entry.read >= before && entry.read <= Time::now());
     // Never older than it can be; and from when it was asked for, it is counted as older.
     assert!(entry.age <= Time::now().since(before));
-    assert_eq!(entry.worth_at(Time::now()), FreshnessState::Fresh);
+    assert_eq!(entry.state_at(Time::now()), FreshnessState::Fresh);
     assert_eq!(look(&store, &seven).await.unwrap().value, "a row");
 }
 
@@ -171,7 +171,7 @@ async fn what_is_kept_is_known_to_be_outdated_and_lasts_no_longer_for_it() {
     let (granted, known) = leased(acquire(&store, &seven).await);
     let known = known.unwrap();
     assert!(known.outdated);
-    assert_eq!(known.worth_at(Time::now()), FreshnessState::IfError);
+    assert_eq!(known.state_at(Time::now()), FreshnessState::IfError);
     assert!(busy(acquire(&store, &seven).await).1.unwrap().outdated);
     assert!(look(&store, &seven).await.unwrap().outdated);
 

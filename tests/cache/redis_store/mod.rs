@@ -3,6 +3,7 @@
 mod bound;
 mod cache;
 mod config;
+mod defaults;
 mod entries;
 mod faults;
 mod leases;

@@ -51,7 +51,10 @@ async fn crowd<St: Store<u32>>(instances: &[Instance<St>], each: usize) -> (Sour
 }
 
 fn loads<St: Store<u32>>(instances: &[Instance<St>]) -> u64 {
-    instances.iter().map(|cache| cache.snapshot().loads).sum()
+    instances
+        .iter()
+        .map(|cache| cache.snapshot().loads_total)
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,7 +118,7 @@ async fn a_load_that_fails_fails_for_all_in_its_process_and_is_not_kept() {
         );
         assert!(rejected.reached_service());
     }
-    assert_eq!((source.loads(), cache.snapshot().collapsed), (1, 999));
+    assert_eq!((source.loads(), cache.snapshot().collapsed_total), (1, 999));
     assert_eq!(names(&redis), [""; 0], "neither the error nor a lease");
     source.broken(false);
     let (answer, status) = source.ask(&cache).await;

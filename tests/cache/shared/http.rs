@@ -127,7 +127,7 @@ async fn share<St: Store<StoredResponse>>(here: Site<St>, there: Site<St>, hears
     // A write that failed invalidates nothing.
     assert_eq!(here.send(Method::POST, "/new").await.0, 500);
     assert!(there.get("/new").await.2.contains("hit"));
-    assert_eq!(here.cache.snapshot().pending, 0);
+    assert_eq!(here.cache.snapshot().invalidations_pending_total, 0);
 }
 
 fn coded<C: Codec<StoredResponse>>(redis: &Redis, codec: C) -> RedisStore<C> {

@@ -1,7 +1,10 @@
 //! Leaders that are dropped in mid-load.
 
 use crate::{servers::Redis, shared::support::*, support::*};
-use buttress::{Error, cache::Store};
+use buttress::{
+    Error,
+    cache::{KeyRef, Store},
+};
 use std::time::Duration;
 
 #[tokio::test]
@@ -72,35 +75,46 @@ async fn a_lease_that_nobody_gives_back_binds_nobody_for_longer_than_it_lasts() 
     assert!(other.await.unwrap().0.is_ok());
 }
 
-/// As over a store in memory: what was dropped while it led is not handed on by a leader that goes
-/// away.
-async fn does_not_hand_on_what_was_dropped<St: Store<u32>>(cache: &Instance<St>) {
+/// As over a store in memory: what was dropped while it led, by its key or by its tag, is not handed
+/// on by a leader that goes away.
+async fn does_not_hand_on_what_was_dropped<St: Store<u32>>(cache: &Instance<St>, by_tag: bool) {
     let source = Source::new();
-    assert_eq!(source.ask(cache).await.0, Ok(1));
+    let key = KeyRef::new("7").tagged("all");
+    let ask = || {
+        let (source, cache) = (source.clone(), cache.clone());
+        tokio::spawn(async move { source.ask_for(&cache, key).await.0 })
+    };
+    assert_eq!(ask().await.unwrap(), Ok(1));
     tokio::time::sleep(150 * MS).await;
     source.hold_up();
-    let leader = ask(&source, cache);
+    let leader = ask();
     eventually("it loads", async || source.loads() == 2).await;
     for other in ["1", "2", "3"] {
         let broken = async || Err::<u32, _>(Error::Service(Broken));
         assert!(cache.run(other, broken).await.is_err());
     }
-    cache.invalidate("7").await.unwrap();
-    let after = ask(&source, cache);
+    match by_tag {
+        true => cache.invalidate_tag("all").await.unwrap(),
+        false => cache.invalidate(key).await.unwrap(),
+    }
+    let after = ask();
     settle().await;
     leader.abort();
     // Nothing stale is there for it, so it loads as well.
     eventually("the next one loads", async || source.loads() == 3).await;
     source.broken(true);
     source.let_go(1);
-    assert_eq!(after.await.unwrap().0, Err(Error::Service(Broken)));
+    assert_eq!(after.await.unwrap(), Err(Error::Service(Broken)));
 }
 
 #[tokio::test]
 async fn a_leader_that_goes_away_does_not_hand_on_what_was_dropped() {
     let redis = Redis::start().unwrap();
     let terms = || patient().freshness(windows(100 * MS, Duration::ZERO, 1_000 * SECOND));
-    does_not_hand_on_what_was_dropped(&instance(&redis, terms()).await).await;
-    command::<()>(&redis, &["FLUSHALL"]);
-    does_not_hand_on_what_was_dropped(&tiered(&redis, terms()).await).await;
+    for by_tag in [false, true] {
+        does_not_hand_on_what_was_dropped(&instance(&redis, terms()).await, by_tag).await;
+        command::<()>(&redis, &["FLUSHALL"]);
+        does_not_hand_on_what_was_dropped(&tiered(&redis, terms()).await, by_tag).await;
+        command::<()>(&redis, &["FLUSHALL"]);
+    }
 }

@@ -36,7 +36,7 @@ async fn what_is_stale_is_answered_while_one_instance_looks_for_a_new_answer() {
         eventually("it is new", async || source.ask(cache).await.0 == Ok(2)).await;
     }
     eventually("every load but the first was a refresh", async || {
-        let refreshes = both[0].snapshot().refreshes + both[1].snapshot().refreshes;
+        let refreshes = both[0].snapshot().refreshes_total + both[1].snapshot().refreshes_total;
         refreshes == u64::from(source.loads()) - 1
     })
     .await;
@@ -70,7 +70,7 @@ async fn a_stale_answer_is_better_than_an_error_on_every_instance_and_is_not_sto
     let most = 2 * (1 + began.elapsed().as_millis() / 62);
     assert!(u128::from(source.loads() - loads) <= most, "it backs off");
     assert_eq!((stored(), expiry()), before);
-    assert!(both[0].snapshot().if_error > 0);
+    assert!(both[0].snapshot().if_error_total > 0);
 
     source.broken(false);
     for cache in &both {

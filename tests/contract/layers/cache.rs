@@ -34,10 +34,11 @@ fn cold<V: Clone + Send + Sync + 'static>() -> Cache<V> {
 fn count<V: Clone + Send + Sync + 'static>(cache: Cache<V>) -> impl Fn() -> u64 + Send + Sync {
     move || {
         let snapshot = cache.snapshot();
-        let ended = snapshot.stored + snapshot.not_stored + snapshot.load_failures;
+        let ended =
+            snapshot.stored_total + snapshot.not_stored_total + snapshot.load_failures_total;
         // Calls at the same time share one. And where each thread has a stopped clock of its own, one
         // of them may find an answer that, to its clock, is from the future, and so still fresh.
-        ended + snapshot.collapsed + snapshot.fresh
+        ended + snapshot.collapsed_total + snapshot.fresh_total
     }
 }
 

@@ -100,9 +100,9 @@ fn http_cache_keeps_what_may_be_kept_until_a_write() {
 #[test]
 fn redis_tiered_shares_and_invalidates() {
     let expected = [
-        "here: tea, Loaded { stored: true, why: Missing }",
+        "here: tea, Loaded { stored: true, reason: Missing }",
         "there: tea, Fresh",
-        "there: green tea, Loaded { stored: true, why: Missing }",
+        "there: green tea, Loaded { stored: true, reason: Missing }",
         "here: green tea, Fresh",
     ];
     assert_eq!(lines("redis_tiered"), expected);

@@ -6,12 +6,12 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use buttress::Time;
+use hot::{HotTables, Looked, Tracked};
 use loom::thread;
-use near::{Looked, Marked, Near};
 use sync::{Arc, Mutex};
 
-#[path = "../../src/cache/near.rs"]
-mod near;
+#[path = "../../src/cache/hot.rs"]
+mod hot;
 
 mod sync {
     pub use loom::sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64};
@@ -27,42 +27,45 @@ const NOW: Time = Time::from_nanos(0);
 
 /// A store of one answer, and what is at hand of it.
 struct Store {
-    stored: Mutex<Option<Arc<Marked<u32>>>>,
-    near: Near<u32>,
+    stored: Mutex<Option<Arc<Tracked<u32>>>>,
+    hot: HotTables<u32>,
 }
 
 impl Store {
     /// With this answer in it.
     fn with(answer: u32) -> Arc<Self> {
         Arc::new(Self {
-            stored: Mutex::new(Some(Marked::new(answer))),
-            near: Near::new(2, 1),
+            stored: Mutex::new(Some(Tracked::new(answer))),
+            hot: HotTables::new(2, 1),
         })
     }
 
-    fn get(&self, slot: usize) -> Option<u32> {
-        let wanted = match self.near.look(slot, HASH, NOW, |_| true, |kept| *kept) {
+    fn get(&self, thread_index: usize) -> Option<u32> {
+        let admit = match self
+            .hot
+            .look(thread_index, HASH, NOW, |_| true, |kept| *kept)
+        {
             Looked::Here(answer) => return Some(answer),
-            Looked::Want => true,
+            Looked::Admit => true,
             Looked::Ask => false,
         };
-        let marked = self.stored.lock().unwrap().clone()?;
-        let answer = marked.kept;
-        if wanted {
-            self.near.point(slot, HASH, NOW, marked);
+        let tracked = self.stored.lock().unwrap().clone()?;
+        let answer = tracked.kept;
+        if admit {
+            self.hot.admit(thread_index, HASH, NOW, tracked);
         }
         Some(answer)
     }
 
     fn replace(&self, by: Option<u32>) {
         let mut stored = self.stored.lock().unwrap();
-        let old = std::mem::replace(&mut *stored, by.map(Marked::new));
+        let old = std::mem::replace(&mut *stored, by.map(Tracked::new));
         if let Some(old) = &old {
-            old.leave();
+            old.mark_removed();
         }
         drop(stored);
         if let Some(old) = old {
-            self.near.forget(HASH, &old);
+            self.hot.forget(HASH, &old);
         }
     }
 }
@@ -77,22 +80,22 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
 fn what_was_removed_is_not_at_hand_and_does_not_come_back() {
     check(|| {
         let store = Store::with(1);
-        let readers = [0, 1].map(|slot| {
+        let readers = [0, 1].map(|thread_index| {
             let store = store.clone();
             thread::spawn(move || {
-                store.get(slot);
-                store.get(slot);
+                store.get(thread_index);
+                store.get(thread_index);
             })
         });
         store.replace(None);
-        for slot in [0, 1] {
-            assert_eq!(store.get(slot), None);
+        for thread_index in [0, 1] {
+            assert_eq!(store.get(thread_index), None);
         }
         readers
             .into_iter()
             .for_each(|reader| reader.join().unwrap());
-        for slot in [0, 1] {
-            assert_eq!(store.get(slot), None);
+        for thread_index in [0, 1] {
+            assert_eq!(store.get(thread_index), None);
         }
     });
 }

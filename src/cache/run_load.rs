@@ -2,54 +2,30 @@
 
 use super::{
     core::Core,
-    flight::{Leader, Stage},
-    freshness::{Entry, FreshnessState},
+    freshness::FreshnessState,
     key::EntryKey,
-    load::{Answered, Failure, Load, LoadEnd, Loaded, Verdict, fail},
+    lease_guard::LeaseGuard,
+    loaded::{Answered, Failure, Load, LoadEnd, Loaded, Verdict},
+    single_flight::{Leader, Stage},
     status::{Cached, LoadReason, Served},
     store::{Fill, Store},
 };
 use crate::{clock::Time, error::Kind, shared::Shared};
 use std::time::Duration;
 
-/// A lease, and what the store had when it was granted. Dropped, it is given back.
-pub(super) struct Held<V, St>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-{
-    pub(super) core: Shared<Core<V, St>>,
-    pub(super) key: EntryKey,
-    pub(super) lease: Option<St::Lease>,
-    pub(super) known: Option<Entry<V>>,
-}
-
-impl<V, St> Drop for Held<V, St>
-where
-    V: Clone + Send + Sync + 'static,
-    St: Store<V>,
-{
-    fn drop(&mut self) {
-        // Without this, others would wait until the lease has run out.
-        if let Some(lease) = self.lease.take() {
-            self.core.guest.let_go(&self.key, lease);
-        }
-    }
-}
-
-pub(super) type Lead<V, St> = Leader<Verdict<V>, Held<V, St>>;
+pub(super) type Lead<V, St> = Leader<Verdict<V>, LeaseGuard<V, St>>;
 
 /// A load under way: dropped, it goes over to who follows, or the lease is given back.
-struct Flying<V, St>
+struct RunningLoad<V, St>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
     leader: Option<Lead<V, St>>,
-    held: Option<Held<V, St>>,
+    held: Option<LeaseGuard<V, St>>,
 }
 
-impl<V, St> Drop for Flying<V, St>
+impl<V, St> Drop for RunningLoad<V, St>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
@@ -61,14 +37,14 @@ where
     }
 }
 
-impl<V, St> Flying<V, St>
+impl<V, St> RunningLoad<V, St>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    fn sends(&self, stage: Stage) {
+    fn enters(&self, stage: Stage) {
         if let Some(leader) = &self.leader {
-            leader.sends(stage);
+            leader.enters(stage);
         }
     }
 
@@ -76,9 +52,9 @@ where
         self.held.as_mut().and_then(|held| held.lease.take())
     }
 
-    fn land(mut self, before: Stage, verdict: Verdict<V>) {
+    fn finish(mut self, before: Stage, verdict: Verdict<V>) {
         if let Some(leader) = self.leader.take() {
-            leader.land(before, verdict);
+            leader.finish(before, verdict);
         }
     }
 
@@ -96,7 +72,7 @@ where
             return false;
         };
         if let Some(leader) = &self.leader {
-            leader.sends(Stage::Fill);
+            leader.enters(Stage::Fill);
         }
         let told = core.fill(key, lease, fill()).await;
         // An error does not say whether the lease still stands: then it is let go later.
@@ -106,16 +82,16 @@ where
         told == Ok(true)
     }
 
-    /// The answer is for nobody else: those who follow, and who come later, do not wait for another
-    /// one's. But if what is stored is still fresh, as it is when it was refreshed early, they get
-    /// that.
-    fn land_alone(self, core: &Core<V, St>, key: &EntryKey) {
+    /// Ends a load whose answer is for nobody else: those who follow, and who come later, do not
+    /// wait for another one's. But if what is stored is still fresh, as it is when it was refreshed
+    /// early, they get that.
+    fn finish_uncacheable(self, core: &Core<V, St>, key: &EntryKey) {
         let now = Time::now();
         let known = self.held.as_ref().and_then(|held| held.known.as_ref());
-        if known.is_none_or(|entry| entry.worth_at(now) != FreshnessState::Fresh) {
-            core.notes.not_for_a_cache(key, now);
+        if known.is_none_or(|entry| entry.state_at(now) != FreshnessState::Fresh) {
+            core.failure_memory.mark_uncacheable(key, now);
         }
-        self.land(Stage::Landed, Verdict::Alone);
+        self.finish(Stage::Finished, Verdict::Alone);
     }
 
     async fn give_back(&mut self, core: &Core<V, St>, key: &EntryKey) {
@@ -124,26 +100,26 @@ where
         }
     }
 
-    /// What there is instead of the answer that could not be loaded, and for whom. The store is
-    /// asked once more: another load may have succeeded meanwhile, or an invalidation removed what
-    /// was known.
+    /// Returns what there is instead of the answer that could not be loaded, and before which stage
+    /// those joined who may share it. The store is asked once more: another load may have succeeded
+    /// meanwhile, or an invalidation removed what was known.
     async fn stale(&self, core: &Core<V, St>, key: &EntryKey) -> Option<(Cached<V>, Stage)> {
-        self.sends(Stage::Fill);
+        self.enters(Stage::Fill);
         let (entry, before) = match core.look(key).await {
             Ok(entry) => (entry?, Stage::Fill),
             Err(()) => (self.held.as_ref()?.known.clone()?, Stage::Acquire),
         };
-        Some((core.instead(entry)?, before))
+        Some((core.stale_on_error(entry)?, before))
     }
 }
 
 /// Loads, stores, and tells those who follow. Without a lease, for the reason given, nothing is
 /// stored.
-pub(super) async fn fly<V, St, L>(
+pub(super) async fn run_load<V, St, L>(
     core: &Shared<Core<V, St>>,
     key: &EntryKey,
     leader: Option<Lead<V, St>>,
-    held: Result<Held<V, St>, LoadReason>,
+    held: Result<LeaseGuard<V, St>, LoadReason>,
     load: L,
 ) -> LoadEnd<V, L>
 where
@@ -151,28 +127,28 @@ where
     St: Store<V>,
     L: Load<V>,
 {
-    let why = match &held {
-        Err(why) => *why,
+    let reason = match &held {
+        Err(reason) => *reason,
         Ok(held) if held.known.is_some() => LoadReason::Stale,
         Ok(_) => LoadReason::Missing,
     };
     let held = held.ok();
-    let loaded_as = |stored| Served::Loaded { stored, why };
-    let mut flying = Flying { leader, held };
-    flying.sends(Stage::Read);
-    core.tally.add(|t| &t.loads);
+    let loaded_as = |stored| Served::Loaded { stored, reason };
+    let mut running = RunningLoad { leader, held };
+    running.enters(Stage::Read);
+    core.counters.add(|c| &c.loads);
     let began = Time::now();
     match load.load().await {
         Loaded::Answer(value, freshness) => {
             let cost = Time::now().since(began);
-            core.notes.succeeded(key);
+            core.failure_memory.succeeded(key);
             let stored = match freshness {
                 Some(freshness) => {
                     let fill = || Fill::new(value.clone(), core.jittered(freshness), cost);
-                    flying.fill(core, key, fill).await
+                    running.fill(core, key, fill).await
                 }
                 None => {
-                    flying.give_back(core, key).await;
+                    running.give_back(core, key).await;
                     false
                 }
             };
@@ -181,39 +157,40 @@ where
             let cached = Cached { value, status };
             // Once it is stored, everybody who asks gets it, so those who joined late may as well.
             let before = if stored { Stage::Fill } else { Stage::Read };
-            flying.land(before, Verdict::Answer(cached.clone()));
+            running.finish(before, Verdict::Answer(cached.clone()));
             Ok(Answered::Cached(cached))
         }
         Loaded::Fallback(value, freshness) => {
             let cost = Time::now().since(began);
-            core.notes.succeeded(key);
+            core.failure_memory.succeeded(key);
             let fill = || Fill::new(value.clone(), core.jittered(freshness), cost);
-            let stored = flying.fill(core, key, fill).await;
-            flying.land_alone(core, key);
+            let stored = running.fill(core, key, fill).await;
+            running.finish_uncacheable(core, key);
             let status = core.status(loaded_as(stored), Duration::ZERO, freshness.fresh);
             Ok(Answered::Cached(Cached { value, status }))
         }
-        Loaded::Through(through) => {
-            flying.give_back(core, key).await;
-            core.notes.succeeded(key);
-            flying.land_alone(core, key);
-            Ok(Answered::Through(through))
+        Loaded::Uncacheable(response) => {
+            running.give_back(core, key).await;
+            core.failure_memory.succeeded(key);
+            running.finish_uncacheable(core, key);
+            Ok(Answered::Uncacheable(response))
         }
         Loaded::Failed(failure) => {
-            core.tally.add(|t| &t.load_failures);
-            let unwell = !matches!(failure, Failure::Error { unwell: false, .. });
+            core.counters.add(|c| &c.load_failures);
+            let unwell = failure.is_unwell();
             if unwell {
-                core.notes.source_failed(Time::now());
+                core.failure_memory.source_failed(Time::now());
             }
             let stale = match unwell {
-                true => flying.stale(core, key).await,
+                true => running.stale(core, key).await,
                 false => None,
             };
             if let Some((cached, before)) = stale {
-                core.notes.failed(key, core.dice.unit(), Time::now());
-                flying.give_back(core, key).await;
+                core.failure_memory
+                    .failed(key, core.dice.unit(), Time::now());
+                running.give_back(core, key).await;
                 core.count(cached.status.served);
-                flying.land(before, Verdict::Answer(cached.clone()));
+                running.finish(before, Verdict::Answer(cached.clone()));
                 return Ok(Answered::Cached(cached));
             }
             let status = core.status(loaded_as(false), Duration::ZERO, Duration::ZERO);
@@ -224,19 +201,19 @@ where
                 }
                 // Nor is this one for anybody else. The next to come may follow again: whoever
                 // leads finds out whether the source is back.
-                Failure::Through(_) => Verdict::Alone,
+                Failure::Uncacheable(_) => Verdict::Alone,
                 // It was this caller who had no more time. The others may have.
                 Failure::Error {
                     rejected: Some(r), ..
                 } if r.kind() == Kind::DeadlineExceeded => {
-                    return fail(failure, status);
+                    return failure.end(status);
                 }
                 Failure::Error { rejected, .. } => Verdict::Failed(core.load_failed(*rejected)),
             };
-            flying.give_back(core, key).await;
+            running.give_back(core, key).await;
             // That a service is unwell is nothing that a write may have changed meanwhile.
-            flying.land(if unwell { Stage::Landed } else { Stage::Read }, verdict);
-            fail(failure, status)
+            running.finish(if unwell { Stage::Finished } else { Stage::Read }, verdict);
+            failure.end(status)
         }
     }
 }

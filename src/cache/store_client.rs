@@ -1,9 +1,10 @@
-//! The store is a guest: it may help, but not keep anybody waiting.
+//! A store behind a timeout, a breaker and a retry: it may help, but not keep anybody waiting.
 
 use super::{
-    core::Background,
+    background,
     freshness::Entry,
     key::EntryKey,
+    lease_guard::LeaseGuard,
     store::{AcquireOptions, Acquired, Fill, InvalidationMode, Store, StoreError},
 };
 use crate::{
@@ -19,7 +20,6 @@ use std::{
     pin::Pin,
     sync::Arc,
 };
-use tokio::time::timeout;
 
 /// Boxed: a question to the store is not a hot path, and whether it can be sent to another thread
 /// has to be settled here, where the compiler knows for how long everything lives.
@@ -27,14 +27,14 @@ type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 
 /// A store with a timeout, a breaker and a retry of its own.
 #[derive(Debug)]
-pub(super) struct Guest<St> {
+pub(super) struct StoreClient<St> {
     pub(super) store: Arc<St>,
     pub(super) breaker: CircuitBreaker,
     pub(super) timeout: Timeout,
     pub(super) retry: Retry,
 }
 
-impl<St> Clone for Guest<St> {
+impl<St> Clone for StoreClient<St> {
     fn clone(&self) -> Self {
         Self {
             store: Arc::clone(&self.store),
@@ -45,8 +45,9 @@ impl<St> Clone for Guest<St> {
     }
 }
 
-impl<St: Send + Sync + 'static> Guest<St> {
-    /// The timeout is around all attempts: no call waits for longer, however many there are.
+impl<St: Send + Sync + 'static> StoreClient<St> {
+    /// Asks until the store answers or there are no attempts left. The timeout is around all of
+    /// them: no call waits for longer, however many there are.
     fn ask<T: Send + 'static>(
         &self,
         ask: impl Fn(Arc<St>) -> StoreFuture<'static, T> + Send + Sync + 'static,
@@ -56,7 +57,8 @@ impl<St: Send + Sync + 'static> Guest<St> {
         Box::pin(self.ask_once(attempts))
     }
 
-    /// Of what is given away with the first attempt, there is no second.
+    /// Asks once, within the timeout and through the breaker. A lease that is given away, or an
+    /// answer that is handed over, is there for one attempt only.
     async fn ask_once<T, F>(&self, ask: F) -> Result<T, StoreError>
     where
         T: Send,
@@ -64,7 +66,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
     {
         // Nothing of this begins before it is polled, so a breaker that is open keeps it all out.
         let timed = self.timeout.run(move || ask);
-        let judged = async move {
+        let answered = async move {
             match timed.await {
                 // It is the answer that is unfit, and not the store.
                 Err(unfit @ StoreError::Codec(_)) => Ok(Err(unfit)),
@@ -72,7 +74,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
                 Ok(told) => Ok(Ok(told)),
             }
         };
-        self.breaker.run(move || judged).await?
+        self.breaker.run(move || answered).await?
     }
 
     pub(super) fn acquire<'a, V: Send + 'static>(
@@ -83,11 +85,11 @@ impl<St: Send + Sync + 'static> Guest<St> {
     where
         St: Store<V>,
     {
-        if let Some(out) = self.out_but_probed::<V>(key) {
-            return Box::pin(ready(Err(out)));
+        if let Some(open) = self.half_open_probe::<V>(key) {
+            return Box::pin(ready(Err(open)));
         }
         let key = key.clone();
-        in_half_the_time(self.ask(move |store| {
+        with_half_deadline(self.ask(move |store| {
             let key = key.clone();
             Box::pin(async move { store.acquire(&key, ask).await })
         }))
@@ -102,22 +104,20 @@ impl<St: Send + Sync + 'static> Guest<St> {
     where
         St: Store<V>,
     {
-        for_all(self.ask_once(self.store.fill(key, lease, fill)))
+        without_deadline(self.ask_once(self.store.fill(key, lease, fill)))
     }
 
-    /// Gives a lease back that nobody needs any more: now, or in the background. The breaker is not
-    /// asked: a store that hangs does this first when it goes on.
-    pub(super) fn let_go<V: Send + 'static>(&self, key: &EntryKey, lease: St::Lease)
+    /// Returns a lease that gives itself back.
+    pub(super) fn guard<V>(
+        &self,
+        key: &EntryKey,
+        lease: St::Lease,
+        known: Option<Entry<V>>,
+    ) -> LeaseGuard<V, St>
     where
         St: Store<V>,
     {
-        if let Err(lease) = self.store.release_now(key, lease) {
-            let (store, key) = (Arc::clone(&self.store), key.clone());
-            let limit = self.timeout.limit();
-            Background::spawn(async move {
-                let _ = timeout(limit, store.release(&key, lease)).await;
-            });
-        }
+        LeaseGuard::new(&self.store, self.timeout.limit(), key, lease, known)
     }
 
     pub(super) fn release<'a, V: 'static>(
@@ -128,7 +128,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
     where
         St: Store<V>,
     {
-        for_all(self.ask_once(self.store.release(key, lease)))
+        without_deadline(self.ask_once(self.store.release(key, lease)))
     }
 
     pub(super) fn look<'a, V: Send + 'static>(
@@ -138,10 +138,10 @@ impl<St: Send + Sync + 'static> Guest<St> {
     where
         St: Store<V>,
     {
-        if let Some(out) = self.out_but_probed::<V>(key) {
-            return Box::pin(ready(Err(out)));
+        if let Some(open) = self.half_open_probe::<V>(key) {
+            return Box::pin(ready(Err(open)));
         }
-        in_half_the_time(self.look_anyway(key))
+        with_half_deadline(self.look_anyway(key))
     }
 
     fn look_anyway<V: Send + 'static>(&self, key: &EntryKey) -> StoreFuture<'_, Option<Entry<V>>>
@@ -155,18 +155,19 @@ impl<St: Send + Sync + 'static> Guest<St> {
         })
     }
 
-    /// When it is time for the breaker's probe: makes it in the background, so that no reader waits
-    /// for the timeout of a store that may still hang. `None` at all other times.
-    fn out_but_probed<V: Send + 'static>(&self, key: &EntryKey) -> Option<StoreError>
+    /// Makes the breaker's probe in the background, if it is time for it, so that no reader waits
+    /// for the timeout of a store that may still hang. Returns the error to go on with, or `None`
+    /// if the store may be asked.
+    fn half_open_probe<V: Send + 'static>(&self, key: &EntryKey) -> Option<StoreError>
     where
         St: Store<V>,
     {
         if self.breaker.state() != State::HalfOpen {
             return None;
         }
-        let (guest, key) = (self.clone(), key.clone());
-        Background::spawn(async move {
-            let _ = guest.look_anyway::<V>(&key).await;
+        let (client, key) = (self.clone(), key.clone());
+        background::spawn(async move {
+            let _ = client.look_anyway::<V>(&key).await;
         });
         Some(Rejected::new(Kind::CircuitOpen, self.breaker.name()).into())
     }
@@ -180,7 +181,7 @@ impl<St: Send + Sync + 'static> Guest<St> {
         St: Store<V>,
     {
         let key = key.clone();
-        for_all(self.ask(move |store| {
+        without_deadline(self.ask(move |store| {
             let key = key.clone();
             Box::pin(async move { store.invalidate(&key, mode).await })
         }))
@@ -195,21 +196,21 @@ impl<St: Send + Sync + 'static> Guest<St> {
         St: Store<V>,
     {
         let tag: Arc<str> = tag.into();
-        for_all(self.ask(move |store| {
+        without_deadline(self.ask(move |store| {
             let tag = Arc::clone(&tag);
             Box::pin(async move { store.invalidate_tag(&tag, mode).await })
         }))
     }
 
-    /// Whether it is kept out at the moment.
-    pub(super) fn is_out(&self) -> bool {
+    /// Whether the breaker is open, or half open: then no reader waits for the store.
+    pub(super) fn is_open(&self) -> bool {
         self.breaker.snapshot().state != State::Closed
     }
 }
 
-/// What the store is told concerns all callers: that the one who tells it has no more time is no
-/// reason to leave an outdated answer, or a lease, where it is.
-fn for_all<'a, T>(
+/// Runs this without the caller's deadline. What the store is told concerns all callers: that the
+/// one who tells it has no more time is no reason to leave an outdated answer, or a lease, there.
+fn without_deadline<'a, T>(
     tell: impl Future<Output = Result<T, StoreError>> + Send + 'a,
 ) -> StoreFuture<'a, T> {
     Box::pin(async move {
@@ -221,9 +222,9 @@ fn for_all<'a, T>(
     })
 }
 
-/// What the store is asked is to save time. Of what a call has left it takes half at most: the rest
-/// is for the load, if the store does not answer.
-fn in_half_the_time<'a, T>(
+/// Runs this with half of the time that the caller has left. The store is asked to save time; the
+/// other half is for the load, if it does not answer.
+fn with_half_deadline<'a, T>(
     ask: impl Future<Output = Result<T, StoreError>> + Send + 'a,
 ) -> StoreFuture<'a, T> {
     Box::pin(async move {

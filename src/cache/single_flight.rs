@@ -27,10 +27,10 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// What a leader has sent.
+/// What a leader has sent. Followers remember the stage at which they joined.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Stage {
-    /// Nothing.
+    /// Nothing yet.
     Joining,
     /// The question to the store.
     Acquire,
@@ -38,12 +38,20 @@ pub(super) enum Stage {
     Read,
     /// The answer, to the store.
     Fill,
-    /// Nothing more: everybody joined before this.
-    Landed,
+    /// All of it: everybody joined before this.
+    Finished,
 }
 
 /// Loads under way. `R` is what is shared, `L` what a leader hands over if it is dropped.
-pub(super) struct Flights<R, L> {
+///
+/// # Invariants
+/// 1. A key is here exactly as long as somebody leads it: a [`Leader`], or a follower that the lead is
+///    on its way to.
+/// 2. A follower that still waits is told exactly once: the answer, or to lead. (Unless copying the
+///    answer panics, which drops the rest of those who would have shared it: they ask again.)
+/// 3. No follower has joined at a later stage than the leader is in.
+/// 4. Answers and leases are copied and dropped under no lock.
+pub(super) struct SingleFlight<R, L> {
     shards: Box<[Padded<Shard<R, L>>]>,
     hasher: RandomState,
 }
@@ -78,8 +86,9 @@ pub(super) enum Joined<R, L> {
     Follow(Follower<R, L>),
 }
 
-impl<R, L> Flights<R, L> {
+impl<R, L> SingleFlight<R, L> {
     pub(super) fn new() -> Arc<Self> {
+        debug_assert!(stripes().is_power_of_two(), "{} shards", stripes());
         Arc::new(Self {
             shards: (0..stripes()).map(|_| Padded(Mutex::default())).collect(),
             hasher: RandomState::new(),
@@ -102,10 +111,10 @@ impl<R, L> Flights<R, L> {
                     prune_at: 64,
                 });
                 Joined::Lead(Leader {
-                    flights: Arc::clone(self),
+                    single_flight: Arc::clone(self),
                     key: key.clone(),
                     lease: None,
-                    flying: true,
+                    leads: true,
                 })
             }
             Entry::Occupied(mut flight) => Joined::Follow(flight.get_mut().follow()),
@@ -124,7 +133,7 @@ impl<R, L> Flights<R, L> {
         }
     }
 
-    /// How many loads are under way.
+    /// Returns how many loads are under way.
     pub(super) fn len(&self) -> usize {
         let len = |shard: &Padded<Shard<R, L>>| {
             let shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +157,7 @@ impl<R, L> Flight<R, L> {
         Follower(told)
     }
 
-    /// Everybody here has asked before what is sent next.
+    /// Starts over: everybody who is here has asked before what is sent next.
     fn begin_again(&mut self) {
         self.stage = Stage::Joining;
         for waiting in &mut self.followers {
@@ -159,41 +168,55 @@ impl<R, L> Flight<R, L> {
 
 /// The one who loads, for all who follow.
 pub(super) struct Leader<R, L> {
-    flights: Arc<Flights<R, L>>,
+    single_flight: Arc<SingleFlight<R, L>>,
     key: EntryKey,
     /// Handed over with the lead.
     pub(super) lease: Option<L>,
-    flying: bool,
+    leads: bool,
 }
 
 impl<R, L> Leader<R, L> {
-    /// Said before it is sent: from now on, who joins did not ask before it.
-    pub(super) fn sends(&self, stage: Stage) {
-        if let Some(flight) = self.flights.shard(&self.key).get_mut(&self.key) {
+    /// Begins a stage. To be called before anything is sent: whoever joins from now on did not ask
+    /// before it.
+    pub(super) fn enters(&self, stage: Stage) {
+        self.with_flight(|flight| {
+            debug_assert!(flight.stage <= stage, "{stage:?} after {:?}", flight.stage);
             flight.stage = stage;
-        }
+        });
     }
 
-    /// The store is asked once more: the answer to that will hold for all who are here by now.
+    /// Says that the store is about to be asked once more: its answer to that will hold for all who
+    /// have joined by now.
     pub(super) fn asks_again(&self) {
-        if let Some(flight) = self.flights.shard(&self.key).get_mut(&self.key) {
+        self.with_flight(|flight| {
             flight.begin_again();
             flight.stage = Stage::Acquire;
+        });
+    }
+
+    fn with_flight(&self, f: impl FnOnce(&mut Flight<R, L>)) {
+        let mut shard = self.single_flight.shard(&self.key);
+        let flight = shard.get_mut(&self.key);
+        debug_assert!(flight.is_some(), "a leader of nothing");
+        if let Some(flight) = flight {
+            f(flight);
         }
     }
 
-    /// Done: those who joined before this stage share the answer, and the first of the others leads.
-    pub(super) fn land(mut self, before: Stage, answer: R)
+    /// Ends the load: those who joined before this stage share the answer, and the first of the
+    /// others leads.
+    pub(super) fn finish(mut self, before: Stage, answer: R)
     where
         R: Clone,
     {
         let mut sharing = VecDeque::new();
-        if let Some(flight) = self.flights.shard(&self.key).get_mut(&self.key) {
+        self.with_flight(|flight| {
             let all = mem::take(&mut flight.followers);
+            debug_assert!(all.iter().all(|waiting| waiting.joined <= flight.stage));
             let (may, not): (VecDeque<_>, VecDeque<_>) =
                 all.into_iter().partition(|waiting| waiting.joined < before);
             (sharing, flight.followers) = (may, not);
-        }
+        });
         // The lease has been used, or was given back; it is not for others.
         self.lease = None;
         for waiting in sharing {
@@ -206,19 +229,20 @@ impl<R, L> Leader<R, L> {
 impl<R, L> Drop for Leader<R, L> {
     /// Hands over to the first follower who is still there.
     fn drop(&mut self) {
-        if !mem::take(&mut self.flying) {
+        if !mem::take(&mut self.leads) {
             return;
         }
         let mut next = Self {
-            flights: Arc::clone(&self.flights),
+            single_flight: Arc::clone(&self.single_flight),
             key: self.key.clone(),
             lease: self.lease.take(),
-            flying: false,
+            leads: false,
         };
         loop {
             let first = {
-                let mut shard = self.flights.shard(&self.key);
+                let mut shard = self.single_flight.shard(&self.key);
                 let Some(flight) = shard.get_mut(&self.key) else {
+                    debug_assert!(false, "a leader of nothing");
                     return;
                 };
                 flight.begin_again();
@@ -230,22 +254,25 @@ impl<R, L> Drop for Leader<R, L> {
                 };
                 first
             };
-            next.flying = true;
+            next.leads = true;
             match first.tell.send(Told::Lead(next)) {
                 Ok(()) => return,
                 Err(Told::Lead(back)) => next = back,
-                Err(Told::Shared(_)) => return,
+                Err(Told::Shared(_)) => {
+                    debug_assert!(false, "an answer came back in place of the lead");
+                    return;
+                }
             }
-            next.flying = false;
+            next.leads = false;
         }
     }
 }
 
-/// One who waits for another's load. Dropped, it is gone from the flight.
+/// One who waits for another's load. Dropped, it does not wait any more.
 pub(super) struct Follower<R, L>(oneshot::Receiver<Told<R, L>>);
 
 impl<R, L> Future for Follower<R, L> {
-    /// `None` cannot happen: somebody always leads. It is there instead of a panic.
+    /// `None` if the answer panicked while it was copied for the followers: then ask again.
     type Output = Option<Told<R, L>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -253,10 +280,10 @@ impl<R, L> Future for Follower<R, L> {
     }
 }
 
-impl<R, L> fmt::Debug for Flights<R, L> {
+impl<R, L> fmt::Debug for SingleFlight<R, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flights")
-            .field("flying", &self.len())
+        f.debug_struct("SingleFlight")
+            .field("loads", &self.len())
             .finish()
     }
 }
@@ -266,18 +293,18 @@ mod tests {
     use super::*;
     use crate::cache::KeyRef;
 
-    type Flying = Arc<Flights<u32, &'static str>>;
+    type TestFlight = Arc<SingleFlight<u32, &'static str>>;
 
     fn key() -> EntryKey {
         KeyRef::new("7").to_owned()
     }
 
-    fn lead(flights: &Flying) -> Leader<u32, &'static str> {
-        flights.lead(&key()).expect("nobody leads")
+    fn lead(single_flight: &TestFlight) -> Leader<u32, &'static str> {
+        single_flight.lead(&key()).expect("nobody leads")
     }
 
-    fn follow(flights: &Flying) -> Follower<u32, &'static str> {
-        match flights.join(&key()) {
+    fn follow(single_flight: &TestFlight) -> Follower<u32, &'static str> {
+        match single_flight.join(&key()) {
             Joined::Follow(follower) => follower,
             Joined::Lead(_) => panic!("somebody should lead"),
         }
@@ -299,78 +326,78 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_asked_before_the_load_share_it_and_the_others_share_the_next() {
-        let flights = Flights::new();
-        let leader = lead(&flights);
-        let early = [follow(&flights), follow(&flights)];
-        leader.sends(Stage::Read);
-        let late = follow(&flights);
-        let later = follow(&flights);
-        leader.land(Stage::Read, 1);
+        let single_flight = SingleFlight::new();
+        let leader = lead(&single_flight);
+        let early = [follow(&single_flight), follow(&single_flight)];
+        leader.enters(Stage::Read);
+        let late = follow(&single_flight);
+        let later = follow(&single_flight);
+        leader.finish(Stage::Read, 1);
         for follower in early {
             assert_eq!(shared(follower).await, 1);
         }
         let leader = led(late).await;
         // One who comes now did not ask later than the others, either.
-        let last = follow(&flights);
-        leader.sends(Stage::Read);
-        leader.land(Stage::Read, 2);
+        let last = follow(&single_flight);
+        leader.enters(Stage::Read);
+        leader.finish(Stage::Read, 2);
         assert_eq!((shared(later).await, shared(last).await), (2, 2));
-        assert_eq!(flights.len(), 0);
+        assert_eq!(single_flight.len(), 0);
     }
 
     #[tokio::test]
     async fn what_was_stored_is_shared_by_all_who_asked_before_it_was() {
-        let flights = Flights::new();
-        let leader = lead(&flights);
-        leader.sends(Stage::Read);
-        let late = follow(&flights);
-        leader.sends(Stage::Fill);
-        let too_late = follow(&flights);
-        leader.land(Stage::Fill, 1);
+        let single_flight = SingleFlight::new();
+        let leader = lead(&single_flight);
+        leader.enters(Stage::Read);
+        let late = follow(&single_flight);
+        leader.enters(Stage::Fill);
+        let too_late = follow(&single_flight);
+        leader.finish(Stage::Fill, 1);
         assert_eq!(shared(late).await, 1);
         drop(led(too_late).await);
-        assert_eq!(flights.len(), 0);
+        assert_eq!(single_flight.len(), 0);
     }
 
     #[tokio::test]
     async fn a_question_that_is_asked_again_holds_for_all_who_are_there() {
-        let flights = Flights::new();
-        let leader = lead(&flights);
-        leader.sends(Stage::Acquire);
-        let late = follow(&flights);
+        let single_flight = SingleFlight::new();
+        let leader = lead(&single_flight);
+        leader.enters(Stage::Acquire);
+        let late = follow(&single_flight);
         leader.asks_again();
-        leader.land(Stage::Acquire, 1);
+        leader.finish(Stage::Acquire, 1);
         assert_eq!(shared(late).await, 1);
     }
 
     #[tokio::test]
     async fn the_lead_and_its_lease_go_to_the_first_who_is_still_there() {
-        let flights = Flights::new();
-        let mut leader = lead(&flights);
-        let mut followers: Vec<_> = (0..1_000).map(|_| follow(&flights)).collect();
+        let single_flight = SingleFlight::new();
+        let mut leader = lead(&single_flight);
+        let mut followers: Vec<_> = (0..1_000).map(|_| follow(&single_flight)).collect();
         let last = followers.pop().unwrap();
         leader.lease = Some("lease");
-        leader.sends(Stage::Fill);
+        leader.enters(Stage::Fill);
         drop(followers);
         drop(leader);
         let leader = led(last).await;
         assert_eq!(leader.lease, Some("lease"));
         // Handed over, but never taken up.
-        let (unlucky, lucky) = (follow(&flights), follow(&flights));
+        let (unlucky, lucky) = (follow(&single_flight), follow(&single_flight));
         drop(leader);
         drop(unlucky);
         assert_eq!(led(lucky).await.lease, Some("lease"));
-        assert_eq!(flights.len(), 0);
+        assert_eq!(single_flight.len(), 0);
     }
 
     #[test]
     fn followers_that_left_are_let_go_of() {
-        let flights = Flights::new();
-        let _leader = lead(&flights);
+        let single_flight = SingleFlight::new();
+        let _leader = lead(&single_flight);
         for _ in 0..10_000 {
-            drop(follow(&flights));
+            drop(follow(&single_flight));
         }
-        let shard = flights.shard(&key());
+        let shard = single_flight.shard(&key());
         assert!(shard[&key()].followers.len() <= 64);
     }
 }

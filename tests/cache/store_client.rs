@@ -106,7 +106,7 @@ async fn a_store_that_fails_is_a_miss_and_soon_costs_nothing() {
     assert!(asked <= 20, "its breaker keeps it out: {asked}");
     let snapshot = cache.snapshot();
     assert!(!snapshot.store_up);
-    assert_eq!(snapshot.store_failures, 20);
+    assert_eq!(snapshot.store_failures_total, 20);
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +192,10 @@ async fn an_invalidation_that_did_not_reach_the_store_says_so() {
         assert!(cache.invalidate_tag("t").await.is_err());
     }
     assert_eq!(
-        (cache.snapshot().pending, cache.snapshot().invalidations),
+        (
+            cache.snapshot().invalidations_pending_total,
+            cache.snapshot().invalidations_total
+        ),
         (4, 4)
     );
     store.be(WELL);

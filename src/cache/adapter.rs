@@ -1,6 +1,6 @@
 //! What requests and responses of some kind are to a cache.
 
-use super::{key::KeyRef, load::Loaded, status::Cached};
+use super::{key::KeyRef, loaded::Loaded, status::Cached};
 use crate::error::Rejected;
 use std::{
     any::Any,
@@ -8,17 +8,18 @@ use std::{
     future::Future,
 };
 
-/// Where a request's key is written to.
+/// A buffer that a request's key is written to. Threads use theirs again, so that a lookup does not
+/// allocate.
 #[derive(Debug, Default)]
 pub struct KeyBuf {
     /// What identifies the answer.
     pub key: String,
-    /// The tag that it is invalidated with; none if empty.
+    /// The tag that the entry is invalidated with; empty for none.
     pub tag: String,
 }
 
 impl KeyBuf {
-    /// Appends something to the key, as it displays itself.
+    /// Appends something to the key, as its `Display` shows it.
     ///
     /// Texts and whole numbers, which is what most keys are, in a fraction of the time that
     /// `write!` takes for them.
@@ -78,7 +79,7 @@ impl KeyBuf {
     }
 }
 
-/// A whole number that is not negative.
+/// Returns the value if it is a whole number that is not negative and fits.
 #[inline]
 fn whole(any: &dyn Any) -> Option<u64> {
     macro_rules! first {
@@ -92,51 +93,55 @@ fn whole(any: &dyn Any) -> Option<u64> {
     None
 }
 
-/// What a cache is to do for a request.
+/// What a cache is to do for a request, as an [`Adapter`] says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Disposition {
     /// Look for the answer under the key.
     Lookup,
-    /// Nothing.
+    /// Call the service, and keep nothing.
     Bypass,
-    /// Nothing, but if the call succeeds, what is under the key is outdated.
+    /// Call the service, and keep nothing; if that succeeds, what is under the key is outdated.
     Invalidate,
 }
 
-/// What requests and responses of some kind are to a cache.
+/// What translates between a cache and the requests and responses of some kind, as the one for HTTP
+/// does.
+///
+/// A layer of [`Cache::layer_with`](super::Cache::layer_with) asks it for a request's key, how a
+/// load ended, and the response to give.
 pub trait Adapter<Req, Res, E>: Clone + Send + Sync + 'static {
-    /// What is stored.
+    /// What is stored of a response.
     type Value: Clone + Send + Sync + 'static;
-    /// What cannot be, and is for the caller only.
+    /// What cannot be stored of a response, and is for the caller only.
     type Uncacheable: Send + 'static;
     /// What the layer's service answers with.
     type Response;
 
-    /// Writes what identifies the request's answer.
+    /// Writes what identifies the request's answer, and returns what is to be done for it.
     fn key(&self, req: &Req, key: &mut KeyBuf) -> Disposition;
 
-    /// Makes a request ready to be loaded for others as well.
+    /// Makes a request ready to be loaded for others as well. Changes nothing by default.
     fn prepare(&self, _req: &mut Req) {}
 
-    /// What the end of a load means, and what of it can be stored.
+    /// Returns what the end of a load means, and what of it can be stored.
     fn classify(
         &self,
         result: Result<Res, E>,
         rejected: Option<Rejected>,
     ) -> impl Future<Output = Loaded<Self::Value, Self::Uncacheable, E>> + Send;
 
-    /// Whether a call that may have changed what is stored succeeded.
+    /// Returns whether a call that may have changed what is stored succeeded.
     fn succeeded(&self, result: Result<&Res, &E>) -> bool;
 
-    /// The response, of an answer.
+    /// Returns the response for an answer that was stored, or may be.
     fn cached(&self, cached: Cached<Self::Value>) -> Self::Response;
 
-    /// The response, of what could not be stored; with the cache's name.
-    fn through(&self, through: Self::Uncacheable, cache: &'static str) -> Self::Response;
+    /// Returns the response for what could not be stored; `cache` is the cache's name.
+    fn uncacheable(&self, response: Self::Uncacheable, cache: &'static str) -> Self::Response;
 
-    /// The response to a request that was not looked up, with the cache's name. `pending`: it
-    /// outdated an entry, and the store could not be told.
+    /// Returns the response to a request that was not looked up; `cache` is the cache's name.
+    /// `pending`: the request outdated an entry, and the store could not be told.
     fn bypassed(
         &self,
         response: Res,

@@ -1,0 +1,98 @@
+//! The words in which a load, its caller and those who share it speak of how it ended.
+
+use super::{
+    freshness::Freshness,
+    status::{CacheStatus, Cached},
+};
+use crate::error::{FromRejected, Rejected, note_refusal};
+use std::{any::TypeId, convert::Infallible, future::Future};
+
+/// How a load ended, as an [`Adapter`](super::Adapter) says. `T` is what only the caller can have,
+/// such as a response whose body is not kept; `E` is the service's error.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Loaded<V, T, E> {
+    /// It ended with an answer, which is stored if it says for how long it is good.
+    Answer(V, Option<Freshness>),
+    /// It ended with an answer that only this caller can have, and that is stored to be better than
+    /// an error.
+    Fallback(V, Freshness),
+    /// It ended with an answer that only this caller can have.
+    Uncacheable(T),
+    /// It ended without a good answer.
+    Failed(Failure<V, T, E>),
+}
+
+/// What a load failed with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failure<V, T, E> {
+    /// An answer that says that the service is unwell: a stale one is better.
+    Answer(V),
+    /// An answer that says that the service is unwell, and that only this caller can have: those
+    /// who waited for it load themselves.
+    Uncacheable(T),
+    /// An error of the service, or of a policy below.
+    Error {
+        /// The error.
+        error: E,
+        /// Whether the service is unwell, so that a stale answer is better than the error.
+        unwell: bool,
+        /// The rejection that the error was made from, if a policy below made it.
+        rejected: Option<Rejected>,
+    },
+}
+
+impl<V, T, E> Failure<V, T, E> {
+    /// Whether the source is unwell, and not only this one answer an error.
+    pub(super) fn is_unwell(&self) -> bool {
+        !matches!(self, Self::Error { unwell: false, .. })
+    }
+
+    /// Returns what the caller whose load failed gets.
+    pub(super) fn end(self, status: CacheStatus) -> Result<Answered<V, T>, E> {
+        match self {
+            Self::Answer(value) => Ok(Answered::Cached(Cached { value, status })),
+            Self::Uncacheable(response) => Ok(Answered::Uncacheable(response)),
+            Self::Error {
+                error, rejected, ..
+            } => {
+                if let Some(rejected) = rejected {
+                    note_refusal(rejected);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Something that can be loaded, once.
+pub(super) trait Load<V>: Send + 'static {
+    type Uncacheable: Send + 'static;
+    type Error: FromRejected + Send + 'static;
+
+    /// Whether its answer may turn out to be for nobody else.
+    fn may_pass_by() -> bool {
+        TypeId::of::<Self::Uncacheable>() != TypeId::of::<Infallible>()
+    }
+
+    fn load(self) -> impl Future<Output = Loaded<V, Self::Uncacheable, Self::Error>> + Send;
+}
+
+/// What a caller gets.
+pub(super) enum Answered<V, T> {
+    Cached(Cached<V>),
+    Uncacheable(T),
+}
+
+/// What a leader shares with its followers.
+#[derive(Clone)]
+pub(super) enum Verdict<V> {
+    Answer(Cached<V>),
+    Failed(Rejected),
+    /// Nothing: each on its own.
+    Alone,
+}
+
+pub(super) type LoadEnd<V, L> =
+    Result<Answered<V, <L as Load<V>>::Uncacheable>, <L as Load<V>>::Error>;

@@ -1,0 +1,7 @@
+//! The cache before an axum `Router`, over TCP.
+
+mod kept;
+mod keys;
+mod stale;
+mod support;
+mod writes;
