@@ -305,6 +305,14 @@ impl<B, O> RespondBody<B, O> {
     }
 }
 
+/// Returns the responder's default, for layers above that answer by themselves, as tower-http's
+/// `CorsLayer` and `TimeoutLayer` do. So the service's body need have none.
+impl<B, O: Default> Default for RespondBody<B, O> {
+    fn default() -> Self {
+        Self::responder(O::default())
+    }
+}
+
 impl<B, O> Body for RespondBody<B, O>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
