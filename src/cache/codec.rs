@@ -5,6 +5,12 @@ use std::error::Error;
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Turns answers into bytes and back, for stores outside of the process.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot write answers of type `{V}` as bytes",
+    label = "what is kept outside of the process is written as bytes",
+    note = "for a type of yours: `#[derive(serde::Serialize, serde::Deserialize)]`",
+    note = "for another one look for its feature `serde`, or implement `Codec<{V}>` for a type of yours and say `.codec(..)` to the store's builder"
+)]
 pub trait Codec<V>: Send + Sync + 'static {
     /// Appends the answer's bytes.
     ///
@@ -26,6 +32,7 @@ pub trait Codec<V>: Send + Sync + 'static {
 pub struct Json;
 
 #[cfg(feature = "redis")]
+#[diagnostic::do_not_recommend]
 impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
     fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), BoxError> {
         Ok(serde_json::to_writer(out, value)?)
@@ -43,6 +50,7 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
 pub struct Binary;
 
 #[cfg(feature = "redis")]
+#[diagnostic::do_not_recommend]
 impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Binary {
     fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), BoxError> {
         Ok(postcard::to_io(value, out).map(|_| ())?)

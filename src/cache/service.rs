@@ -23,7 +23,7 @@ use std::{
 use tower_service::Service;
 
 /// A service whose answers are kept.
-pub struct CacheService<S, V, St, Sh>
+pub struct CacheService<S, V, St, Sh /* `buttress::check` says why */>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,

@@ -172,7 +172,7 @@ where
 
 /// A service that answers rejections.
 #[derive(Debug)]
-pub struct RespondService<S, R> {
+pub struct RespondService<S, R /* `buttress::check` says why */> {
     inner: S,
     responder: R,
     /// What made the inner service not ready: the next call is answered with it.

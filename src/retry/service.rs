@@ -125,7 +125,12 @@ impl<R, C> fmt::Debug for RetryLayer<R, C> {
 }
 
 /// A service whose failed calls are repeated.
-pub struct RetryService<S, R = CloneRequest, C = OnResponse> {
+pub struct RetryService<
+    // A client of one body lacks `.map_body(..)`; what else there is, `buttress::check` says.
+    S,
+    R = CloneRequest,
+    C = OnResponse,
+> {
     inner: S,
     plan: Shared<Plan<R, C>>,
 }

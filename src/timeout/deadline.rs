@@ -172,7 +172,7 @@ impl<S> Layer<S> for DeadlineLayer {
 
 /// A service whose calls have a deadline.
 #[derive(Clone, Debug)]
-pub struct DeadlineService<S> {
+pub struct DeadlineService<S /* `buttress::check` says why */> {
     inner: S,
     layer: DeadlineLayer,
 }

@@ -42,7 +42,7 @@ impl<S> Layer<S> for TimeoutLayer {
 
 /// A service whose calls have a timeout.
 #[derive(Clone, Debug)]
-pub struct TimeoutService<S> {
+pub struct TimeoutService<S /* `buttress::check` says why */> {
     inner: S,
     timeout: Timeout,
 }

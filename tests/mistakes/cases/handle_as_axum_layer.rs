@@ -1,0 +1,18 @@
+//! `.layer()` is missing
+//~ is a policy, and not a layer
+//~ write `.layer()` behind it
+
+use axum::{Router, routing::get};
+use buttress::{
+    InvalidConfig, RateLimiter,
+    http::{Http, RespondLayer},
+};
+use std::time::Duration;
+
+fn main() -> Result<(), InvalidConfig> {
+    let limiter = RateLimiter::new("api", 100, Duration::from_secs(1))?;
+    #[cfg(feature = "cure")]
+    let limiter = RespondLayer::new(Http, limiter.layer());
+    let _app: Router = Router::new().route("/", get(async || "in")).layer(limiter);
+    Ok(())
+}
