@@ -43,6 +43,7 @@ pub enum Outcome {
     message = "`{Self}` does not judge a `Result<{Res}, {E}>`",
     label = "not a classifier of these results",
     note = "a classifier is a closure `|result: Result<&{Res}, &{E}>| -> Outcome {{ .. }}` with both types written out",
+    note = "reqwest answers with its own type: put `.map_response(http::Response::<reqwest::Body>::from)` below the layer",
     note = "ready-made are `ErrorsAsFailures`, for HTTP `ServerErrorsAsFailures`, for gRPC `CodesAsFailures`"
 )]
 pub trait Classify<Res, E> {

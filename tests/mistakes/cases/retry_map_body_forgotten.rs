@@ -1,4 +1,4 @@
-//! A retry over reqwest
+//! A stack over reqwest
 //~ but its trait bounds were not satisfied
 //~ // A client of one body lacks `.map_body(..)`; what else there is, `buttress::check` says.
 

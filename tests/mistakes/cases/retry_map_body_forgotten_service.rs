@@ -1,4 +1,4 @@
-//! A retry over reqwest
+//! A stack over reqwest
 //~ expected `Body`, found `ReplayBody<Body>`
 
 use axum::body::Body;
