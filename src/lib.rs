@@ -107,6 +107,8 @@ mod classify;
 mod clock;
 pub mod context;
 mod criticality;
+// Which policies and builders need it depends on which are compiled in.
+#[cfg_attr(not(feature = "full"), allow(dead_code, unreachable_pub))]
 mod cure;
 mod error;
 pub mod guard;
