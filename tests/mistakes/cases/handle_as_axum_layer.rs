@@ -1,6 +1,7 @@
 //! `.layer()` is missing
-//~ is a policy, and not a layer
-//~ write `.layer()` behind it
+//~ buttress::cure::AddLayer<
+//~ `buttress::cure::AddLayer<Route>` is not implemented for `buttress::RateLimiter`
+//~ // write `.layer()` behind the policy
 
 use axum::{Router, routing::get};
 use buttress::{
