@@ -8,7 +8,8 @@ use tower_service::Service;
 /// A `ServiceBuilder` stack is only found not to be a service when a method such as `ready` or
 /// `oneshot` is called on it, and then the compiler says no more than that there is no such method.
 /// Wrapped in this function, the stack is asked for what it lacks: an error type that can hold a
-/// rejection, a key for this type of request, a layer that may wait.
+/// rejection, a key for this type of request, a layer that may wait. What else goes wrong at first
+/// is on [a page of its own](crate::when_it_does_not_compile).
 ///
 /// ```
 /// use buttress::{CircuitBreaker, Error, ErrorsAsFailures};

@@ -39,11 +39,19 @@ pub enum Outcome {
 /// };
 /// assert_eq!(classifier.classify(Ok(&404)), Outcome::Ignored);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not judge a `Result<{Res}, {E}>`",
+    label = "not a classifier of these results",
+    note = "a classifier is a closure `|result: Result<&{Res}, &{E}>| -> Outcome {{ .. }}` with both types written out",
+    note = "reqwest answers with its own type: put `.map_response(http::Response::<reqwest::Body>::from)` below the layer",
+    note = "ready-made are `ErrorsAsFailures`, for HTTP `ServerErrorsAsFailures`, for gRPC `CodesAsFailures`"
+)]
 pub trait Classify<Res, E> {
     /// Returns what this result says about the service.
     fn classify(&self, result: Result<&Res, &E>) -> Outcome;
 }
 
+#[diagnostic::do_not_recommend]
 impl<Res, E, F: Fn(Result<&Res, &E>) -> Outcome> Classify<Res, E> for F {
     #[inline]
     fn classify(&self, result: Result<&Res, &E>) -> Outcome {

@@ -26,13 +26,15 @@ use std::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a key for requests of type `{Req}`",
     label = "does not identify a `{Req}`",
-    note = "a closure over this type of request is one: `|req: &{Req}| ...`; it returns something hashable that borrows nothing"
+    note = "a closure over this type of request is one: `|req: &{Req}| ...`; it returns something hashable that borrows nothing",
+    note = "`run` has no request to tell apart: `guard::run(&policy, &request, op)` takes one"
 )]
 pub trait Key<Req> {
     /// Feeds what identifies the request.
     fn hash<H: Hasher>(&self, req: &Req, hasher: &mut H);
 }
 
+#[diagnostic::do_not_recommend]
 impl<Req, K: Hash, F: Fn(&Req) -> K> Key<Req> for F {
     #[inline]
     fn hash<H: Hasher>(&self, req: &Req, hasher: &mut H) {

@@ -93,7 +93,8 @@
 //!
 //! **Time.** Everything follows tokio's clock, so `tokio::time::pause` drives it in your tests too.
 //!
-//! **When it does not compile**, [`check`] has the compiler say what a stack lacks.
+//! **When it does not compile**, [`check`] has the compiler say what a stack lacks, and
+//! [a page](when_it_does_not_compile) has the first mistakes, and their cures.
 //!
 //! **A guard of your own** is two functions: see [`guard`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -106,6 +107,9 @@ mod classify;
 mod clock;
 pub mod context;
 mod criticality;
+// Which policies and builders need it depends on which are compiled in.
+#[cfg_attr(not(feature = "full"), allow(dead_code, unreachable_pub))]
+mod cure;
 mod error;
 pub mod guard;
 // Which layers use them depends on which are compiled in.
@@ -167,6 +171,14 @@ pub use retry::Retry;
 pub use throttle::Throttle;
 #[cfg(feature = "timeout")]
 pub use timeout::Timeout;
+
+#[cfg(any(doc, doctest))]
+// Its examples need everything.
+#[cfg_attr(
+    any(not(doctest), feature = "full"),
+    doc = include_str!("when_it_does_not_compile.md")
+)]
+pub mod when_it_does_not_compile {}
 
 /// The README's examples are tests too.
 #[cfg(all(doctest, feature = "full"))]

@@ -110,6 +110,13 @@ pub enum Disposition {
 ///
 /// A layer of [`Cache::layer_with`](super::Cache::layer_with) asks it for a request's key, how a
 /// load ended, and the response to give.
+#[diagnostic::on_unimplemented(
+    message = "this cache's layer does not fit a service that answers a `{Req}` with a `{Res}`",
+    label = "its key or its answers are of other types",
+    note = "its key is a closure over the request that returns an `Option`: `cache.layer(|req: &{Req}| Some(..))`",
+    note = "what it keeps is what the service answers with: `Cache<{Res}>`, which is `Clone`",
+    note = "`http::Response` is kept by `cache.http_layer()`"
+)]
 pub trait Adapter<Req, Res, E>: Clone + Send + Sync + 'static {
     /// What is stored of a response.
     type Value: Clone + Send + Sync + 'static;

@@ -7,6 +7,12 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// A way to turn answers into bytes and back, for stores outside of the process.
 #[doc(alias = "serialize")]
 #[doc(alias = "serializer")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot write answers of type `{V}` as bytes",
+    label = "what is kept outside of the process is written as bytes",
+    note = "for a type of yours: `#[derive(serde::Serialize, serde::Deserialize)]`",
+    note = "for another one look for its feature `serde`, or implement `Codec<{V}>` for a type of yours and say `.codec(..)` to the store's builder"
+)]
 pub trait Codec<V>: Send + Sync + 'static {
     /// Appends the answer's bytes.
     ///
@@ -28,6 +34,7 @@ pub trait Codec<V>: Send + Sync + 'static {
 pub struct Json;
 
 #[cfg(feature = "redis")]
+#[diagnostic::do_not_recommend]
 impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
     fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), BoxError> {
         Ok(serde_json::to_writer(out, value)?)
@@ -45,6 +52,7 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
 pub struct Binary;
 
 #[cfg(feature = "redis")]
+#[diagnostic::do_not_recommend]
 impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Binary {
     fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), BoxError> {
         Ok(postcard::to_io(value, out).map(|_| ())?)

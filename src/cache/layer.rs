@@ -135,6 +135,7 @@ impl<K> ValueAdapter<K> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<Req, V, E, K, D, C, P> Adapter<Req, V, E> for ValueAdapter<K, C, P>
 where
     V: Clone + Send + Sync + 'static,

@@ -26,7 +26,7 @@ use tower_service::Service;
 
 /// A service that answers from a [`Cache`](super::Cache), or calls the one below and keeps what it
 /// answers.
-pub struct CacheService<S, V, St, A>
+pub struct CacheService<S, V, St, A /* `buttress::check` says why */>
 where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,

@@ -125,6 +125,11 @@ pub enum StoreError {
 /// The [module](self) says what the methods must keep to. A store need not be reliable: the cache
 /// takes every error for a miss. It must not be wrong.
 #[doc(alias = "backend")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a store for answers of type `{V}`",
+    label = "not a store",
+    note = "stores are `MemoryStore`, `RedisStore` and `Tiered`; their builders become one with `.connect()?` and `.build()?`"
+)]
 pub trait Store<V>: Send + Sync + 'static {
     /// What proves that a caller may fill an entry.
     type Lease: Send + Sync + 'static;

@@ -137,7 +137,7 @@ pub enum Never {}
     message = "`{Self}` is not a guard",
     label = "not a guard",
     note = "guards are `CircuitBreaker`, `KeyedCircuitBreaker`, `RateLimiter` and `WaitingLimiter`, `LoadShed` and its `Queued`, and `Throttle`; references to them; and tuples of two to four",
-    note = "a builder becomes a guard with `.build()`; `Timeout`, `Retry` and `Cache` are not guards, and have layers of their own: `.layer()`"
+    note = "a builder becomes a guard with `.build()`; `Timeout`, `Retry` and `Cache` are not guards, and have `.layer()` and `.run(..)` of their own"
 )]
 pub trait GuardBase {
     /// What an admitted call holds: plain data, given back by [`settle`](Self::settle).
@@ -187,7 +187,8 @@ pub trait GuardBase {
     message = "`{Self}` is not a guard for requests of type `{Req}`",
     label = "does not decide about `{Req}`",
     note = "guards are `CircuitBreaker`, `KeyedCircuitBreaker`, `RateLimiter` and `WaitingLimiter`, `LoadShed` and its `Queued`, and `Throttle`; references to them; and tuples of two to four",
-    note = "a guard with a key needs one for this type of request, `|req: &{Req}| ...`; so do a cost and a priority"
+    note = "a guard with a key needs one for this type of request, `|req: &{Req}| ...`; so do a cost and a priority",
+    note = "a builder becomes a guard with `.build()`; `Timeout`, `Retry` and `Cache` are not guards, and have `.layer()` and `.run(..)` of their own"
 )]
 pub trait Guard<Req>: GuardBase {
     /// Decides whether this call may start.

@@ -59,7 +59,7 @@ impl<S, G: GuardBase, P: Strategy> Layer<S> for ReserveLayer<G, P> {
 ///
 /// # Clone
 /// A clone is behind the same policy, and waits for a permit of its own.
-pub struct ReserveService<S, G: GuardBase, P = OnResponse> {
+pub struct ReserveService<S, G: GuardBase, P = OnResponse /* `buttress::check` says why */> {
     inner: S,
     reserved: Reserved<SharedGuard<G, P>>,
 }

@@ -38,7 +38,7 @@ impl<S, G: GuardBase, P: Strategy> Layer<S> for GuardLayer<G, P> {
 ///
 /// # Clone
 /// A clone is behind the same guard, and becomes ready on its own.
-pub struct GuardService<S, G, P = OnResponse> {
+pub struct GuardService<S, G, P = OnResponse /* `buttress::check` says why */> {
     inner: S,
     /// False while the inner service is known not to be ready.
     inner_ready: bool,

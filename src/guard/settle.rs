@@ -36,6 +36,7 @@ pub struct Unclassified; // say `.http()`, `.grpc()` or `.classify(ErrorsAsFailu
     label = "a layer of this stack does not know which of these are failures",
     note = "add `.http()` to the layer for services that answer with `http::Response` (axum, hyper, reqwest)",
     note = "add `.grpc()` for tonic's servers and clients",
+    note = "reqwest answers with its own type: put `.map_response(http::Response::<reqwest::Body>::from)` below the layer",
     note = "add `.classify(ErrorsAsFailures)` where every `Err` is a failure and every `Ok` a success",
     note = "or `.classify(classifier)` with a closure `|result: Result<&Response, &Error>| -> Outcome`"
 )]

@@ -43,7 +43,7 @@ impl<S, G: GuardBase, P: Strategy> Layer<S> for WaitLayer<G, P> {
 /// # Clone
 /// A clone is behind the same guard, and becomes ready on its own. The inner service is also cloned
 /// for each call that waits.
-pub struct WaitService<S, G, P = OnResponse> {
+pub struct WaitService<S, G, P = OnResponse /* `buttress::check` says why */> {
     inner: S,
     /// False while the inner service is known not to be ready.
     inner_ready: bool,

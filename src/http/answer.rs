@@ -45,7 +45,7 @@ impl<B> Respond<B> for Http {
 }
 
 /// The body of [`Http`]'s answers: a problem document, in one frame.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ProblemBody(Option<Bytes>);
 
 impl Body for ProblemBody {

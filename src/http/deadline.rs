@@ -66,7 +66,7 @@ impl<S> Layer<S> for DeadlineHeaderLayer {
 
 /// A service that keeps to the deadlines its requests come with.
 #[derive(Clone, Debug)]
-pub struct DeadlineHeaderService<S> {
+pub struct DeadlineHeaderService<S /* `buttress::check` says why */> {
     inner: S,
     layer: DeadlineHeaderLayer,
 }
@@ -136,7 +136,7 @@ impl<S> Layer<S> for DeadlineHeaderClientLayer {
 
 /// A service whose requests carry the deadline.
 #[derive(Clone, Debug)]
-pub struct DeadlineHeaderClientService<S> {
+pub struct DeadlineHeaderClientService<S /* `buttress::check` says why */> {
     inner: S,
     name: &'static str,
 }

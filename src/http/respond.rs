@@ -172,7 +172,7 @@ where
 
 /// A service that answers rejections.
 #[derive(Debug)]
-pub struct RespondService<S, R> {
+pub struct RespondService<S, R /* `buttress::check` says why */> {
     inner: S,
     responder: R,
     /// What made the inner service not ready: the next call is answered with it.
@@ -302,6 +302,14 @@ impl<B, O> RespondBody<B, O> {
     const fn responder(body: O) -> Self {
         let body = Either::Responder { body };
         Self { body }
+    }
+}
+
+/// Returns the responder's default, for layers above that answer by themselves, as tower-http's
+/// `CorsLayer` and `TimeoutLayer` do. So the service's body need have none.
+impl<B, O: Default> Default for RespondBody<B, O> {
+    fn default() -> Self {
+        Self::responder(O::default())
     }
 }
 

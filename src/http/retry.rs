@@ -147,6 +147,11 @@ impl Default for HttpReplay {
 }
 
 /// What the inner service gets for a body. Closures from [`ReplayBody`] to any other are this.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not make a body of a `ReplayBody<{B}>`",
+    label = "takes another body",
+    note = "`reqwest::Body::wrap`, `axum::body::Body::new` and `tonic::body::Body::new` do"
+)]
 pub trait MapBody<B> {
     /// The inner service's request body.
     type Body;
@@ -165,6 +170,7 @@ impl<B> MapBody<B> for AsReplayBody {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<B, B2, F: Fn(ReplayBody<B>) -> B2> MapBody<B> for F {
     type Body = B2;
     fn map(&self, body: ReplayBody<B>) -> B2 {

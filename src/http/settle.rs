@@ -140,6 +140,15 @@ pin_project! {
     }
 }
 
+/// Returns a body of no call, for layers above that answer by themselves, as tower-http's
+/// `CorsLayer` and `TimeoutLayer` do.
+impl<B: Default, G: GuardBase, P: BodyEnd> Default for GuardedBody<B, G, P> {
+    fn default() -> Self {
+        let body = B::default();
+        Self { body, call: None }
+    }
+}
+
 impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
     type Data = B::Data;
     type Error = B::Error;

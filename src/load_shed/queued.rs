@@ -35,15 +35,16 @@ impl<P: Send + Sync + 'static> Queued<P> {
     }
 }
 
-impl<P: Prioritize<()>> Queued<P> {
+impl<P> Queued<P> {
     /// Runs `op` when there is a permit for it, unless that takes too long.
     ///
     /// # Errors
     /// The [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
-    pub async fn run<T, E: FromRejected>(
-        &self,
-        op: impl AsyncFnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        Self: Guard<()>, // over requests: `guard::run(&policy, &request, op)`
+        E: FromRejected,
+    {
         guard::run(self, &(), op).await
     }
 }

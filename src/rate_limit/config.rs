@@ -45,7 +45,8 @@ pub struct RateLimiterBuilder<K = Global, C = UnitCost> {
     algorithm: Algorithm,
     max_keys: usize,
     keyed: bool,
-    key: K,
+    // Not `key`: who calls `.key(..)` is to be told of `keyed`, and not of a private field.
+    keyed_by: K,
     cost: C,
 }
 
@@ -66,7 +67,7 @@ impl RateLimiterBuilder {
             algorithm: Algorithm::default(),
             max_keys: MAX_KEYS,
             keyed: false,
-            key: Global,
+            keyed_by: Global,
             cost: UnitCost,
         }
     }
@@ -79,6 +80,9 @@ impl<K, C> RateLimiterBuilder<K, C> {
     /// `http` feature; see [`Key`]. By default there is one quota for all.
     ///
     /// [`Key`]: crate::Key
+    #[doc(alias = "key")]
+    #[doc(alias = "key_extractor")]
+    #[doc(alias = "key_by")]
     pub fn keyed<K2>(self, key: K2) -> RateLimiterBuilder<K2, C> {
         RateLimiterBuilder {
             name: self.name,
@@ -87,7 +91,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
             algorithm: self.algorithm,
             max_keys: self.max_keys,
             keyed: true,
-            key,
+            keyed_by: key,
             cost: self.cost,
         }
     }
@@ -104,7 +108,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
             algorithm: self.algorithm,
             max_keys: self.max_keys,
             keyed: self.keyed,
-            key: self.key,
+            keyed_by: self.keyed_by,
             cost,
         }
     }
@@ -166,7 +170,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
         Ok(RateLimiter::of(Inner {
             name: self.name,
             window: self.window,
-            key: self.key,
+            key: self.keyed_by,
             cost: self.cost,
             state,
             queues,

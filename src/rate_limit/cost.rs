@@ -23,13 +23,15 @@
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a cost of requests of type `{Req}`",
     label = "does not say what a `{Req}` costs",
-    note = "a closure over this type of request is one: `|req: &{Req}| -> u32 {{ .. }}`"
+    note = "a closure over this type of request is one: `|req: &{Req}| -> u32 {{ .. }}`",
+    note = "`run` has no request to tell apart: `guard::run(&policy, &request, op)` takes one"
 )]
 pub trait Cost<Req> {
     /// Returns the cost of this request.
     fn cost(&self, req: &Req) -> u32;
 }
 
+#[diagnostic::do_not_recommend]
 impl<Req, F: Fn(&Req) -> u32> Cost<Req> for F {
     #[inline]
     fn cost(&self, req: &Req) -> u32 {

@@ -155,7 +155,7 @@ impl<K, C> RateLimiter<K, C> {
     /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
     pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
     where
-        Self: Guard<()>,
+        Self: Guard<()>, // over requests: `guard::run(&policy, &request, op)`
         E: FromRejected,
     {
         guard::run(self, &(), op).await

@@ -6,6 +6,13 @@ use std::time::Duration;
 ///
 /// [`CloneRequest`] is the plain one. What a response says about further attempts is asked for
 /// through [`Pushback`], which a strategy implements as well.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot send a `{Req}` again",
+    label = "a retry needs every request more than once",
+    note = "without more words a retry clones requests: derive `Clone` for them",
+    note = "an `http::Request` is sent again by `.http()`, which keeps its body: `retry.layer().http()`",
+    note = "anything else says how with `.replay(..)`"
+)]
 pub trait Replay<Req> {
     /// What the inner service is called with.
     type Request;
@@ -53,6 +60,7 @@ pub enum Hint {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CloneRequest;
 
+#[diagnostic::do_not_recommend]
 impl<Req: Clone> Replay<Req> for CloneRequest {
     type Request = Req;
     type Kept = Req;

@@ -135,7 +135,12 @@ impl<R, C> fmt::Debug for RetryLayer<R, C> {
 /// # Clone
 /// A clone repeats calls under the same policy. The inner service is also cloned for every request
 /// that may be sent again.
-pub struct RetryService<S, R = CloneRequest, C = OnResponse> {
+pub struct RetryService<
+    // A client of one body lacks `.map_body(..)`; what else there is, `buttress::check` says.
+    S,
+    R = CloneRequest,
+    C = OnResponse,
+> {
     inner: S,
     layer: Shared<LayerState<R, C>>,
 }

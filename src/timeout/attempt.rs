@@ -51,7 +51,7 @@ impl<S> Layer<S> for TimeoutLayer {
 /// # Clone
 /// A clone has the same timeout, and counts with it.
 #[derive(Clone, Debug)]
-pub struct TimeoutService<S> {
+pub struct TimeoutService<S /* `buttress::check` says why */> {
     inner: S,
     timeout: Timeout,
 }

@@ -84,7 +84,7 @@ impl<S> Layer<S> for DeadlineLayer {
 ///
 /// It is ready when the inner service is. The time until then is not in the deadline.
 #[derive(Clone, Debug)]
-pub struct DeadlineService<S> {
+pub struct DeadlineService<S /* `buttress::check` says why */> {
     inner: S,
     layer: DeadlineLayer,
 }

@@ -20,3 +20,4 @@ mod nested;
 mod retry;
 mod server;
 mod tally;
+mod tower_http;

@@ -13,7 +13,7 @@ fn the_settings_of_a_limiter_that_is_told_nothing_more() {
     algorithm: SlidingWindow,
     max_keys: 1000000,
     keyed: false,
-    key: Global,
+    keyed_by: Global,
     cost: UnitCost,
 }"#;
     assert_eq!(format!("{builder:#?}"), settings);

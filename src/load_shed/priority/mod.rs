@@ -73,13 +73,16 @@ impl From<Criticality> for Priority {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how much a request of type `{Req}` matters",
-    note = "write `|req: &{Req}| Criticality::Critical`, or a `Priority` with a user"
+    label = "does not look at a `{Req}`",
+    note = "write `|req: &{Req}| Criticality::Critical`, or a `Priority` with a user",
+    note = "`run` has no request to tell apart: `guard::run(&policy, &request, op)` takes one"
 )]
 pub trait Prioritize<Req> {
     /// Returns how much this request matters, and whose it is.
     fn priority(&self, req: &Req) -> Priority;
 }
 
+#[diagnostic::do_not_recommend]
 impl<Req, P: Into<Priority>, F: Fn(&Req) -> P> Prioritize<Req> for F {
     #[inline]
     fn priority(&self, req: &Req) -> Priority {

@@ -1,0 +1,20 @@
+//! The `run` of a policy that tells requests apart
+//~ type mismatch in closure arguments
+//~ // over requests: `guard::run(&policy, &request, op)`
+
+use buttress::{Error, RateLimiter, guard};
+use std::time::Duration;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let limiter = RateLimiter::builder("tenants", 10, Duration::from_secs(1))
+        .keyed(|tenant: &String| tenant.clone())
+        .build()?;
+    let tenant = "acme".to_owned();
+    let op = async || Ok::<_, Error<std::io::Error>>(tenant.len());
+    #[cfg(not(feature = "cure"))]
+    limiter.run(op).await?;
+    #[cfg(feature = "cure")]
+    guard::run(&limiter, &tenant, op).await?;
+    Ok(())
+}
