@@ -46,7 +46,7 @@ struct Terms {
 
 type TagOf = dyn Fn(&http::Uri) -> String + Send + Sync;
 
-/// Reads the URI that a router left in a request's extensions.
+/// A function that reads the URI that a router left in a request's extensions.
 type Original = fn(&http::Extensions) -> Option<&http::Uri>;
 
 impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
