@@ -157,14 +157,16 @@ impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpAdapter> {
     }
 
     /// Sets for how long it holds that something is not there (404, 410), which is never longer
-    /// than other responses are fresh. The default is 5 s.
+    /// than other responses are fresh. The default is 5 s: what is not there may be put there at
+    /// any moment, and not only through this cache.
     #[doc(alias = "negative_ttl")]
     #[must_use]
     pub fn negative(self, fresh: Duration) -> Self {
         self.with(|terms| terms.negative = fresh)
     }
 
-    /// Sets the longest body that is kept, in bytes. The default is 1 MiB.
+    /// Sets the longest body that is kept, in bytes. The default is 1 MiB: as much of each response
+    /// of unknown length may be held back in memory while it is read.
     #[must_use]
     pub fn body_limit(self, bytes: usize) -> Self {
         self.with(|terms| terms.body_limit = bytes)
