@@ -18,19 +18,21 @@ const MOST: usize = 10_000;
 /// The longest key that is remembered, in bytes: nor must long ones.
 const LONGEST_KEY: usize = 1_024;
 
-/// The pauses between loads that fail while there is something stale to answer with: a dead
+/// The first pause between loads that fail while there is something stale to answer with: a dead
 /// source is asked by one call per key and pause, and not by all of them.
 const FIRST_PAUSE: Duration = Duration::from_millis(125);
 /// The longest pause: how late it may be noticed that the source is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// So many failures in a row, of whatever keys, are not the keys' fault: then a stale answer is
+/// How many failures in a row, of whatever keys, are not the keys' fault: then a stale answer is
 /// given before it is tried to load a new one, so that nobody waits for a source that hangs.
 const DOWN_AFTER: u32 = 3;
 
-/// For how long that holds after the last failure: with one key's pauses there is another by then.
+/// For how long a source counts as down after the last failure: with one key's pauses there is
+/// another failure by then.
 const DOWN_FOR: Duration = Duration::from_secs(2);
 
+/// How often it is looked for keys that can be forgotten, at most.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// For how long a key whose answers are not for a cache is loaded by each call on its own.

@@ -38,8 +38,8 @@ impl<T> Tracked<T> {
         Arc::new(Self { kept, stripes })
     }
 
-    /// Says that the store does not have it any more: no table answers with it from now on. They are
-    /// to [forget](HotTables::forget) it once no lock of the store is held.
+    /// Says that the store does not have it any more: no table answers with it from now on. They
+    /// are to [forget](HotTables::forget) it once no lock of the store is held.
     pub(super) fn mark_removed(&self) {
         self.stripes.fetch_or(REMOVED, AcqRel);
     }
@@ -53,14 +53,14 @@ impl<T> Tracked<T> {
 /// A table for each stripe of threads, of pointers to what its threads ask for most.
 ///
 /// # Invariants
-/// 1. A table points to something only if its stripe's bit is set in [`Tracked::stripes`]. The bit is
-///    set first, under the table's lock.
+/// 1. A table points to something only if its stripe's bit is set in [`Tracked::stripes`]. The bit
+///    is set first, under the table's lock.
 /// 2. No bit is ever cleared, so what was removed from the store stays so.
 /// 3. What was removed is not pointed to again: whoever sets a bit sees in the same step whether
 ///    [`REMOVED`] is set, and then does not point.
-/// 4. So when [`forget`](Self::forget) returns, no table points to it. It sets `REMOVED` and reads the
-///    bits in one step, and waits for the lock of each table whose bit is set: which points by then,
-///    or will not.
+/// 4. So when [`forget`](Self::forget) returns, no table points to it. It sets `REMOVED` and reads
+///    the bits in one step, and waits for the lock of each table whose bit is set: which points by
+///    then, or will not.
 /// 5. No table's lock is waited for under a lock of the store: answers are copied under a table's
 ///    lock, and a copy may ask the store for something else.
 /// 6. Nothing is dropped under a table's lock: that may run the application's code.

@@ -26,12 +26,13 @@ pub struct MemoryLease {
 /// The leases on all keys of a memory store.
 ///
 /// # Invariants
-/// 1. A key has one lease at most, and no two leases ever have the same token: so one that was revoked
-///    cannot come back under another holder's name.
-/// 2. Whatever is done to a key is done under the lock of its shard ([`with`](Self::with)), and so is
-///    one step: to look and to grant, to take the lease and to store, to revoke it and to remove.
-/// 3. A lease that does not stand any more fills nothing. It ends by being taken or revoked, when its
-///    time is over and another is granted, or when its tag is invalidated.
+/// 1. A key has one lease at most, and no two leases ever have the same token: so one that was
+///    revoked cannot come back under another holder's name.
+/// 2. Whatever is done to a key is done under the lock of its shard ([`with`](Self::with)), and so
+///    is one step: to look and to grant, to take the lease and to store, to revoke it and to
+///    remove.
+/// 3. A lease that does not stand any more fills nothing. It ends by being taken or revoked, when
+///    its time is over and another is granted, or when its tag is invalidated.
 /// 4. No answer is dropped under a shard's lock.
 #[derive(Debug)]
 pub(super) struct Leases {

@@ -41,13 +41,13 @@ use std::{
 /// ```
 //
 // # Invariants
-// 1. An entry is put, replaced and invalidated under the lock of its key in `leases`. (It is evicted
-//    under a lock of `entries`.)
-// 2. Whatever leaves `entries` is marked as removed before another can take its place, and forgotten
-//    by the hot tables before the call that removed it returns. So nobody finds at hand what was
-//    invalidated.
-// 3. No lock is held while an answer is weighed or dropped, which may run the application's code. (It
-//    may be cloned under one: the docs say so.)
+// 1. An entry is put, replaced and invalidated under the lock of its key in `leases`. (It is
+//    evicted under a lock of `entries`.)
+// 2. Whatever leaves `entries` is marked as removed before another can take its place, and
+//    forgotten by the hot tables before the call that removed it returns. So nobody finds at hand
+//    what was invalidated.
+// 3. No lock is held while an answer is weighed or dropped, which may run the application's code.
+//    (It may be cloned under one: the docs say so.)
 pub struct MemoryStore<V> {
     entries: Entries<V>,
     hot: HotTables<MemoryEntry<V>>,
@@ -84,7 +84,7 @@ impl<V> Weighter<Prehashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryWe
     }
 }
 
-/// Gathers what is evicted.
+/// A collector of what is evicted: it is let go of when no lock is held any more.
 #[derive(Clone, Copy)]
 struct MemoryLifecycle;
 

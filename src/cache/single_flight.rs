@@ -45,8 +45,8 @@ pub(super) enum Stage {
 /// Loads under way. `R` is what is shared, `L` what a leader hands over if it is dropped.
 ///
 /// # Invariants
-/// 1. A key is here exactly as long as somebody leads it: a [`Leader`], or a follower that the lead is
-///    on its way to.
+/// 1. A key is here exactly as long as somebody leads it: a [`Leader`], or a follower that the lead
+///    is on its way to.
 /// 2. A follower that still waits is told exactly once: the answer, or to lead. (Unless copying the
 ///    answer panics, which drops the rest of those who would have shared it: they ask again.)
 /// 3. No follower has joined at a later stage than the leader is in.

@@ -63,5 +63,5 @@ mod status;
 pub use classify::CodesAsFailures;
 #[cfg(feature = "retry")]
 pub use retry::MakeBody;
-pub use settle::{Head, OnTrailers};
+pub use settle::{GrpcHead, OnTrailers};
 pub use status::{Grpc, status};

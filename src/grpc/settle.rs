@@ -30,7 +30,7 @@ impl<C> Strategy for OnTrailers<C> {}
 
 /// What the head of a gRPC response says about how the call went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Head {
+pub enum GrpcHead {
     /// All there is to say: it holds the status, or is not gRPC.
     Said(Outcome),
     /// Nothing yet: the status comes in the trailers.
@@ -38,24 +38,24 @@ pub enum Head {
 }
 
 impl<C: Classify<(), Status>> BodyEnd for OnTrailers<C> {
-    type Head = Head;
+    type Head = GrpcHead;
 
     #[inline]
-    fn ended(&self, head: Head, headers: Option<&HeaderMap>) -> Outcome {
+    fn ended(&self, head: GrpcHead, headers: Option<&HeaderMap>) -> Outcome {
         match head {
-            Head::Said(outcome) => outcome,
-            Head::InTrailers => headers
+            GrpcHead::Said(outcome) => outcome,
+            GrpcHead::InTrailers => headers
                 .and_then(|headers| trailers(&self.0, headers))
                 .unwrap_or(Outcome::Failure),
         }
     }
 
     #[inline]
-    fn dropped(&self, head: Head, read: bool) -> End {
+    fn dropped(&self, head: GrpcHead, read: bool) -> End {
         match head {
-            Head::Said(outcome) => End::Done(outcome),
-            Head::InTrailers if read => End::Done(Outcome::Ignored),
-            Head::InTrailers => End::Cancelled,
+            GrpcHead::Said(outcome) => End::Done(outcome),
+            GrpcHead::InTrailers if read => End::Done(Outcome::Ignored),
+            GrpcHead::InTrailers => End::Cancelled,
         }
     }
 }
@@ -75,8 +75,8 @@ where
         match result {
             Ok(response) => {
                 let judge = |settle: &Self| match head(&settle.0, &response) {
-                    Some(outcome) => Head::Said(outcome),
-                    None => Head::InTrailers,
+                    Some(outcome) => GrpcHead::Said(outcome),
+                    None => GrpcHead::InTrailers,
                 };
                 let head = held.during(|held| held.strategy().map(judge));
                 Ok(hold(held, head, response))

@@ -235,7 +235,7 @@ impl<B, K: Key<Request<B>>> Prioritize<Request<B>> for ByCriticality<K> {
     }
 }
 
-/// Hashes as the key of this request does.
+/// A user of a request, which hashes as the key of this request does.
 struct User<'a, K, B> {
     key: &'a K,
     req: &'a Request<B>,

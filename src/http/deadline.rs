@@ -19,7 +19,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Server side: keeps to the deadline that a request came with.
+/// The server's layer that keeps to the deadline that a request came with.
 ///
 /// The time comes from [`DEADLINE_HEADER`](super::DEADLINE_HEADER) or from `grpc-timeout`, the
 /// shorter if both are there; a header that cannot be read is as good as none. The deadline is in
@@ -38,6 +38,7 @@ use tower_service::Service;
 ///     // Its rejections leave as 504, "Gateway Timeout".
 ///     .layer(RespondLayer::new(Http, deadline));
 /// ```
+#[doc(alias = "grpc-timeout")]
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineHeaderLayer {
     name: &'static str,

@@ -1,5 +1,6 @@
 //! A request body that can be sent again.
 
+use super::respond::BoxError;
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -9,8 +10,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
 };
-
-type BoxError = Box<dyn error::Error + Send + Sync>;
 
 /// The body of one attempt.
 ///

@@ -14,7 +14,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-type BoxError = Box<dyn error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn error::Error + Send + Sync>;
 
 /// A responder, which answers rejected calls with responses.
 ///

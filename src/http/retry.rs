@@ -16,7 +16,8 @@ use http::{
 use http_body::Body;
 use std::time::Duration;
 
-/// Sends HTTP requests again, if that is safe and they are small enough to keep.
+/// The rule by which HTTP requests are sent again, if that is safe and they are small enough to
+/// keep.
 ///
 /// Made by [`RetryLayer::http`]. Safe are
 ///

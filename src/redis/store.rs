@@ -45,8 +45,8 @@ pub struct RedisLease {
     pub(super) run: Arc<str>,
 }
 
-/// As the scripts return it: age, fresh, stale-while-revalidate, stale-if-error, cost, outdated,
-/// the answer.
+/// An entry as the scripts return it: age, fresh, stale-while-revalidate, stale-if-error, cost,
+/// outdated, the answer.
 type StoredTuple = (u64, u64, u64, u64, u64, bool, Vec<u8>);
 
 const FRESH: u8 = 0;

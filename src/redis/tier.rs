@@ -32,10 +32,10 @@ use std::{
     time::Duration,
 };
 
-/// Counts of keys: they are compared only while an entry is on its way.
+/// How many counts there are of keys. They are compared only while an entry is on its way.
 const KEYS: usize = 256;
 
-/// Counts of tags: those that share one are dropped together.
+/// How many counts there are of tags. Those that share one are dropped together.
 const TAGS: usize = 4096;
 
 /// What an entry weighs besides its answer and its texts: its place, its times.
@@ -84,7 +84,7 @@ impl<V> Weighter<EntryKey, TierEntry<V>> for TierWeights {
     }
 }
 
-/// Gathers what is evicted: it is dropped when no lock is held any more, as that may run the
+/// A collector of what is evicted: it is dropped when no lock is held any more, as that may run the
 /// application's code.
 #[derive(Clone, Copy)]
 struct TierLifecycle;

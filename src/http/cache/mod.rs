@@ -46,7 +46,7 @@ struct Terms {
 
 type TagOf = dyn Fn(&http::Uri) -> String + Send + Sync;
 
-/// Reads the URI that a router left in a request's extensions.
+/// A function that reads the URI that a router left in a request's extensions.
 type Original = fn(&http::Extensions) -> Option<&http::Uri>;
 
 impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
@@ -157,14 +157,16 @@ impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpAdapter> {
     }
 
     /// Sets for how long it holds that something is not there (404, 410), which is never longer
-    /// than other responses are fresh. The default is 5 s.
+    /// than other responses are fresh. The default is 5 s: what is not there may be put there at
+    /// any moment, and not only through this cache.
     #[doc(alias = "negative_ttl")]
     #[must_use]
     pub fn negative(self, fresh: Duration) -> Self {
         self.with(|terms| terms.negative = fresh)
     }
 
-    /// Sets the longest body that is kept, in bytes. The default is 1 MiB.
+    /// Sets the longest body that is kept, in bytes. The default is 1 MiB: as much of each response
+    /// of unknown length may be held back in memory while it is read.
     #[must_use]
     pub fn body_limit(self, bytes: usize) -> Self {
         self.with(|terms| terms.body_limit = bytes)

@@ -1,5 +1,6 @@
 //! The cache before an axum `Router`, over TCP.
 
+mod defaults;
 mod kept;
 mod keys;
 mod stale;
