@@ -51,7 +51,7 @@ pin_project! {
 }
 
 impl<F, L: TimeLimit> LimitedCall<F, L> {
-    /// Makes the call, unless its limit could only be made as a rejection: it came too late.
+    /// Makes the call under its limit, or keeps the rejection of one that came too late.
     // Always: the future is large, and would be copied.
     #[inline(always)]
     pub(super) fn start(limit: Result<L, Rejected>, call: impl FnOnce() -> F) -> Self {
