@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 mod defaults;
+mod keys;
 mod limiter;
 mod promise;
 mod wait;
