@@ -32,7 +32,8 @@
 //!
 //! A policy is a feature: `circuit-breaker`, `rate-limit`, `load-shed`, `throttle`, `timeout`,
 //! `retry`, `cache`. So is what they meet outside: `http`, `grpc`, `redis`, `registry` (snapshots
-//! with serde, and `metrics`). `axum` knows requests of nested axum routers by their whole path.
+//! with serde, and `metrics`). `axum` knows requests of nested axum routers by their whole path, and
+//! makes rejections responses (`IntoResponse`).
 //!
 //! # A server
 //!

@@ -64,6 +64,8 @@ mod deadline;
 #[cfg(feature = "rate-limit")]
 mod fields;
 mod forwarded;
+#[cfg(feature = "axum")]
+mod into_response;
 mod keys;
 mod proxies;
 #[cfg(feature = "retry")]

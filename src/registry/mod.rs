@@ -31,6 +31,24 @@
 //! # }
 //! ```
 //!
+//! Prometheus is served by a handler that publishes and renders:
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use buttress::registry::Registry;
+//! use metrics_exporter_prometheus::PrometheusBuilder;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = Registry::new(); // and `registry.add(&policy)` for each policy
+//! let page = PrometheusBuilder::new().install_recorder()?;
+//! let metrics = async move || {
+//!     registry.publish();
+//!     page.render()
+//! };
+//! let app: Router = Router::new().route("/metrics", get(metrics));
+//! # Ok(()) }
+//! ```
+//!
 //! Trade-offs: counters reach the recorder when [`publish`](Registry::publish) is called, so call
 //! it from the handler that renders them, or let [`publish_every`](Registry::publish_every) do it.
 //! A registry keeps its policies alive.

@@ -320,3 +320,26 @@ fn the_ready_made_answer_is_usable_from_a_closure() {
     let answer = |rejected: Rejected| -> axum::response::Response { Http.respond(rejected) };
     assert_eq!(answer(Rejected::new(Kind::NotReady, "p")).status(), 503);
 }
+
+#[tokio::test]
+async fn a_handler_can_return_the_error_of_a_policy() {
+    let breaker = buttress::CircuitBreaker::new("stock");
+    let by_hand = breaker.clone();
+    let ask = async move || -> Result<&'static str, buttress::Error<StatusCode>> {
+        let failed = async || Err(buttress::Error::Service(StatusCode::IM_A_TEAPOT));
+        by_hand.run(failed).await
+    };
+    let app: Router = Router::new().route("/", get(ask));
+    let answer = async || {
+        let request = Request::new(Body::empty());
+        app.clone().oneshot(request).await.unwrap()
+    };
+
+    assert_eq!(answer().await.status(), StatusCode::IM_A_TEAPOT);
+    breaker.force_open();
+    let refused = answer().await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["buttress-overloaded"], "circuit-open");
+    let rejected = refused.extensions().get::<Rejected>().unwrap();
+    assert_eq!(rejected.kind(), Kind::CircuitOpen);
+}

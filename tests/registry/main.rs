@@ -128,6 +128,68 @@ async fn publishing_periodically_never_spins_and_ends_with_its_future() {
 }
 
 #[test]
+fn every_metric_is_explained_to_the_recorder_and_in_the_readme() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let page = recorder.handle();
+    let registry = Registry::new();
+    registry.add(&buttress::Cache::builder("p").build::<u8>().unwrap());
+    registry.add(&CircuitBreaker::new("p"));
+    let by_key = CircuitBreaker::builder("p").keyed(|key: &u8| *key);
+    registry.add(&by_key.build().unwrap());
+    registry.add(&LoadShed::new("p"));
+    registry.add(&RateLimiter::new("p", 10, Duration::from_secs(60)).unwrap());
+    let by_key = RateLimiter::builder("k", 10, Duration::from_secs(60)).keyed(|key: &u8| *key);
+    registry.add(&by_key.build().unwrap());
+    registry.add(&Retry::new("p"));
+    registry.add(&Throttle::new("p"));
+    registry.add(&Timeout::new("p", Duration::from_secs(2)));
+    metrics::with_local_recorder(&recorder, || registry.publish());
+    let text = page.render();
+
+    let readme = include_str!("../../README.md");
+    let mut listed = Vec::new();
+    for row in readme.lines().filter(|line| line.starts_with("| ")) {
+        let names: Vec<&str> = row.split('`').filter(|word| word.contains('_')).collect();
+        let kinds = [
+            "cache",
+            "circuit_breaker",
+            "load_shed",
+            "rate_limiter",
+            "rejected",
+            "retry",
+            "throttle",
+            "timeout",
+        ];
+        let first = names.first().copied().unwrap_or_default();
+        let Some(kind) = kinds.into_iter().find(|kind| first.starts_with(kind)) else {
+            continue;
+        };
+        for name in names {
+            let name = name.split('{').next().unwrap();
+            listed.push(match name.strip_prefix('_') {
+                Some(rest) => format!("buttress_{kind}_{rest}"),
+                None => format!("buttress_{name}"),
+            });
+        }
+    }
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let published: Vec<&str> = types.map(|line| line.split(' ').next().unwrap()).collect();
+    for name in &published {
+        assert!(
+            text.contains(&format!("# HELP {name} ")),
+            "{name} in {text}"
+        );
+        assert!(
+            listed.iter().any(|other| other == name),
+            "{name} in the README"
+        );
+    }
+    for name in &listed {
+        assert!(published.contains(&name.as_str()), "{name} is published");
+    }
+}
+
+#[test]
 fn what_a_snapshot_calls_a_count_the_metrics_call_it_too() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let page = recorder.handle();
