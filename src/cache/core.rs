@@ -80,8 +80,16 @@ where
     }
 
     /// Counts a store's error, which is all that it is to a reader: the cache goes on without it.
+    ///
+    /// That the caller has no time to ask is not the store's error.
     fn count_error<T>(&self, answer: Result<T, StoreError>) -> Result<T, ()> {
-        answer.map_err(|_| self.counters.add(|c| &c.store_failures))
+        answer.map_err(|error| {
+            let not_asked = matches!(error, StoreError::Rejected(rejected)
+                if rejected.kind() == Kind::DeadlineExceeded && !rejected.reached_service());
+            if !not_asked {
+                self.counters.add(|c| &c.store_failures);
+            }
+        })
     }
 
     /// Returns what this entry answers a call with before, or instead of, loading: an answer that

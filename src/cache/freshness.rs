@@ -8,9 +8,6 @@ use std::time::Duration;
 /// All three times count from the moment at which its load was allowed to begin, and not from its
 /// end: so nothing is fresh for longer than `fresh` after it was outdated, however long the load
 /// took.
-///
-/// All three count from the moment at which its load was allowed to begin, and not from its end:
-/// so nothing is fresh for longer than `fresh` after it was outdated, however long the load took.
 #[doc(alias = "ttl")]
 #[doc(alias = "max_age")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

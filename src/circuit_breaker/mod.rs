@@ -36,8 +36,9 @@
 //! # }
 //! ```
 //!
-//! As a tower layer: `ServiceBuilder::new().layer(breaker.layer())`. Layers of one handle, their
-//! services and all clones share one state.
+//! As a tower layer: `ServiceBuilder::new().layer(breaker.layer().http())`, or `.grpc()`, or
+//! `.classify(..)`, which says what a response means. Layers of one handle, their services and all
+//! clones share one state.
 //!
 //! # What counts
 //!

@@ -16,7 +16,7 @@ macro_rules! kinds {
 
         impl Kind {
             /// Every kind, at the index that is its number.
-            pub(super) const ALL: &[Self] = &[$(Self::$kind),+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$kind),+];
 
             /// Returns what is said of a call that was rejected for this reason, such as
             /// `circuit open`.
@@ -46,6 +46,23 @@ kinds! {
     NotReady: "not ready",
     /// The load that this call was sharing failed, and what it failed with cannot be shared.
     LoadFailed: "the shared load failed",
+}
+
+impl Kind {
+    /// Returns whether the service was asked, and failed; the other kinds say that it was not, or
+    /// that its caller could not wait.
+    #[inline]
+    pub(crate) const fn is_failure(self) -> bool {
+        match self {
+            Self::TimedOut | Self::LoadFailed => true,
+            Self::CircuitOpen
+            | Self::RateLimited
+            | Self::Overloaded
+            | Self::Throttled
+            | Self::DeadlineExceeded
+            | Self::NotReady => false,
+        }
+    }
 }
 
 impl fmt::Display for Kind {

@@ -33,11 +33,7 @@ impl Rejected {
     /// [`Kind::LoadFailed`].
     #[inline]
     pub const fn new(kind: Kind, policy: &'static str) -> Self {
-        let reached = if matches!(kind, Kind::TimedOut | Kind::LoadFailed) {
-            REACHED
-        } else {
-            0
-        };
+        let reached = if kind.is_failure() { REACHED } else { 0 };
         Self {
             policy,
             word: reached | (kind as u64) << KIND_AT | UNKNOWN,

@@ -61,7 +61,7 @@ impl From<Rejected> for Status {
             let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             metadata.insert(PUSHBACK, MetadataValue::from(millis));
         }
-        if code == Code::Unavailable && rejected.kind() != Kind::LoadFailed {
+        if code == Code::Unavailable && !rejected.kind().is_failure() {
             let token = MetadataValue::from_static(overload_token(rejected.kind()));
             metadata.insert(OVERLOADED_NAME, token);
         }
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn every_kind_becomes_its_code_and_can_be_found_again() {
-        for (kind, code) in [
+        let kinds = [
             (Kind::RateLimited, Code::ResourceExhausted),
             (Kind::Overloaded, Code::ResourceExhausted),
             (Kind::Throttled, Code::ResourceExhausted),
@@ -137,7 +137,9 @@ mod tests {
             (Kind::LoadFailed, Code::Unavailable),
             (Kind::TimedOut, Code::DeadlineExceeded),
             (Kind::DeadlineExceeded, Code::DeadlineExceeded),
-        ] {
+        ];
+        assert_eq!(kinds.len(), Kind::ALL.len());
+        for (kind, code) in kinds {
             let rejected = Rejected::new(kind, "orders");
             let status = Status::from(rejected);
             assert_eq!(

@@ -134,7 +134,7 @@ impl<R: GuardRef> CallGuard<R> {
     #[cold]
     pub(crate) fn end_rejected(&mut self, rejected: &Rejected) {
         self.end(match rejected.kind() {
-            Kind::TimedOut | Kind::LoadFailed => End::Done(Outcome::Failure),
+            kind if kind.is_failure() => End::Done(Outcome::Failure),
             // Its caller gave up: whether that says something depends on how long it ran.
             Kind::DeadlineExceeded if rejected.reached_service() => End::Cancelled,
             Kind::DeadlineExceeded => End::Done(Outcome::Ignored),

@@ -81,7 +81,7 @@ impl Http {
         if let Some(seconds) = retry_after_seconds(&rejected) {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE && rejected.kind() != Kind::LoadFailed {
+        if status == StatusCode::SERVICE_UNAVAILABLE && !rejected.kind().is_failure() {
             headers.insert(
                 OVERLOADED,
                 HeaderValue::from_static(overload_token(rejected.kind())),
@@ -110,7 +110,11 @@ pub(crate) fn overload_token(kind: Kind) -> &'static str {
         Kind::CircuitOpen => "circuit-open",
         Kind::Throttled => "throttled",
         Kind::NotReady => "not-ready",
-        _ => "overloaded",
+        Kind::Overloaded
+        | Kind::RateLimited
+        | Kind::TimedOut
+        | Kind::DeadlineExceeded
+        | Kind::LoadFailed => "overloaded",
     }
 }
 
@@ -186,6 +190,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_answered_with_its_status_and_the_marker_where_no_work_was_done() {
+        assert_eq!(KINDS.len(), Kind::ALL.len());
         for (kind, status) in KINDS {
             let rejected = Rejected::new(kind, "orders");
             let response: Response<Bytes> = Http.respond(rejected);

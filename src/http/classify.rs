@@ -64,7 +64,7 @@ impl<B, E> Classify<Response<B>, E> for ServerErrorsAsFailures {
 #[cold]
 pub(crate) fn rejection(rejected: &Rejected) -> Outcome {
     match rejected.kind() {
-        Kind::TimedOut | Kind::LoadFailed => Outcome::Failure,
+        kind if kind.is_failure() => Outcome::Failure,
         // It was the caller who had no more time.
         Kind::DeadlineExceeded => Outcome::Ignored,
         _ => Outcome::Overloaded {

@@ -20,8 +20,8 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The header, or gRPC metadata, that says how much a request matters: a name of a [`Criticality`]
-/// ([`Criticality::as_str`]), in upper or lower case. No standard has one; that of `Priority` (RFC
+/// The header, or gRPC metadata, that says how much a request matters, `x-request-criticality`: a
+/// name of a [`Criticality`] ([`Criticality::as_str`]), in upper or lower case. No standard has one; that of `Priority` (RFC
 /// 9218) orders the responses of one connection, and says nothing of what may be refused.
 pub const CRITICALITY_HEADER: HeaderName = HeaderName::from_static("x-request-criticality");
 

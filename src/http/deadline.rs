@@ -21,11 +21,12 @@ use tower_service::Service;
 
 /// The server's layer that keeps to the deadline that a request came with.
 ///
-/// The time comes from [`DEADLINE_HEADER`](super::DEADLINE_HEADER) or from `grpc-timeout`, the
-/// shorter if both are there; a header that cannot be read is as good as none. The deadline is in
+/// The time comes from [`DEADLINE_HEADER`](super::DEADLINE_HEADER) (`x-request-timeout-ms`) or from
+/// `grpc-timeout`, the shorter if both are there; a header that cannot be read is as good as none. The deadline is in
 /// the [context](crate::context) of everything that the service does for the request, and in its
 /// extensions as a [`Deadline`]. A call that is not over by then is cancelled and answered with
-/// [`Kind::DeadlineExceeded`].
+/// [`Kind::DeadlineExceeded`]. It is over with the head of its response; a body that stalls is
+/// not cut off.
 ///
 /// ```
 /// use axum::{Router, routing::get};

@@ -174,7 +174,26 @@ impl<P> fmt::Debug for ClientAddr<P> {
 /// A key that has one state per value of a header: an API key, a tenant.
 ///
 /// Put the layer behind what has checked the header: whoever can make up values makes up quotas.
-/// Requests without the header share one state; of several lines the first counts.
+/// Requests without the header share one state; of several lines the first counts. To limit only
+/// those that have it, let the others cost nothing:
+///
+/// ```
+/// # #[cfg(feature = "rate-limit")] {
+/// use buttress::{RateLimiter, http::HeaderKey};
+/// use http::{HeaderName, Request};
+/// use std::time::Duration;
+///
+/// const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+///
+/// let limiter = RateLimiter::builder("api keys", 1_000, Duration::from_secs(60))
+///     .keyed(HeaderKey(API_KEY))
+///     .cost(|request: &Request<axum::body::Body>| {
+///         u32::from(request.headers().contains_key(API_KEY))
+///     })
+///     .build()?;
+/// # }
+/// # Ok::<(), buttress::InvalidConfig>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HeaderKey(pub HeaderName);
 

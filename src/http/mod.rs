@@ -8,14 +8,14 @@
 //! A server answers rejections at its edge, in one place:
 //!
 //! ```
-//! # #[cfg(feature = "circuit-breaker")] {
+//! # #[cfg(feature = "load-shed")] {
 //! use axum::{Router, routing::get};
-//! use buttress::{circuit_breaker::CircuitBreaker, http::{Http, RespondLayer}};
+//! use buttress::{LoadShed, http::{Http, RespondLayer}};
 //!
-//! let breaker = CircuitBreaker::new("orders");
+//! let requests = LoadShed::new("requests");
 //! let app: Router = Router::new()
 //!     .route("/orders", get(|| async { "[]" }))
-//!     .layer(RespondLayer::new(Http, breaker.layer().http()));
+//!     .layer(RespondLayer::new(Http, requests.queued().layer().http()));
 //! # }
 //! ```
 //!

@@ -60,21 +60,25 @@ where
 /// requests through from left to right, the first being the outermost:
 ///
 /// ```
-/// # #[cfg(all(feature = "circuit-breaker", feature = "rate-limit"))] {
+/// # #[cfg(all(feature = "load-shed", feature = "rate-limit"))] {
 /// # use std::time::Duration;
 /// use axum::{Router, routing::get};
-/// use buttress::{circuit_breaker::CircuitBreaker, rate_limit::RateLimiter};
+/// use buttress::{LoadShed, RateLimiter};
 /// use buttress::http::{Http, RespondLayer};
 ///
 /// let limiter = RateLimiter::builder("orders", 100, Duration::from_secs(60)).build()?;
-/// let breaker = CircuitBreaker::new("orders");
-/// let stack = (limiter.layer(), breaker.layer().http());
+/// let shed = LoadShed::new("orders");
+/// let stack = (limiter.layer(), shed.layer().http());
 /// let app: Router = Router::new()
 ///     .route("/", get(|| async { "in" }))
 ///     .layer(RespondLayer::new(Http, stack));
 /// # }
 /// # Ok::<(), buttress::InvalidConfig>(())
 /// ```
+///
+/// Each layer of it decides on its own: what the limiter above let in has used its quota, also if
+/// the load shed then refuses it. Guards that are to decide together are a tuple of guards in one
+/// layer, `GuardLayer::new((limiter, shed)).http()`: there the quota is given back.
 ///
 /// For an answer of your own, start from a ready-made one or from nothing:
 ///

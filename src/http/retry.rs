@@ -6,7 +6,7 @@ use super::{
     replay::{RecordedBody, ReplayBody},
 };
 use crate::{
-    error::{Kind, Rejected},
+    error::Rejected,
     guard::OnResponse,
     retry::{Attempt, Hint, Pushback, Replay, RetryLayer},
 };
@@ -233,7 +233,7 @@ impl<M, B, E> Pushback<Response<B>, E> for HttpReplay<M> {
             return Hint::None;
         };
         if let Some(rejected) = response.extensions().get::<Rejected>()
-            && !matches!(rejected.kind(), Kind::TimedOut | Kind::LoadFailed)
+            && !rejected.kind().is_failure()
         {
             return Hint::Stop;
         }

@@ -3,7 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use std::time::Duration;
 
-/// The header that carries a deadline: the milliseconds that are left, as a decimal integer.
+/// The header that carries a deadline, `x-request-timeout-ms`: the milliseconds that are left, as a
+/// decimal integer.
 ///
 /// What is left and not the moment itself, because the clocks of two machines do not agree to
 /// within the times in question, while the way from one to the other is short beside them.

@@ -56,8 +56,9 @@
 //! # }
 //! ```
 //!
-//! A call that was admitted here and refused by a later guard of the same tuple gives back what it
-//! took. However else it ends, it has been admitted.
+//! A call that was admitted here and refused by a later guard of the same tuple of guards
+//! (`GuardLayer::new((limiter, breaker))`) gives back what it took. However else it ends, also
+//! refused by another layer of the stack, it has been admitted.
 //!
 //! # Defaults
 //!

@@ -5,7 +5,7 @@ use crate::{
     classify::Outcome,
     clock::{Now, Time},
     context,
-    error::{Kind, Rejected},
+    error::Rejected,
 };
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -39,9 +39,9 @@ impl From<Rejected> for AttemptVerdict {
     /// ask again would cost the budget, and get the same answer. A timeout is the end of an
     /// attempt like any other.
     fn from(rejected: Rejected) -> Self {
-        match rejected.kind() {
-            Kind::TimedOut | Kind::LoadFailed => Self::Failed(None),
-            _ => Self::Final,
+        match rejected.kind().is_failure() {
+            true => Self::Failed(None),
+            false => Self::Final,
         }
     }
 }

@@ -76,7 +76,8 @@ pub(crate) enum Paid {
 
 impl Budget {
     /// Creates a budget with all defaults: a tenth of a retry for each success, 10 saved up at
-    /// most, and one a second for rare callers.
+    /// most, and one a second without a token, unless more calls have failed than succeeded since
+    /// the last such one ([`BudgetBuilder::floor`]).
     pub fn new() -> Self {
         BudgetBuilder::default().make()
     }

@@ -54,7 +54,7 @@
 //! | [`budget`](RetryBuilder::budget) | a [`Budget`] of the policy's own | |
 //! | [`BudgetBuilder::ratio`] | 0.1 | retries never add more than a tenth to the load of a service that works |
 //! | [`BudgetBuilder::cap`] | 10 | gets over a connection that breaks with some calls on it |
-//! | [`BudgetBuilder::floor`] | 1 a second | for callers so rare that their successes never add up |
+//! | [`BudgetBuilder::floor`] | 1 a second | for callers so rare that their successes never add up; none while more of their calls fail than succeed |
 //! | [`max_retry_after`](RetryBuilder::max_retry_after) | 60 s | few callers wait for longer |
 //! | [`seed`](RetryBuilder::seed) | random | callers that failed together must not come back together |
 //!

@@ -23,7 +23,7 @@ use tower_service::Service;
 ///
 /// A call that is not over by then is cancelled (its future is dropped) and answered with
 /// [`DeadlineExceeded`](Kind::DeadlineExceeded); one whose caller's deadline has passed already is
-/// not started. Put it outside a retry: then the attempts and the pauses between them share it, and
+/// not started. A call that answers with an `http::Response` is over with its head. Put it outside a retry: then the attempts and the pauses between them share it, and
 /// an attempt that could not start in time is never waited for.
 ///
 /// ```

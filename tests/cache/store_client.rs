@@ -7,7 +7,7 @@ use buttress::{
         AcquireOptions, Acquired, Cache, Entry, EntryKey, Fill, Hit, InvalidationMode, KeyRef,
         MemoryStore, Store, StoreError,
     },
-    timeout::Deadline,
+    timeout::{Deadline, Timeout},
 };
 use std::{
     future::pending,
@@ -157,6 +157,26 @@ async fn a_store_is_not_out_because_calls_had_no_time_for_it() {
     }
     assert!(cache.snapshot().store_up);
     assert_eq!(store.asked(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_caller_has_no_more_time_is_no_failure_of_the_store() {
+    let (store, cache, source) = ailing();
+    // Cut off in its load, after which the store would be asked for something stale.
+    let timeout = Timeout::new("source", SECOND);
+    let load = timeout.clone();
+    let load = move || async move { load.run(async || pending().await).await };
+    let late = Deadline::within(50 * MS).scope(cache.run("7", load)).await;
+    let answer: Result<_, Error<Broken>> = late;
+    assert!(answer.is_err());
+    assert_eq!(timeout.snapshot().deadline_exceeded_total, 1);
+    assert_eq!(store.asked(), 1);
+    // Late already when it comes.
+    let _ = Deadline::within(std::time::Duration::ZERO)
+        .scope(source.ask(&cache))
+        .await;
+    assert_eq!(store.asked(), 1);
+    assert_eq!(cache.snapshot().store_failures_total, 0);
 }
 
 #[tokio::test(start_paused = true)]
