@@ -16,7 +16,7 @@ use std::{
 ///
 /// An `Err` counts as a failure. If it is a rejection by a policy inside `op`, a timeout counts as
 /// a failure too, but a refusal counts as overload. For a guard that does not look at the request
-/// pass `&()`, or use the `run` method that every policy has. Dropping the future cancels the call,
+/// pass `&()`, or use the policy's own `run` method. Dropping the future cancels the call,
 /// or leaves the queue.
 ///
 /// # Errors
