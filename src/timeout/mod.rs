@@ -2,8 +2,8 @@
 //!
 //! A [`Timeout`] limits how long one attempt may take, and nothing else: a time limiter. A
 //! [`Deadline`] is the moment at which the caller stops waiting. All that is done for a call keeps
-//! to its deadline, in this process and in the services that it calls. A [`DeadlineLayer`] gives
-//! calls a deadline.
+//! to its deadline, and with the layers for `DEADLINE_HEADER` in the [`http`](crate::http) module
+//! so does what other services do for it. A [`DeadlineLayer`] gives calls a deadline.
 //!
 //! ```
 //! use buttress::{Error, Kind, timeout::{Deadline, Timeout}};
