@@ -23,7 +23,9 @@ use std::{
     task::{self, Poll},
 };
 
-/// What is known about the call that is being polled on this thread: see [`current`].
+/// The context of a call: its deadline, its criticality and the number of its attempt.
+///
+/// [`current`] returns that of the call that is being polled on this thread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Context {

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// How much a request matters, in four classes as in Google's SRE book, chapter 21.
+/// The importance of a request, in the four classes of Google's SRE book, chapter 21.
 ///
 /// It is read by whoever has to refuse something: under overload a load shed refuses what matters
 /// least first, and a job queue of yours can do so too. It travels with a call in its

@@ -6,7 +6,7 @@ use std::{
     sync::LazyLock,
 };
 
-/// What identifies a request to a keyed policy: a client address, a tenant, a path.
+/// A key, which identifies a request to a keyed policy: by a client address, a tenant, a path.
 ///
 /// A closure that returns anything hashable is a key; the `http` feature has ready-made ones.
 /// Policies keep a 64-bit hash and not the key itself: a lookup copies and allocates nothing, and

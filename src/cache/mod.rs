@@ -1,4 +1,4 @@
-//! A cache of answers, which need not be asked for again, and to which to fall back when stale.
+//! A cache of answers, with stale ones to fall back on.
 //!
 //! This is cache-aside around any load. A **fresh** answer is returned at once. A **stale** one may
 //! be returned while a new answer is loaded in the background (stale-while-revalidate), and is

@@ -6,7 +6,7 @@ use std::fmt;
 /// cannot be forgotten elsewhere.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident: $text:literal,)+) => {
-        /// Why a call was rejected.
+        /// The reason for which a call was rejected.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         #[non_exhaustive]
         #[repr(u8)]

@@ -81,7 +81,7 @@ use crate::{
 };
 use std::{mem, task::Context, time::Duration};
 
-/// How an admitted call ended.
+/// The end of an admitted call, as its guard is told of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum End {

@@ -19,8 +19,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The tower layer that limits every call of a service by a [`Timeout`], made by
-/// [`Timeout::layer`].
+/// A tower layer that limits every call of a service by a [`Timeout`], made by [`Timeout::layer`].
 #[derive(Clone, Debug)]
 pub struct TimeoutLayer {
     timeout: Timeout,
