@@ -6,18 +6,20 @@
 //!
 //! - which response a [`Rejected`](crate::Rejected) becomes: [`Http`];
 //! - what a response says about the service that sent it: [`ServerErrorsAsFailures`];
-//! - when a call is over: when the response's body is, with [`OnBodyEnd`], the strategy that
+//! - when a call is over: at the end of the response's body, by the strategy [`OnBodyEnd`], which
 //!   `layer().http()` sets.
+//!
+//! Some of it needs the feature of a policy as well:
 //!
 //! | for | on the server | on the client |
 //! |---|---|---|
 //! | rejections as responses | [`RespondLayer`] with [`Http`] | |
 //! | deadlines | [`DeadlineHeaderLayer`] | [`DeadlineHeaderClientLayer`] |
 //! | criticality | [`CriticalityHeaderLayer`] | [`CriticalityHeaderClientLayer`] |
-//! | what is left of a quota | `RateLimitHeadersLayer` | |
+//! | what is left of a quota | [`RateLimitHeadersLayer`] | |
 //! | who is asking, as a key | [`ClientAddr`], [`HeaderKey`], [`PathKey`] | |
-//! | retries | | `retry.layer().http()` |
-//! | caching | `cache.http_layer()` | `cache.http_layer()` |
+//! | retries | | [`RetryLayer::http`](crate::retry::RetryLayer::http) |
+//! | caching | [`Cache::http_layer`](crate::cache::Cache::http_layer) | the same |
 //!
 //! A server answers rejections at its edge, in one place:
 //!
@@ -33,7 +35,7 @@
 //! # }
 //! ```
 //!
-//! A client puts the error type in once, below all layers, and handles the rejection:
+//! A client wraps the service's error once, below all layers, and handles rejections:
 //!
 //! ```no_run
 //! # #[cfg(feature = "circuit-breaker")] {
