@@ -6,8 +6,8 @@ use std::time::Duration;
 /// The times for which an answer is fresh, and for which it may be used when stale.
 ///
 /// The age of an answer counts from the moment at which its load was allowed to begin, and not from
-/// the load's end. So an outdated answer is fresh for no longer than `fresh`, however long the load
-/// took. Both stale times begin when the answer stops being fresh.
+/// the load's end. So it is fresh for no longer than `fresh` after it was outdated, however long
+/// the load took. Both stale times begin when the answer stops being fresh.
 #[doc(alias = "ttl")]
 #[doc(alias = "max_age")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

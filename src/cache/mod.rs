@@ -37,8 +37,9 @@
 //!   call that asked after that load had begun does not share it. The [`store`] module says how.
 //!   (With a tier of memory over a shared store, other instances may lag by a bound, which that
 //!   tier states.)
-//! - An outdated answer is fresh for no longer than [`fresh`](Freshness::fresh), even if no
-//!   invalidation ever comes: ages count from the moment at which a load was allowed to begin.
+//! - An answer is returned as fresh for no longer than [`fresh`](Freshness::fresh) after it was
+//!   outdated, even if no invalidation ever comes: ages count from the moment at which a load was
+//!   allowed to begin.
 //! - The store has a timeout, a breaker and a retry of its own. If something goes wrong with it,
 //!   that is counted, and the call goes on as after a miss. It is never an error, and never takes
 //!   longer than the store's timeout. While the store's breaker is open no call waits for the

@@ -90,7 +90,7 @@ impl<M: Clone + Send + Sync + 'static, C: Clone + Send + Sync + 'static>
     /// without a body are retried.
     ///
     /// The default is 64 KiB: most requests with a body of JSON or protobuf are smaller, and ten
-    /// thousand calls in flight keep no more than 640 MB.
+    /// thousand calls in flight keep no more than 625 MiB.
     #[must_use]
     pub fn body_cap(self, cap: usize) -> Self {
         self.with(|replay, classifier| {

@@ -131,8 +131,10 @@ impl Throttle {
         GuardLayer::new(self.clone())
     }
 
-    /// Runs `op`, unless the throttle holds it back. Only an error that is a rejection by a policy
-    /// inside `op`, other than a timeout, counts as a refusal.
+    /// Runs `op`, unless the throttle holds it back.
+    ///
+    /// Without a classifier, only a refusal by a policy inside `op` counts as overload; any other
+    /// error is a failure. So use a layer where the service itself says that it is overloaded.
     ///
     /// # Errors
     /// A [`Rejected`] of [`Kind::Throttled`] as `E`, or what `op` returned.
