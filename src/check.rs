@@ -2,14 +2,15 @@
 
 use tower_service::Service;
 
-/// Returns the service unchanged if it answers requests of type `Req`; else does not compile, and
-/// the compiler says what is missing.
+/// Returns the service unchanged if it answers requests of type `Req`; otherwise the program does
+/// not compile, and the compiler says what is missing.
 ///
-/// A `ServiceBuilder` stack is only found not to be a service when a method such as `ready` or
-/// `oneshot` is called on it, and then the compiler says no more than that there is no such method.
-/// Wrapped in this function, the stack is asked for what it lacks: an error type that can hold a
-/// rejection, a key for this type of request, a layer that may wait. What else goes wrong at first
-/// is on [a page of its own](crate::when_it_does_not_compile).
+/// That a `ServiceBuilder` stack is not a service usually comes out only when a method such as
+/// `ready` or `oneshot` is called on it, and then the compiler says no more than that there is no
+/// such method. Wrapped in this function, the stack is checked directly, and the error names what
+/// is wrong: an error type that cannot hold a rejection, a key for another type of request, a guard
+/// that may wait in a layer that does not. Other common mistakes have [a page of their
+/// own](crate::when_it_does_not_compile).
 ///
 /// ```
 /// use buttress::{CircuitBreaker, Error, ErrorsAsFailures};

@@ -12,8 +12,8 @@ pub enum Outcome {
     Failure,
     /// The service is well but full: a refusal, with or without a time to come back.
     ///
-    /// This is **never** a circuit breaker's failure: a breaker that counts the rejections of an
-    /// overloaded service keeps out the calls that it could still have served.
+    /// A circuit breaker **never** counts this as a failure: if it did, it would keep out calls
+    /// that the overloaded service could still have served.
     Overloaded {
         /// How long the service asked callers to stay away.
         retry_after: Option<Duration>,
@@ -22,10 +22,10 @@ pub enum Outcome {
     Ignored,
 }
 
-/// Turns the end of a call into an [`Outcome`].
+/// A classifier, which turns the result of a call into an [`Outcome`].
 ///
-/// One classifier serves every layer of a stack. Rejections by policies further in are told apart
-/// before any classifier is asked.
+/// One classifier can serve every layer of a stack. It need not recognise rejections: layers notice
+/// those of policies further in by themselves, before they ask the classifier.
 ///
 /// Closures are classifiers:
 ///
@@ -59,11 +59,12 @@ impl<Res, E, F: Fn(Result<&Res, &E>) -> Outcome> Classify<Res, E> for F {
     }
 }
 
-/// The classifier to which every `Ok` is a success and every `Err` a failure, whatever is in it.
+/// The classifier that takes every `Ok` for a success and every `Err` for a failure, whatever is in
+/// it.
 ///
-/// It fits services whose errors are failures of theirs: a database driver, an RPC client. An HTTP
-/// response with status 500 is an `Ok`; for HTTP and gRPC there are `http::ServerErrorsAsFailures`
-/// and `grpc::CodesAsFailures`.
+/// It fits services whose errors always mean that the service failed, such as a database driver. It
+/// does not fit HTTP, where a response with the status 500 is an `Ok`: for HTTP and gRPC use
+/// `http::ServerErrorsAsFailures` and `grpc::CodesAsFailures`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAsFailures;
 

@@ -6,11 +6,11 @@
 
 use std::{cell::Cell, sync::OnceLock, time::Duration};
 
-/// A moment, in nanoseconds since a base that is fixed when the process first asks.
+/// A moment, in nanoseconds since a base that is fixed when the process first reads the clock.
 ///
-/// It follows tokio's clock, and stands still with it in tests. It is eight bytes, so that it fits
-/// an atomic word, and lasts for 584 years. The default is the base, about a day before the process
-/// started.
+/// It follows tokio's clock, which tests can pause. It takes eight bytes, so that it fits an atomic
+/// word, and covers 584 years. The default is the base itself, which lies a day before that first
+/// read.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Time(pub(crate) u64);
 
@@ -35,7 +35,7 @@ impl Time {
         Self(since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos()))
     }
 
-    /// Returns the moment `after` this one, or the last one that can be told.
+    /// Returns the moment that is `after` later than this one, or the last that can be represented.
     #[inline]
     #[must_use]
     pub fn after(self, after: Duration) -> Self {
@@ -48,8 +48,8 @@ impl Time {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Returns this moment as tokio's timers take it; what is more than thirty years away is thirty
-    /// years away, which tokio itself takes for "never".
+    /// Returns this moment as an instant for tokio's timers. It is never later than thirty years
+    /// after the base, which is what tokio itself takes for "never".
     pub fn to_instant(self) -> tokio::time::Instant {
         const NEVER: u64 = 30 * 365 * 86_400 * 1_000_000_000;
         base() + Duration::from_nanos(self.0.min(NEVER))
@@ -87,27 +87,27 @@ fn base() -> tokio::time::Instant {
     })
 }
 
-/// The time of one decision, read when first asked for and then remembered.
+/// The time of one decision, read from the clock when it is first needed and then remembered.
 ///
-/// A clock read costs more than most guards' whole work, so a tuple of guards shares one, and a
-/// guard that needs no time causes none.
+/// Reading the clock costs more than everything else that most guards do. So all guards of a tuple
+/// share one read, and a guard that needs no time causes none.
 #[derive(Debug, Default)]
 pub struct Now(Cell<Option<Time>>);
 
 impl Now {
-    /// Creates the present, not read yet.
+    /// Creates a time that will be read from the clock when it is first needed.
     #[inline]
     pub const fn lazy() -> Self {
         Self(Cell::new(None))
     }
 
-    /// Creates a given time: for tests, and for decisions about a moment that was read already.
+    /// Creates a time that is already known: for tests, and for moments that have been read before.
     #[inline]
     pub const fn at(time: Time) -> Self {
         Self(Cell::new(Some(time)))
     }
 
-    /// Returns the time, and reads the clock if nobody has asked before.
+    /// Returns the time. Reads the clock if this is the first call.
     #[inline]
     pub fn get(&self) -> Time {
         match self.0.get() {
@@ -120,7 +120,7 @@ impl Now {
         }
     }
 
-    /// Returns the time if someone has asked for it already.
+    /// Returns the time if it has been read already, or `None`. Never reads the clock.
     #[inline]
     pub fn peek(&self) -> Option<Time> {
         self.0.get()

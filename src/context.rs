@@ -1,8 +1,8 @@
 //! The context of a running call: its deadline, its criticality and the number of its attempt.
 //!
-//! It holds for everything that the call does in its own task, whatever the type of the request: a
-//! handler that calls three clients does not have to hand its deadline to each of them. It does not
-//! follow into tasks that the call spawns; hand it on with [`Context::scope`]:
+//! It applies to everything that the call does in its own task, whatever the type of the request: a
+//! handler that calls three clients does not have to pass its deadline to each of them. Tasks that
+//! the call spawns do not inherit it; pass it on with [`Context::scope`]:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -23,15 +23,18 @@ use std::{
     task::{self, Poll},
 };
 
-/// What is known about the call that is being polled on this thread: see [`current`].
+/// The context of a call: its deadline, its criticality and the number of its attempt.
+///
+/// [`current`] returns that of the call that is being polled on this thread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Context {
-    /// When the caller stops waiting. Policies start nothing that cannot end by then.
+    /// The moment at which the caller stops waiting, if there is one. Timeouts, deadline layers,
+    /// retries and queues keep to it.
     pub deadline: Option<Time>,
-    /// Which attempt of a retry this is; the first is 1, and so is a call that is not retried.
+    /// The number of the attempt at this call. The first is 1, and so is a call without retries.
     pub attempt: u32,
-    /// How much the call matters, if its caller has said so.
+    /// How much the call matters; `None` if nobody has said so.
     pub criticality: Option<Criticality>,
 }
 
@@ -45,14 +48,15 @@ thread_local!(static CURRENT: Cell<Context> = const { Cell::new(NOTHING) });
 
 /// Returns the context of the call that is being polled on this thread.
 ///
-/// Outside of any call it has no deadline, no criticality, and the attempt is the first.
+/// Outside of any call, the context has no deadline and no criticality, and its attempt is 1.
 #[inline]
 pub fn current() -> Context {
     CURRENT.get()
 }
 
 impl Context {
-    /// Runs `f` (one poll, usually) in this context, and restores the former one even if it panics.
+    /// Runs `f` (usually one poll) in this context, and then restores the former context, even if
+    /// `f` panics.
     #[inline]
     pub fn enter<T>(self, f: impl FnOnce() -> T) -> T {
         struct Restore(Context);
@@ -65,9 +69,9 @@ impl Context {
         f()
     }
 
-    /// Runs a future in this context, whatever context it is polled in.
+    /// Returns a future that runs the given one in this context, whatever context it is polled in.
     ///
-    /// For tasks that a call spawns and that are part of it: they then have its deadline.
+    /// Use it for tasks that a call spawns as a part of itself, so that they keep its deadline.
     pub const fn scope<F: Future>(self, future: F) -> ContextScope<F> {
         ContextScope {
             future,
@@ -75,11 +79,11 @@ impl Context {
         }
     }
 
-    /// Sets how much the call matters.
+    /// Returns this context with another criticality.
     ///
-    /// A load shed prefers what matters more, and clients tell it to the services that they call
-    /// (with `http::CriticalityHeaderClientLayer`). So a job that can wait is out of the way of users
-    /// everywhere:
+    /// A load shed with priorities prefers calls that matter more, and a client with
+    /// `http::CriticalityHeaderClientLayer` tells the services that it calls. So a job that can
+    /// wait gives way to users in every service:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -2,24 +2,25 @@
 
 use std::{fmt, str::FromStr};
 
-/// How much a request matters, in four classes as in Google's SRE book, chapter 21.
+/// The importance of a request, in the four classes of Google's SRE book, chapter 21.
 ///
-/// It is for whoever has to leave something out: a load shed refuses what matters least first, and
-/// a cache or a job queue of yours can do so too. It travels with a call in its
+/// It is read by whoever has to refuse something: under overload a load shed refuses what matters
+/// least first, and a job queue of yours can do so too. It travels with a call in its
 /// [context](crate::context), and between processes in a header (`http::CriticalityHeaderLayer`),
-/// so that every service on the way leaves out the same calls. The order is that of importance,
-/// the most important class being the least.
+/// so that every service on the way refuses the same calls. The default is
+/// [`Critical`](Self::Critical). Classes are ordered by importance, the most important first: it
+/// compares as the least.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Criticality {
-    /// Refusing it does serious damage that users see.
+    /// Refusing it causes serious damage that users see.
     CriticalPlus = 0,
-    /// Refusing it is seen by users. A request of which nothing is known is taken for this.
+    /// Users notice if it is refused. A request of which nothing is known belongs here.
     #[default]
     Critical = 1,
-    /// It can be made later, in minutes or hours: batches that retry.
+    /// It can be done minutes or hours later: a batch job that retries.
     SheddablePlus = 2,
-    /// It can be left out now and then, or for long.
+    /// It can be refused now and then, or for a long time.
     Sheddable = 3,
 }
 
@@ -49,7 +50,7 @@ impl fmt::Display for Criticality {
     }
 }
 
-/// The error of a text that is not the name of a [`Criticality`].
+/// The error of reading a [`Criticality`] from a text that names none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a criticality: critical-plus, critical, sheddable-plus or sheddable")]
 #[non_exhaustive]

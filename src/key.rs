@@ -1,4 +1,4 @@
-//! Says which state a request belongs to, in a policy that keeps one per key.
+//! Which state a request belongs to, in a policy that keeps one per key.
 
 use std::{
     fmt,
@@ -6,13 +6,13 @@ use std::{
     sync::LazyLock,
 };
 
-/// What identifies a request to a keyed policy: a client address, a tenant, a path.
+/// A key, which identifies a request to a keyed policy: by a client address, a tenant, a path.
 ///
 /// A closure that returns anything hashable is a key; the `http` feature has ready-made ones.
-/// Policies keep a 64-bit keyed hash and not the key itself: a lookup copies and allocates nothing,
-/// and memory per key does not depend on the key. Two keys meet in one hash with a probability of
-/// 3 in 100 million at a million keys, and nobody outside can bring it about: the hash is seeded
-/// at random in every process.
+/// Policies keep a 64-bit hash and not the key itself: a lookup copies and allocates nothing, and
+/// memory per key does not depend on the key. Two different keys with the same hash share one
+/// state. Among a million keys the probability of such a pair is 3 in 100 million, and nobody
+/// outside can provoke one, because the hash is seeded at random in every process.
 ///
 /// ```
 /// use buttress::Key;
@@ -30,7 +30,7 @@ use std::{
     note = "`run` has no request to tell apart: `guard::run(&policy, &request, op)` takes one"
 )]
 pub trait Key<Req> {
-    /// Feeds what identifies the request.
+    /// Feeds what identifies the request into the hasher.
     fn hash<H: Hasher>(&self, req: &Req, hasher: &mut H);
 }
 

@@ -1,23 +1,27 @@
 //! Tower layers that keep a service answering when what it depends on is slow, failing,
 //! overloaded or gone.
 //!
-//! A policy is made once, as a handle. Every layer made from it, every service that layer builds
-//! and every clone of either share its state.
+//! A policy is created once, as a handle. Every layer made from the handle, every service that such
+//! a layer builds, and every clone of any of them share the policy's state.
 //!
 //! # Which policy for which trouble
 //!
 //! | trouble | policy | kind |
 //! |---|---|---|
 //! | a dependency fails, or hangs | [`CircuitBreaker`], one for each key with [`KeyedCircuitBreaker`](circuit_breaker::KeyedCircuitBreaker) | guard |
-//! | a client asks too often | [`RateLimiter`], waiting in order with [`WaitingLimiter`](rate_limit::WaitingLimiter) | guard |
-//! | there is more to do than can be done | [`LoadShed`]: rejecting, [`Queued`](load_shed::Queued), or with [`Backpressure`](load_shed::Backpressure) | guard |
-//! | a service refuses what it is sent | [`Throttle`], on the client's side | guard |
+//! | a client asks too often | [`RateLimiter`], or [`WaitingLimiter`](rate_limit::WaitingLimiter) if calls should wait in order | guard |
+//! | more calls arrive than the service can handle | [`LoadShed`], which rejects calls at once, in a bounded queue ([`Queued`](load_shed::Queued)), or holds callers back ([`Backpressure`](load_shed::Backpressure)) | guard |
+//! | a service you call says that it is overloaded | [`Throttle`], which throttles on the client's side | guard |
 //! | an attempt takes too long | [`Timeout`] | attempt |
-//! | a call as a whole takes too long | [`DeadlineLayer`](timeout::DeadlineLayer), over services with [`DeadlineHeaderLayer`](http::DeadlineHeaderLayer) | attempt |
-//! | a call fails once | [`Retry`], with a [`Budget`](retry::Budget) | attempt |
+//! | a call as a whole takes too long | [`DeadlineLayer`](timeout::DeadlineLayer); between services, [`DeadlineHeaderLayer`](http::DeadlineHeaderLayer) | attempt |
+//! | a call fails now and then | [`Retry`], with a [`Budget`](retry::Budget) | attempt |
 //! | a database is slow, or away | [`Cache`]: in [memory](cache::MemoryStore), in [Redis](redis::RedisStore), or [both](redis::Tiered) | stand-in |
-//! | a rejection has to become an answer | [`RespondLayer`](http::RespondLayer), with [`Http`](http::Http) or [`Grpc`](grpc::Grpc) | adapter |
-//! | nobody knows what they are doing | [`Registry`](registry::Registry) | adapter |
+//! | a rejection has to become a response | [`RespondLayer`](http::RespondLayer), with [`Http`](http::Http) or [`Grpc`](grpc::Grpc) | adapter |
+//! | you want to see what the policies do | [`Registry`](registry::Registry) | adapter |
+//!
+//! A *guard* decides whether a call may start, and learns from how it ends. An *attempt* policy
+//! bounds how long or how often a call is tried. A *stand-in* answers in place of the service. An
+//! *adapter* connects policies to the world outside.
 //!
 //! # Features
 //!
@@ -30,10 +34,11 @@
 //! buttress = { version = "0.1", features = ["axum", "http", "load-shed", "rate-limit", "timeout"] }
 //! ```
 //!
-//! A policy is a feature: `circuit-breaker`, `rate-limit`, `load-shed`, `throttle`, `timeout`,
-//! `retry`, `cache`. So is what they meet outside: `http`, `grpc`, `redis`, `registry` (snapshots
-//! with serde, and `metrics`). `axum` knows requests of nested axum routers by their whole path, and
-//! makes rejections responses (`IntoResponse`).
+//! Each policy has a feature: `circuit-breaker`, `rate-limit`, `load-shed`, `throttle`, `timeout`,
+//! `retry`, `cache`. So has each adapter: `http`, `grpc`, `redis`, and `registry` (snapshots that
+//! serde can serialise, and export through the `metrics` crate). `axum` lets policies inside nested
+//! axum routers tell requests apart by their whole path, and makes rejections responses
+//! (`IntoResponse`).
 //!
 //! # A server
 //!
@@ -79,25 +84,29 @@
 //!
 //! # The order of layers
 //!
-//! Outermost first. A server: respond, deadline, rate limit, load shed, cache. A client: cache,
-//! breaker, retry, throttle, timeout. The README has it in a picture, with reasons.
+//! Outermost first, a server has: respond, deadline, rate limit, load shed, cache. A client has:
+//! cache, breaker, retry, throttle, timeout. The README shows this order in a picture, with
+//! reasons.
 //!
-//! # What holds for all
+//! # What holds for all policies
 //!
-//! **Errors.** A layer never changes the error type: it asks that `S::Error` can be made from a
-//! [`Rejected`] ([`FromRejected`]). A foreign error type is wrapped once, at the bottom of the
-//! stack, in [`Error`]. At a server's edge `http::RespondLayer` answers instead.
+//! **Errors.** A layer never changes the error type. It requires that a [`Rejected`] can be turned
+//! into `S::Error` ([`FromRejected`]). An error type that is not yours is wrapped once, at the
+//! bottom of the stack, in [`Error`]. At a server's edge, `http::RespondLayer` turns rejections
+//! into responses.
 //!
-//! **Outcomes.** One [`Classify`] serves a whole stack. An overloaded dependency is told apart from
-//! a failing one everywhere: a breaker must not count it, a retry must wait for it. A layer that
-//! learns from ends has to be told what they mean ([`guard::Strategy`]).
+//! **Outcomes.** One classifier ([`Classify`]) can serve a whole stack. It tells an overloaded
+//! dependency from a failing one: a breaker does not count overload as a failure, and a retry waits
+//! for as long as the dependency asks. A layer that learns from how calls end has to be told what a
+//! response means, by `.http()`, `.grpc()` or `.classify(..)`: see [`guard::Strategy`].
 //!
-//! **Time.** Everything follows tokio's clock, so `tokio::time::pause` drives it in your tests too.
+//! **Time.** All policies follow tokio's clock, so `tokio::time::pause` controls them in your
+//! tests.
 //!
-//! **When it does not compile**, [`check`] has the compiler say what a stack lacks, and
-//! [a page](when_it_does_not_compile) has the first mistakes, and their cures.
+//! **When it does not compile**, [`check`] makes the compiler say what a stack lacks, and
+//! [a page](when_it_does_not_compile) lists common mistakes and how to fix them.
 //!
-//! **A guard of your own** is two functions: see [`guard`].
+//! **A guard of your own** takes two functions: see [`guard`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[macro_use]

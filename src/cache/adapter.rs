@@ -8,24 +8,24 @@ use std::{
     future::Future,
 };
 
-/// A buffer that a request's key is written to. Threads use theirs again, so that a lookup does not
-/// allocate.
+/// A buffer that a request's key is written to. Threads reuse their buffers, so that a lookup does
+/// not allocate.
 #[derive(Debug, Default)]
 pub struct KeyBuf {
-    /// What identifies the answer.
+    /// The key, which identifies the answer.
     pub key: String,
-    /// The tag that the entry is invalidated with; empty for none.
+    /// The tag with which the entry can be invalidated; empty for none.
     pub tag: String,
 }
 
 impl KeyBuf {
-    /// Appends something to the key, as its `Display` shows it.
+    /// Appends a value to the key, as its `Display` shows it.
     ///
-    /// Texts and whole numbers, which is what most keys are, in a fraction of the time that
-    /// `write!` takes for them.
+    /// For texts and whole numbers, which most keys are made of, it takes a fraction of the time of
+    /// `write!`.
     ///
     /// # Errors
-    /// If its `Display` fails: then the key is not complete, and not to be used.
+    /// If the value's `Display` fails. Then the key is incomplete, and must not be used.
     #[inline]
     pub fn push(&mut self, part: &(impl Display + 'static)) -> fmt::Result {
         // Its type is known when this is compiled, so only one of these is left.
@@ -93,7 +93,7 @@ fn whole(any: &dyn Any) -> Option<u64> {
     None
 }
 
-/// What a cache is to do for a request, as an [`Adapter`] says.
+/// What an [`Adapter`] asks a cache to do for a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Disposition {
@@ -101,15 +101,14 @@ pub enum Disposition {
     Lookup,
     /// Call the service, and keep nothing.
     Bypass,
-    /// Call the service, and keep nothing; if that succeeds, what is under the key is outdated.
+    /// Call the service, and keep nothing. If the call succeeds, invalidate what is under the key.
     Invalidate,
 }
 
-/// What translates between a cache and the requests and responses of some kind, as the one for HTTP
-/// does.
+/// A translator between a cache and one kind of requests and responses, such as HTTP's.
 ///
-/// A layer of [`Cache::layer_with`](super::Cache::layer_with) asks it for a request's key, how a
-/// load ended, and the response to give.
+/// A layer made by [`Cache::layer_with`](super::Cache::layer_with) asks it for a request's key, for
+/// how a load ended, and for the response to return.
 #[diagnostic::on_unimplemented(
     message = "this cache's layer does not fit a service that answers a `{Req}` with a `{Res}`",
     label = "its key or its answers are of other types",
@@ -118,37 +117,38 @@ pub enum Disposition {
     note = "`http::Response` is kept by `cache.http_layer()`"
 )]
 pub trait Adapter<Req, Res, E>: Clone + Send + Sync + 'static {
-    /// What is stored of a response.
+    /// The part of a response that is stored.
     type Value: Clone + Send + Sync + 'static;
-    /// What cannot be stored of a response, and is for the caller only.
+    /// A response that cannot be stored, and is for the caller only.
     type Uncacheable: Send + 'static;
-    /// What the layer's service answers with.
+    /// The response of the layer's service.
     type Response;
 
-    /// Writes what identifies the request's answer, and returns what is to be done for it.
+    /// Writes the request's key into `key`, and returns what the cache is to do for the request.
     fn key(&self, req: &Req, key: &mut KeyBuf) -> Disposition;
 
-    /// Makes a request ready to be loaded for others as well. Changes nothing by default.
+    /// Prepares a request whose response may be shared with others. Changes nothing by default.
     fn prepare(&self, _req: &mut Req) {}
 
-    /// Returns what the end of a load means, and what of it can be stored.
+    /// Returns what the result of a load means, and what of it can be stored.
     fn classify(
         &self,
         result: Result<Res, E>,
         rejected: Option<Rejected>,
     ) -> impl Future<Output = Loaded<Self::Value, Self::Uncacheable, E>> + Send;
 
-    /// Returns whether a call that may have changed what is stored succeeded.
+    /// Returns whether a call with [`Disposition::Invalidate`] succeeded, so that what is stored is
+    /// outdated.
     fn succeeded(&self, result: Result<&Res, &E>) -> bool;
 
     /// Returns the response for an answer that was stored, or may be.
     fn cached(&self, cached: Cached<Self::Value>) -> Self::Response;
 
-    /// Returns the response for what could not be stored; `cache` is the cache's name.
+    /// Returns the response for a load that could not be stored; `cache` is the cache's name.
     fn uncacheable(&self, response: Self::Uncacheable, cache: &'static str) -> Self::Response;
 
     /// Returns the response to a request that was not looked up; `cache` is the cache's name.
-    /// `pending`: the request outdated an entry, and the store could not be told.
+    /// `pending` is whether the request outdated an entry, but the store could not be told.
     fn bypassed(
         &self,
         response: Res,

@@ -17,18 +17,19 @@ pub trait Codec<V>: Send + Sync + 'static {
     /// Appends the answer's bytes.
     ///
     /// # Errors
-    /// If it cannot be written; then it is not stored.
+    /// If the answer cannot be written. Then it is not stored.
     fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), BoxError>;
 
-    /// Returns the answer with these bytes, which may be anything: another version of the
-    /// application may have written them.
+    /// Returns the answer that these bytes stand for. They may be anything, since another version
+    /// of the application may have written them.
     ///
     /// # Errors
-    /// If they are not those of an answer; then it counts as not stored.
+    /// If they do not stand for an answer. Then the entry counts as not stored.
     fn decode(&self, bytes: &[u8]) -> Result<V, BoxError>;
 }
 
-/// Answers as JSON, by serde: readable bytes that forgive fields that were added or left out.
+/// The codec that writes answers as JSON, with serde. The bytes are readable, and fields that
+/// another version added do no harm.
 #[cfg(feature = "redis")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
@@ -45,8 +46,8 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
     }
 }
 
-/// Answers in the [postcard](https://docs.rs/postcard) format, by serde: the fewest bytes. A type
-/// that changes needs another namespace.
+/// The codec that writes answers in the [postcard](https://docs.rs/postcard) format, with serde. It
+/// takes the fewest bytes, but when the type changes, the store needs another namespace.
 #[cfg(feature = "redis")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Binary;

@@ -21,7 +21,9 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// The settings of a [`Cache`]. The [module](super#defaults) has a table of the defaults.
+/// The settings of a [`Cache`], begun by [`Cache::builder`].
+///
+/// The [module](super#defaults) has a table of the defaults.
 #[derive(Debug)]
 pub struct CacheBuilder<St = ()> {
     name: Name,
@@ -54,10 +56,10 @@ impl CacheBuilder {
         }
     }
 
-    /// Makes the cache, with a [`MemoryStore`] of 10,000 answers.
+    /// Builds the cache, with a [`MemoryStore`] of 10,000 answers.
     ///
     /// # Errors
-    /// If a setting is not what its setter says.
+    /// If a setting is out of the range that its setter states.
     pub fn build<V>(self) -> Result<Cache<V>, InvalidConfig>
     where
         V: Clone + Send + Sync + 'static,
@@ -67,11 +69,13 @@ impl CacheBuilder {
 }
 
 impl<St> CacheBuilder<St> {
-    /// Sets for how long an answer is good for what. The default is fresh for a minute, and for
-    /// another hour better than an error. Stale answers while a new one is looked for are off by
-    /// default: not every application may give them.
+    /// Sets how long an answer is fresh, and how long it may be used when stale. Up to ten years
+    /// each.
     ///
-    /// Up to ten years each. An answer may have [its own](super::CacheLayer::freshness).
+    /// By default an answer is fresh for a minute, and for another hour it is returned if a load
+    /// fails. Returning it while a new one is loaded (`stale_while_revalidate`) is off by default:
+    /// not every application may return stale answers. Answers may have [a freshness of their
+    /// own](super::CacheLayer::freshness).
     #[doc(alias = "ttl")]
     #[doc(alias = "time_to_live")]
     #[doc(alias = "expire_after_write")]
@@ -84,9 +88,10 @@ impl<St> CacheBuilder<St> {
         self
     }
 
-    /// Sets for how long a load may go on before another one may start, which is to be longer than
-    /// a load takes: 1 ms to an hour. The default is 5 s. Put a [`Timeout`] below the cache that is
-    /// shorter.
+    /// Sets how long a load may go on before another call may load the same entry. From 1 ms to an
+    /// hour. The default is 5 s.
+    ///
+    /// It should be longer than a load takes. Put a [`Timeout`] that is shorter inside the cache.
     #[doc(alias = "lock_ttl")]
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
@@ -94,21 +99,23 @@ impl<St> CacheBuilder<St> {
         self
     }
 
-    /// Makes each answer's fresh time shorter by up to this share of it, at random, so that what
-    /// was loaded together does not go stale together: 0 to below 1. The default is 0.1.
+    /// Sets the largest share by which each answer's fresh time is shortened at random. From 0 to
+    /// below 1. The default is 0.1. So answers that were loaded together do not go stale together.
     #[must_use]
     pub fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// Sets how early what is asked for a lot is refreshed before it goes stale, as a multiple of
-    /// the time that its load takes: 0 to 10. The default is 1.
+    /// Sets how early an answer that is often asked for is refreshed before it goes stale, as a
+    /// multiple of the time that its load takes. From 0, which turns this off, to 10. The default
+    /// is 1.
     ///
-    /// Each call that finds a fresh answer decides by chance whether to load a new one in the
-    /// background, with the probability e^(-left / (beta · load time)). So an answer that nobody
-    /// asks for is not refreshed, and one that many ask for goes stale before the eyes of few. 0
-    /// turns it off. An answer is never refreshed in the first half of its time.
+    /// Each call that finds a fresh answer decides at random whether to load a new one in the
+    /// background, with the probability e^(-left / (beta · load time)), where `left` is the time
+    /// for which the answer is still fresh. So an answer that nobody asks for is not refreshed, and
+    /// one that many ask for rarely goes stale. An answer is never refreshed in the first half of
+    /// its fresh time.
     #[doc(alias = "xfetch")]
     #[doc(alias = "refresh_ahead")]
     #[doc(alias = "beta")]
@@ -118,9 +125,10 @@ impl<St> CacheBuilder<St> {
         self
     }
 
-    /// Sets the longest that the store may keep a call waiting, all attempts together: 1 ms to an
+    /// Sets how long the store may keep a call waiting, with all attempts together. From 1 ms to an
     /// hour. The default is 100 ms, a hundred times what a healthy store on the same network takes.
-    /// After that, or after half of the time until the call's [deadline](crate::timeout), the call
+    ///
+    /// After that, or after half of the time until the call's [deadline](crate::context), the call
     /// goes on without the store.
     #[must_use]
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
@@ -128,8 +136,8 @@ impl<St> CacheBuilder<St> {
         self
     }
 
-    /// Sets how often to ask the store, the first time included: 1 to 10. The default is 2, because
-    /// a second attempt finds the connection that replaced a broken one.
+    /// Sets how often to ask the store at most, the first time included. From 1 to 10. The default
+    /// is 2, because a second attempt finds the connection that replaced a broken one.
     #[must_use]
     pub fn store_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
@@ -165,10 +173,10 @@ impl<St> CacheBuilder<St> {
 pub struct WithStore<St>(St);
 
 impl<St> CacheBuilder<WithStore<St>> {
-    /// Makes the cache over the store that was given.
+    /// Builds the cache over the store that was given.
     ///
     /// # Errors
-    /// If a setting is not what its setter says.
+    /// If a setting is out of the range that its setter states.
     pub fn build<V>(self) -> Result<Cache<V, St>, InvalidConfig>
     where
         V: Clone + Send + Sync + 'static,

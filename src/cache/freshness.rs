@@ -3,44 +3,44 @@
 use crate::clock::{Time, nanos};
 use std::time::Duration;
 
-/// For how long an answer is good for what.
+/// The times for which an answer is fresh, and for which it may be used when stale.
 ///
-/// All three times count from the moment at which its load was allowed to begin, and not from its
-/// end: so nothing is fresh for longer than `fresh` after it was outdated, however long the load
-/// took.
+/// The age of an answer counts from the moment at which its load was allowed to begin, and not from
+/// the load's end. So it is fresh for no longer than `fresh` after it was outdated, however long
+/// the load took. Both stale times begin when the answer stops being fresh.
 #[doc(alias = "ttl")]
 #[doc(alias = "max_age")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Freshness {
-    /// For so long it is the answer.
+    /// How long the answer is returned at once.
     #[doc(alias = "ttl")]
     pub fresh: Duration,
-    /// For so long after `fresh` it is the answer while one call in the background looks for a new
-    /// one (RFC 5861 `stale-while-revalidate`).
+    /// How long after `fresh` the answer is still returned at once, while a new one is loaded in
+    /// the background (`stale-while-revalidate` of RFC 5861).
     #[doc(alias = "swr")]
     pub stale_while_revalidate: Duration,
-    /// For so long after `fresh` it is the answer if there is no other, because the load failed
-    /// (RFC 5861 `stale-if-error`).
+    /// How long after `fresh` the answer is returned if the load of a new one fails
+    /// (`stale-if-error` of RFC 5861).
     #[doc(alias = "sie")]
     pub stale_if_error: Duration,
 }
 
-/// What an answer of some age is good for.
+/// What an answer may be used for at some age.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum FreshnessState {
-    /// It is the answer.
+    /// It is returned.
     Fresh,
-    /// It is the answer, but a new one is to be looked for.
+    /// It is returned, and a new one is loaded in the background.
     Revalidate,
-    /// It is no answer, but better than an error.
+    /// It is returned only if the load of a new one fails.
     IfError,
-    /// It is good for nothing.
+    /// It is not returned any more.
     Expired,
 }
 
 impl Freshness {
-    /// Makes an answer fresh for so long, and good for nothing after that.
+    /// Returns the freshness of an answer that is fresh for this long, and never used when stale.
     #[doc(alias = "ttl")]
     pub const fn fresh(fresh: Duration) -> Self {
         Self {
@@ -50,13 +50,13 @@ impl Freshness {
         }
     }
 
-    /// Returns the age from which an answer is good for nothing.
+    /// Returns the age at which an answer expires: from then on it is not used any more.
     pub fn end(&self) -> Duration {
         let stale = self.stale_while_revalidate.max(self.stale_if_error);
         self.fresh.saturating_add(stale)
     }
 
-    /// Returns what an answer of this age is good for.
+    /// Returns what an answer of this age may be used for.
     #[inline]
     pub fn at(&self, age: Duration) -> FreshnessState {
         if age < self.fresh {
@@ -78,15 +78,16 @@ impl Freshness {
 pub struct Entry<V> {
     /// The answer.
     pub value: V,
-    /// How old it was when it was read from where it is kept.
+    /// How old the answer was when it was read from the store.
     pub age: Duration,
-    /// When it was read, at the latest: when the store was asked for it.
+    /// The moment at which it was read. If that is not known exactly, the moment at which the store
+    /// was asked for it.
     pub read: Time,
-    /// For how long it is good for what.
+    /// How long it is fresh, and how long it may be used when stale.
     pub freshness: Freshness,
     /// How long its load took.
     pub cost: Duration,
-    /// Whether it is known to be outdated: it was invalidated, and kept to be better than an error.
+    /// Whether it was invalidated, and kept only for when a load fails.
     pub outdated: bool,
 }
 
@@ -97,8 +98,8 @@ impl<V> Entry<V> {
         self.age.saturating_add(now.since(self.read))
     }
 
-    /// Returns what the entry is good for at this time: an outdated one is never more than better
-    /// than an error.
+    /// Returns what the entry may be used for at this time. An outdated one is never more than
+    /// [`FreshnessState::IfError`].
     #[inline]
     pub fn state_at(&self, now: Time) -> FreshnessState {
         match self.freshness.at(self.age_at(now)) {
@@ -113,14 +114,14 @@ impl<V> Entry<V> {
     }
 }
 
-/// An answer that is at hand and fresh, found without waiting.
+/// A fresh answer that a store had at hand, without waiting.
 #[derive(Clone, Debug)]
 pub struct Hit<V> {
     /// The answer.
     pub value: V,
-    /// When its age was zero: when its load was allowed to begin.
+    /// The moment from which its age counts, at which its load was allowed to begin.
     pub born: Time,
-    /// When it stops being fresh.
+    /// The moment at which it stops being fresh.
     pub stale_at: Time,
     /// How long its load took.
     pub cost: Duration,

@@ -5,18 +5,18 @@ use std::{
     sync::Arc,
 };
 
-/// What an entry is kept under: a key, and maybe the tag that it is invalidated with.
+/// The key of an entry, with the tag under which it can be invalidated, if it has one.
 ///
-/// A tag stands for everything that one write may change: all pages of a list, say. It is part of
-/// what identifies an entry, and an entry has one at most: so that key and tag can be checked in
-/// one step wherever they are kept, a Redis cluster included.
+/// A tag stands for everything that one write may change, such as all pages of a list. The tag is
+/// part of what identifies an entry, and an entry has at most one. So every store, even a Redis
+/// cluster, can check key and tag in one step.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct EntryKey {
     tag: Option<Arc<str>>,
     key: Arc<str>,
 }
 
-/// A borrowed [`EntryKey`]: what is looked up need not be allocated first.
+/// A borrowed [`EntryKey`], so that a lookup need not allocate its key.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KeyRef<'a> {
     tag: Option<&'a str>,
@@ -24,13 +24,13 @@ pub struct KeyRef<'a> {
 }
 
 impl<'a> KeyRef<'a> {
-    /// Makes a key without a tag.
+    /// Creates a key without a tag.
     #[inline]
     pub const fn new(key: &'a str) -> Self {
         Self { tag: None, key }
     }
 
-    /// Puts the key under a tag, with which it can be invalidated together with others.
+    /// Puts the key under a tag, so that it can be invalidated together with others.
     #[doc(alias = "surrogate_key")]
     #[doc(alias = "cache_tag")]
     #[inline]

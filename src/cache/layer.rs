@@ -21,8 +21,10 @@ use std::{
 };
 use tower_layer::Layer;
 
-/// A tower layer that answers from a [`Cache`](super::Cache), made by
+/// A tower layer that answers requests from a [`Cache`](super::Cache), made by
 /// [`Cache::layer`](super::Cache::layer).
+///
+/// The inner service must be `Clone`: every load gets a service of its own.
 pub struct CacheLayer<V, St, A>
 where
     V: Clone + Send + Sync + 'static,
@@ -51,7 +53,8 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    /// Sets what a load's end means: a stale answer is better than a failure or an overload. Every
+    /// Sets the classifier of loads. A stale answer is returned in place of a failure or an
+    /// overload, but not in place of a result that is [`Ignored`](crate::Outcome::Ignored). Every
     /// `Err` is a failure by default.
     #[must_use]
     pub fn classify<C2>(self, classifier: C2) -> CacheLayer<V, St, ValueAdapter<K, C2, P>> {
@@ -62,8 +65,8 @@ where
         })
     }
 
-    /// Sets for how long which answers are good. The default is the cache's own
-    /// [`freshness`](super::CacheBuilder::freshness) for all of them.
+    /// Sets how long each answer is fresh, and how long it may be used when stale, by a closure
+    /// from the answer. The default is the cache's [`freshness`](super::CacheBuilder::freshness).
     #[must_use]
     pub fn freshness<P2: FreshnessRule<V>>(
         self,
@@ -116,8 +119,8 @@ where
     }
 }
 
-/// The adapter of [`Cache::layer`](super::Cache::layer): responses are their own answers, and are
-/// cloned.
+/// The adapter of [`Cache::layer`](super::Cache::layer), which stores responses as they are, and
+/// clones them.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueAdapter<K, C = ErrorsAsFailures, P = ConfiguredFreshness> {
     key: K,

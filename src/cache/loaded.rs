@@ -7,15 +7,16 @@ use super::{
 use crate::error::{FromRejected, Rejected, note_refusal};
 use std::{any::TypeId, convert::Infallible, future::Future};
 
-/// How a load ended, as an [`Adapter`](super::Adapter) says. `T` is what only the caller can have,
-/// such as a response whose body is not kept; `E` is the service's error.
+/// The end of a load, as an [`Adapter`](super::Adapter) describes it. `V` is the answer, `T` is
+/// what only the caller can have, such as a response whose body is not kept, and `E` is the
+/// service's error.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Loaded<V, T, E> {
-    /// It ended with an answer, which is stored if it says for how long it is good.
+    /// It ended with an answer, which is stored if it comes with a freshness.
     Answer(V, Option<Freshness>),
-    /// It ended with an answer that only this caller can have, and that is stored to be better than
-    /// an error.
+    /// It ended with an answer that is not shared with other callers now, but is stored for when a
+    /// later load fails.
     Fallback(V, Freshness),
     /// It ended with an answer that only this caller can have.
     Uncacheable(T),
@@ -23,16 +24,16 @@ pub enum Loaded<V, T, E> {
     Failed(Failure<V, T, E>),
 }
 
-/// What a load failed with.
+/// The failure of a load.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure<V, T, E> {
-    /// An answer that says that the service is unwell: a stale one is better.
+    /// An answer that says that the service is unwell. A stale answer is better.
     Answer(V),
-    /// An answer that says that the service is unwell, and that only this caller can have: those
-    /// who waited for it load themselves.
+    /// An answer that says that the service is unwell, and that only this caller can have. The
+    /// calls that waited for it load for themselves.
     Uncacheable(T),
-    /// An error of the service, or of a policy below.
+    /// An error of the service, or a rejection by a policy further in.
     Error {
         /// The error.
         error: E,

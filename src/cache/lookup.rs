@@ -22,15 +22,14 @@ use std::{
     task::{Poll, ready},
 };
 
-/// A rule that says whether an answer is stored, and for how long it is good.
+/// A rule that says whether an answer is stored, and how long it is fresh.
 ///
-/// A closure from the answer is one: it returns `None` for what is not to be stored.
-///
-/// A closure from the answer is one: `None` for what is not to be stored.
+/// A closure from the answer is one. It returns `None` for what is not to be stored.
 #[doc(alias = "expiry")]
 #[doc(alias = "ttl")]
 pub trait FreshnessRule<V>: Send + Sync + 'static {
-    /// Returns for how long this answer is good for what, or `None` if it is not to be stored.
+    /// Returns how long this answer is fresh, and how long it may be used when stale, or `None` if
+    /// it is not to be stored.
     fn keep(&self, value: &V) -> Option<Freshness>;
 }
 
@@ -40,7 +39,7 @@ impl<V, F: Fn(&V) -> Option<Freshness> + Send + Sync + 'static> FreshnessRule<V>
     }
 }
 
-/// The rule that every answer is good for as long as the cache was configured to.
+/// The rule that gives every answer the freshness that the cache was configured with.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfiguredFreshness(pub(super) Freshness);
 
@@ -51,7 +50,7 @@ impl<V> FreshnessRule<V> for ConfiguredFreshness {
     }
 }
 
-/// A question to a [`Cache`] in the making: see [`Cache::lookup`].
+/// A lookup in a [`Cache`] that has not been run yet, begun by [`Cache::lookup`].
 #[must_use = "it does nothing until it is run"]
 pub struct Lookup<'a, V, St, C = ErrorsAsFailures, P = ConfiguredFreshness>
 where
@@ -84,9 +83,9 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    /// Sets what a load's end means. A stale answer is better than a failure or an overload, but
-    /// not better than an error that is to be [`Ignored`](Outcome::Ignored), which is the caller's
-    /// own mistake. Every `Err` is a failure by default.
+    /// Sets the classifier of the load. A stale answer is returned in place of a failure or an
+    /// overload, but not in place of an error that is [`Ignored`](Outcome::Ignored), which is the
+    /// caller's own mistake. Every `Err` is a failure by default.
     pub fn classify<C2>(self, classifier: C2) -> Lookup<'a, V, St, C2, P> {
         Lookup {
             cache: self.cache,
@@ -96,9 +95,10 @@ where
         }
     }
 
-    /// Sets for how long which answers are good: that something is not there (`Ok(None)`), for
-    /// example, for a shorter time. The default is the cache's own
-    /// [`freshness`](super::CacheBuilder::freshness) for all of them.
+    /// Sets how long the answer is fresh, and how long it may be used when stale, by a closure from
+    /// the answer. So the answer that something does not exist (`Ok(None)`), for example, can be
+    /// kept for a shorter time. The default is the cache's
+    /// [`freshness`](super::CacheBuilder::freshness).
     pub fn freshness<P2: FreshnessRule<V>>(self, keep: P2) -> Lookup<'a, V, St, C, P2> {
         Lookup {
             cache: self.cache,
@@ -108,15 +108,16 @@ where
         }
     }
 
-    /// Returns the answer that is stored, or loads it, or returns a stale one if that fails.
+    /// Returns the fresh answer from the store, or else loads it; if the load fails, returns a
+    /// stale answer if there is one.
     ///
-    /// The load may go on after this has answered (to replace a stale answer), so it owns what it
-    /// uses. If this future is dropped while it loads, a call that waits for the same key loads
-    /// instead.
+    /// The load may go on in the background after this has returned a stale answer, so it must own
+    /// what it uses. If this future is dropped while it loads, a call that waits for the same key
+    /// loads instead.
     ///
     /// # Errors
-    /// What the load failed with, if there is nothing stale; for a call that shared another's load
-    /// a [`Rejected`]: the one that the load failed with, or
+    /// What the load failed with, if there is no stale answer. A call that shared another call's
+    /// load gets a [`Rejected`]: the one that the load failed with, or one of the kind
     /// [`LoadFailed`](crate::Kind::LoadFailed).
     pub async fn run<E, F, Fut>(self, load: F) -> Result<Cached<V>, E>
     where

@@ -23,13 +23,13 @@ use std::{
     sync::Arc,
 };
 
-/// A store in the process's memory, bounded by number or by weight.
+/// A store in the process's memory, bounded by the number or the weight of its answers.
 ///
-/// It is bounded, and makes room by what is used least (an S3-FIFO-like policy that a scan does
-/// not spoil). A hit clones the answer: make it something that is cheap to clone, `Arc<T>` or
-/// `Bytes`, and whose `Clone` does not invalidate anything here, as it is called under a lock. What
-/// a thread asks for again and again it finds at hand, without a lock that others want; the rest is
-/// a short shared lock on one of many shards away.
+/// When it is full, it evicts what is used least, by a policy like S3-FIFO, which a scan does not
+/// spoil. A hit clones the answer, so make that cheap to clone, as `Arc<T>` and `Bytes` are. Its
+/// `Clone` must not invalidate anything in this store, because it is called under a lock. Each
+/// thread finds what it asks for most without a lock that others want; the rest takes a short
+/// shared lock on one of many shards.
 ///
 /// ```
 /// use buttress::cache::MemoryStore;
@@ -103,22 +103,23 @@ impl<V> Lifecycle<Prehashed<EntryKey>, Arc<Tracked<MemoryEntry<V>>>> for MemoryL
 }
 
 impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
-    /// Makes a store of at most so many answers, whatever their size: 1 to 4,294,967,295. It is
-    /// split into shards, each of which rounds its part up: that adds less than 2 %.
+    /// Creates a store of at most this many answers, whatever their size. From 1 to 4,294,967,295.
+    /// It is split into shards, each of which rounds its part up, which adds less than 2 %.
     ///
     /// # Errors
-    /// If there is to be none, or more than that.
+    /// If the number is out of this range.
     #[doc(alias = "max_capacity")]
     pub fn entries(entries: usize) -> Result<Self, InvalidConfig> {
         Self::new("entries", entries, entries, None)
     }
 
-    /// Makes a store of at most so many bytes: 1 KiB to 1 PiB. What an answer weighs is for you to
-    /// say; its key and some 210 bytes for its place are added. An answer that weighs more than its
-    /// share of the store (a few per cent of it) is not kept.
+    /// Creates a store of at most this many bytes. From 1 KiB to 1 PiB.
+    ///
+    /// The function returns what an answer weighs, in bytes; its key and some 210 bytes for its
+    /// place are added. An answer that weighs more than a few per cent of the store is not kept.
     ///
     /// # Errors
-    /// If it is fewer or more than that.
+    /// If the number is out of this range.
     #[doc(alias = "max_bytes")]
     #[doc(alias = "weigher")]
     pub fn weighed(
@@ -184,12 +185,12 @@ impl<V: Clone + Send + Sync + 'static> MemoryStore<V> {
         self.entries.len()
     }
 
-    /// Whether no answer is kept.
+    /// Returns whether no answer is kept.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Returns what the answers weigh together, or how many they are if they are not weighed.
+    /// Returns what all answers weigh together, or how many there are if they are not weighed.
     pub fn weight(&self) -> u64 {
         self.entries.weight()
     }

@@ -1,11 +1,11 @@
-//! Answers that are kept, so that they need not be asked for, and stale ones to fall back on.
+//! A cache of answers, with stale ones to fall back on.
 //!
-//! Cache-aside around any load: what is **fresh** is answered at once. What is **stale** may be
-//! answered while a new answer is looked for in the background (stale-while-revalidate), and is
-//! answered when there is no newer one to be had, because the load failed (stale-if-error).
-//! Everything is loaded once at a time (single flight, or request coalescing): calls for the same
-//! key share one load, in a process and, with a store that instances share, among all, so that no
-//! crowd stampedes to the source.
+//! This is cache-aside around any load. A **fresh** answer is returned at once. A **stale** one may
+//! be returned while a new answer is loaded in the background (stale-while-revalidate), and is
+//! returned if the load of a new answer fails (stale-if-error). Each key is loaded by one call at a
+//! time (single flight, or request coalescing): calls for the same key share one load, within a
+//! process and, if instances share a store, among all of them. So a crowd of calls does not
+//! stampede to the source.
 //!
 //! ```
 //! use buttress::{Error, cache::Cache};
@@ -32,67 +32,71 @@
 //! ```
 //!
 //! # What it promises
-//! - No call that begins after an [invalidation](Cache::invalidate) returned `Ok` gets what was
-//!   stored before it as fresh. A load that raced with it is not stored; a call that asked after
-//!   that load had begun does not share it. [`store`] says how. (A tier of memory over a shared
-//!   store has a bound of its own, which it states.)
-//! - Nothing is fresh for longer than [`fresh`](Freshness::fresh) after it was outdated, even if no
-//!   invalidation ever comes: ages count from the moment at which a load was allowed to begin.
-//! - The store has a timeout, a breaker and a retry of its own. What goes wrong with it is counted,
-//!   and otherwise a miss; never an error, and never slower than its timeout. Once its breaker is
-//!   open nobody waits for it: whether it is back is found out in the background.
-//! - A leader that is dropped hands its load over; one that panics, too. Errors are never stored.
+//! - No call that begins after an [invalidation](Cache::invalidate) has returned `Ok` gets, as
+//!   fresh, what was stored before. A load that raced with the invalidation is not stored, and a
+//!   call that asked after that load had begun does not share it. The [`store`] module says how.
+//!   (With a tier of memory over a shared store, other instances may lag by a bound, which that
+//!   tier states.)
+//! - An answer is returned as fresh for no longer than [`fresh`](Freshness::fresh) after it was
+//!   outdated, even if no invalidation ever comes: ages count from the moment at which a load was
+//!   allowed to begin.
+//! - The store has a timeout, a breaker and a retry of its own. If something goes wrong with it,
+//!   that is counted, and the call goes on as after a miss. It is never an error, and never takes
+//!   longer than the store's timeout. While the store's breaker is open no call waits for the
+//!   store; probes in the background find out whether it is back.
+//! - If a call is dropped, or panics, while it loads for others, one of these loads instead. Errors
+//!   are never stored.
 //!
 //! # Trade-offs
 //! - **Invalidated entries** are gone, even if the source cannot be read afterwards
-//!   ([`InvalidationMode::Drop`]); where an outdated answer is better than none, use
+//!   ([`InvalidationMode::Drop`]). Where an outdated answer is better than none, use
 //!   [`InvalidationMode::Keep`].
-//! - **A failed load** is shared by those who waited for it, as a
-//!   [`LoadFailed`](crate::Kind::LoadFailed) rejection, since errors cannot be cloned. The next
-//!   call loads again; put a breaker and a timeout below the cache.
-//! - **A stale answer** that there is no better one for is given at once for a while after a load
-//!   has failed, with one more load per key and pause (an eighth of a second, doubling to 1 s).
-//!   After three failed loads in a row, of whatever keys, those loads are made in the background:
-//!   nobody waits for a source that hangs, if there is something stale to answer with.
-//! - A miss costs some allocations; a hit in memory none but those of the answer's `Clone`.
+//! - **A failed load** ends the calls that waited for it with a rejection of the kind
+//!   [`LoadFailed`](crate::Kind::LoadFailed), since errors cannot be cloned. The next call loads
+//!   again, so put a breaker and a timeout inside the cache.
+//! - **After a failed load**, calls that find a stale answer get it at once for a while. Each pause
+//!   (an eighth of a second, doubling to 1 s), one call per key tries to load again. After three
+//!   failed loads in a row, of whatever keys, these loads are made in the background: no call waits
+//!   for a source that hangs if there is a stale answer.
+//! - A miss costs some allocations. A hit in memory costs none but those of the answer's `Clone`.
 //!
 //! # Defaults
 //!
 //! | setting | default | why |
 //! |---|---|---|
-//! | name | none | it is yours |
-//! | [`freshness`](CacheBuilder::freshness) | fresh for 60 s, then 1 hour better than an error | stale answers while a new one is looked for (`stale_while_revalidate`) are off: not every application may give them |
-//! | [`lease`](CacheBuilder::lease) | 5 s | longer than a load takes; a leader that is gone without a word holds up nobody for longer |
-//! | [`jitter`](CacheBuilder::jitter) | 0.1 | what was loaded together does not go stale together |
+//! | name | none | it tells rejections and metrics of several caches apart |
+//! | [`freshness`](CacheBuilder::freshness) | fresh for 60 s, then used for 1 hour if a load fails (`stale_if_error`) | `stale_while_revalidate` is off: not every application may return stale answers |
+//! | [`lease`](CacheBuilder::lease) | 5 s | longer than a load takes; if the instance that loads is gone, nobody waits longer |
+//! | [`jitter`](CacheBuilder::jitter) | 0.1 | answers that were loaded together do not go stale together |
 //! | [`early_refresh`](CacheBuilder::early_refresh) | 1 | the β of the paper that the rule is from (Vattani et al., VLDB 2015) |
 //! | [`store`](CacheBuilder::store) | a [`MemoryStore`] of 10,000 answers | |
 //! | [`store_timeout`](CacheBuilder::store_timeout) | 100 ms, and no more than half of the time until a call's deadline | a hundred times what a healthy store on the same network takes |
-//! | [`store_attempts`](CacheBuilder::store_attempts) | 2 | a second one finds the connection that replaced a broken one |
+//! | [`store_attempts`](CacheBuilder::store_attempts) | 2 | a second attempt finds the connection that replaced a broken one |
 //! | [`seed`](CacheBuilder::seed) | random | |
 //! | [`Lookup::classify`], [`CacheLayer::classify`] | every `Err` is a failure | |
-//! | invalidation | [`InvalidationMode::Drop`] | never wrong, where an outdated answer may be |
+//! | invalidation | [`InvalidationMode::Drop`] | never returns an outdated answer |
 //!
 //! # Metrics
 //!
-//! With the `registry` feature a cache's [`Snapshot`] becomes these, each with the label `policy`:
+//! What a registered cache publishes (feature `registry`), labelled with its name as `policy`:
 //!
-//! | metric | field | what |
-//! |---|---|---|
-//! | `buttress_cache_hits_total{served="fresh"}` | [`fresh_total`](Snapshot::fresh_total) | calls answered with a fresh entry |
-//! | `buttress_cache_hits_total{served="revalidating"}` | [`revalidating_total`](Snapshot::revalidating_total) | calls answered with a stale one while a new one was looked for |
-//! | `buttress_cache_hits_total{served="if_error"}` | [`if_error_total`](Snapshot::if_error_total) | calls answered with a stale one because the load failed |
-//! | `buttress_cache_collapsed_total` | [`collapsed_total`](Snapshot::collapsed_total) | calls that shared another call's load |
-//! | `buttress_cache_bypassed_total` | [`bypassed_total`](Snapshot::bypassed_total) | calls whose requests are not for a cache |
-//! | `buttress_cache_loads_total` | [`loads_total`](Snapshot::loads_total) | loads |
-//! | `buttress_cache_load_failures_total` | [`load_failures_total`](Snapshot::load_failures_total) | loads that failed |
-//! | `buttress_cache_refreshes_total` | [`refreshes_total`](Snapshot::refreshes_total) | loads in the background |
-//! | `buttress_cache_stored_total` | [`stored_total`](Snapshot::stored_total) | answers that were stored |
-//! | `buttress_cache_not_stored_total` | [`not_stored_total`](Snapshot::not_stored_total) | answers that were not |
-//! | `buttress_cache_store_failures_total` | [`store_failures_total`](Snapshot::store_failures_total) | questions to the store without an answer |
-//! | `buttress_cache_store_up` | [`store_up`](Snapshot::store_up) | 1 while the breaker around the store is closed, else 0 |
-//! | `buttress_cache_invalidations_total` | [`invalidations_total`](Snapshot::invalidations_total) | invalidations |
-//! | `buttress_cache_invalidations_pending_total` | [`invalidations_pending_total`](Snapshot::invalidations_pending_total) | invalidations that did not reach the store |
-//! | `buttress_cache_in_flight` | [`in_flight`](Snapshot::in_flight) | loads under way that others may share |
+//! | metric | kind | field | |
+//! |---|---|---|---|
+//! | `buttress_cache_hits_total` (`served` is `fresh`) | counter | [`fresh_total`](Snapshot::fresh_total) | calls answered with a fresh entry, without a load |
+//! | `buttress_cache_hits_total` (`served` is `revalidating`) | counter | [`revalidating_total`](Snapshot::revalidating_total) | calls answered with a stale entry while a new one was loaded |
+//! | `buttress_cache_hits_total` (`served` is `if_error`) | counter | [`if_error_total`](Snapshot::if_error_total) | calls answered with a stale entry because the load failed |
+//! | `buttress_cache_collapsed_total` | counter | [`collapsed_total`](Snapshot::collapsed_total) | calls that shared another call's load |
+//! | `buttress_cache_bypassed_total` | counter | [`bypassed_total`](Snapshot::bypassed_total) | calls that bypassed the cache, because their requests are not for one |
+//! | `buttress_cache_loads_total` | counter | [`loads_total`](Snapshot::loads_total) | loads, including those in the background |
+//! | `buttress_cache_load_failures_total` | counter | [`load_failures_total`](Snapshot::load_failures_total) | loads that failed |
+//! | `buttress_cache_refreshes_total` | counter | [`refreshes_total`](Snapshot::refreshes_total) | loads in the background |
+//! | `buttress_cache_stored_total` | counter | [`stored_total`](Snapshot::stored_total) | answers that were stored |
+//! | `buttress_cache_not_stored_total` | counter | [`not_stored_total`](Snapshot::not_stored_total) | answers that were not stored |
+//! | `buttress_cache_store_failures_total` | counter | [`store_failures_total`](Snapshot::store_failures_total) | requests to the store that it did not answer |
+//! | `buttress_cache_store_up` | gauge | [`store_up`](Snapshot::store_up) | 1 while the breaker around the store is closed, else 0 |
+//! | `buttress_cache_invalidations_total` | counter | [`invalidations_total`](Snapshot::invalidations_total) | invalidations of keys and tags |
+//! | `buttress_cache_invalidations_pending_total` | counter | [`invalidations_pending_total`](Snapshot::invalidations_pending_total) | invalidations that did not reach the store |
+//! | `buttress_cache_in_flight` | gauge | [`in_flight`](Snapshot::in_flight) | loads under way that others may share |
 
 mod adapter;
 mod background;
@@ -149,6 +153,8 @@ use std::{fmt, future::Future};
 
 /// A cache of answers of type `V`, kept in a [`Store`].
 ///
+/// The [module](self) describes what it promises, with an example and the defaults.
+///
 /// # Clone
 ///
 /// A clone is the same cache.
@@ -164,8 +170,8 @@ where
     St: Store<V>;
 
 impl Cache<()> {
-    /// Begins the settings of a cache, which fit any type of answer: it is chosen by
-    /// [`build`](CacheBuilder::build).
+    /// Returns the settings of a cache, all of them at their [defaults](self#defaults). The type of
+    /// its answers is chosen later, by [`build`](CacheBuilder::build).
     pub fn builder(name: impl Into<Name>) -> CacheBuilder {
         CacheBuilder::new(name.into())
     }
@@ -176,26 +182,27 @@ where
     V: Clone + Send + Sync + 'static,
     St: Store<V>,
 {
-    /// Returns the cache's name.
+    /// Returns the name of the cache, which rejections carry.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// Returns the store, where the cache keeps its answers.
+    /// Returns the store in which the cache keeps its answers.
     pub fn store(&self) -> &St {
         &self.0.store_client.store
     }
 
-    /// Returns the answer that is stored, or loads it, or returns a stale one if that fails. Every
-    /// `Err` of the load is a failure; [`lookup`](Self::lookup) can say more.
+    /// Returns the fresh answer from the store, or else loads it; if the load fails, returns a
+    /// stale answer if there is one.
     ///
-    /// The load may go on after this has answered (to replace a stale answer), so it owns what it
-    /// uses.
+    /// Every `Err` of the load is a failure; use [`lookup`](Self::lookup) to say otherwise. The
+    /// load may go on in the background after this has returned a stale answer, so it must own what
+    /// it uses.
     ///
     /// # Errors
-    /// What the load failed with, if there is nothing stale; for a call that shared another's load
-    /// a [`Rejected`](crate::Rejected): the one that the load failed with, or
-    /// [`LoadFailed`](crate::Kind::LoadFailed).
+    /// What the load failed with, if there is no stale answer. A call that shared another call's
+    /// load gets a [`Rejected`](crate::Rejected): the one that the load failed with, or one of the
+    /// kind [`LoadFailed`](crate::Kind::LoadFailed).
     #[doc(alias = "get_or_insert_with")]
     #[doc(alias = "get_with")]
     #[doc(alias = "try_get_with")]
@@ -212,8 +219,8 @@ where
         Lookup::new(self, key.into()).run(load).await
     }
 
-    /// Begins a question that says more than [`run`](Self::run): what counts as a failure, and
-    /// which answers are kept for how long.
+    /// Begins a lookup with more settings than [`run`](Self::run): what counts as a failure, and
+    /// how long which answers are fresh.
     ///
     /// ```
     /// use buttress::{Error, cache::{Cache, Freshness, KeyRef}};
@@ -226,7 +233,7 @@ where
     ///
     /// let found = users
     ///     .lookup(KeyRef::new("ada").tagged("users"))
-    ///     // That there is no such user is kept for a shorter time.
+    ///     // The answer that there is no such user is kept for a shorter time.
     ///     .freshness(move |user: &Option<u32>| {
     ///         Some(Freshness::fresh(if user.is_some() { minute } else { second }))
     ///     })
@@ -240,11 +247,13 @@ where
         Lookup::new(self, key.into())
     }
 
-    /// Removes an entry. To be called after a write was committed, and before it is acknowledged:
-    /// no call that begins after this returned `Ok` gets the old answer as fresh.
+    /// Removes an entry.
+    ///
+    /// Call it after a write has been committed, and before the write is acknowledged: no call that
+    /// begins after this has returned `Ok` gets the old answer as fresh.
     ///
     /// # Errors
-    /// If the store could not be told: then old answers may be found for as long as they are
+    /// If the store could not be told. Then old answers may be returned for as long as they are
     /// [fresh](Freshness::fresh), unless the invalidation is [repeated](InvalidationPending).
     #[doc(alias = "delete")]
     #[doc(alias = "evict")]
@@ -257,8 +266,8 @@ where
         self.invalidate_with(key, InvalidationMode::Drop).await
     }
 
-    /// Invalidates an entry, and says whether the old answer is removed or kept to be better than
-    /// an error.
+    /// Invalidates an entry, and removes the old answer or keeps it for when a load fails, as
+    /// `mode` says.
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
@@ -278,8 +287,8 @@ where
         self.invalidated(self.0.store_client.invalidate(&key, mode).await)
     }
 
-    /// Removes all entries with a tag: a list in all its pages and orders, say. It costs as much as
-    /// removing one.
+    /// Removes all entries with a tag, such as a list in all its pages and orders. It costs no more
+    /// than removing one entry.
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
@@ -289,8 +298,8 @@ where
         self.invalidate_tag_with(tag, InvalidationMode::Drop).await
     }
 
-    /// Invalidates all entries with a tag, and says whether the old answers are removed or kept to
-    /// be better than an error.
+    /// Invalidates all entries with a tag, and removes the old answers or keeps them for when a
+    /// load fails, as `mode` says.
     ///
     /// # Errors
     /// As for [`invalidate`](Self::invalidate).
@@ -311,21 +320,23 @@ where
         })
     }
 
-    /// Returns a tower layer over services whose responses can be cloned. `key` says what
-    /// identifies the answer to a request, and `None` that it is not for a cache.
+    /// Returns a tower layer over services whose responses can be cloned. The function `key`
+    /// returns what identifies the answer to a request, or `None` for a request that is to bypass
+    /// the cache.
     ///
-    /// For HTTP there is `http_layer` (feature `http`), which knows methods, status codes and
+    /// For HTTP there is `http_layer` (feature `http`), which understands methods, status codes and
     /// `Cache-Control`.
     pub fn layer<K>(&self, key: K) -> CacheLayer<V, St, ValueAdapter<K>> {
         CacheLayer::new(self.0.clone(), ValueAdapter::new(key, self.0.freshness))
     }
 
-    /// Returns a tower layer for requests and responses of some kind, which the [`Adapter`] knows.
+    /// Returns a tower layer for the kind of requests and responses that this [`Adapter`] is for.
     pub fn layer_with<A>(&self, adapter: A) -> CacheLayer<V, St, A> {
         CacheLayer::new(self.0.clone(), adapter)
     }
 
-    /// Returns for how long answers are good, unless they say otherwise.
+    /// Returns how long answers are fresh, and how long they may be used when stale, unless they
+    /// have a [freshness of their own](Lookup::freshness).
     pub fn freshness(&self) -> Freshness {
         self.0.freshness
     }
@@ -375,11 +386,11 @@ where
     }
 }
 
-/// The error of an invalidation that the store could not be told of, after the write was committed:
-/// until it is told, or until they are not fresh any more, old answers may be found.
+/// The error of an invalidation that the store could not be told of. Old answers may be returned
+/// until the store is told, or until they are not fresh any more.
 ///
-/// An invalidation can be repeated any number of times. So write down what is to be invalidated in
-/// the same transaction as the write, and let a task repeat it until it returns `Ok`.
+/// An invalidation can be repeated any number of times. So record what is to be invalidated in the
+/// same transaction as the write, and let a task repeat it until it returns `Ok`.
 #[derive(Debug, thiserror::Error)]
 #[error("the invalidation is pending: {0}")]
 pub struct InvalidationPending(#[source] StoreError);

@@ -24,8 +24,10 @@ use std::{
 };
 use tower_service::Service;
 
-/// A service that answers from a [`Cache`](super::Cache), or calls the one below and keeps what it
-/// answers.
+/// A service that answers from a [`Cache`](super::Cache), or calls the inner service and stores
+/// what it answers. Built by [`CacheLayer`](super::CacheLayer).
+///
+/// It is always ready: a hit needs no service, and a load waits for the service within its call.
 pub struct CacheService<S, V, St, A /* `buttress::check` says why */>
 where
     V: Clone + Send + Sync + 'static,
@@ -92,7 +94,7 @@ where
     type Error = S::Error;
     type Future = CacheFuture<A::Response, S::Error>;
 
-    /// Always: a hit needs no service. A load waits for it within its call.
+    /// Returns `Ready` always: a hit needs no service, and a load waits for it within its call.
     #[inline]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
@@ -345,7 +347,7 @@ where
     }
 }
 
-/// The response of a [`CacheService`]: at once, if it is at hand.
+/// The response future of [`CacheService`]. It is ready at once if the answer is at hand.
 pub struct CacheFuture<T, E> {
     answer: Option<Result<T, E>>,
     /// A load is not a hot path, and waits for more than an allocation.

@@ -11,8 +11,8 @@ pub struct Cached<V> {
     pub status: CacheStatus,
 }
 
-/// How an answer came about. Its `Display` is a member of the `Cache-Status` field (RFC 9211):
-/// `items; hit; ttl=30`.
+/// An account of how an answer came about. Its `Display` is a member of the `Cache-Status` field
+/// (RFC 9211), such as `items; hit; ttl=30`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CacheStatus {
     pub(crate) cache: &'static str,
@@ -23,17 +23,17 @@ pub struct CacheStatus {
     pub(crate) collapsed: bool,
 }
 
-/// Where an answer came from.
+/// The source of an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Served {
     /// It was stored, and fresh.
     Fresh,
-    /// It was stored and stale; a new one is being looked for in the background.
+    /// It was stored and stale, and a new one is being loaded in the background.
     #[doc(alias = "swr")]
     #[doc(alias = "stale_while_revalidate")]
     Revalidating,
-    /// It was stored and stale, and there is no newer one: the load failed.
+    /// It was stored and stale, and the load of a new one failed.
     #[doc(alias = "sie")]
     #[doc(alias = "stale_if_error")]
     IfError,
@@ -46,17 +46,17 @@ pub enum Served {
     },
 }
 
-/// Why an answer was not taken from the cache.
+/// The reason for which an answer was not taken from the cache.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum LoadReason {
-    /// Nothing was stored, or nothing that was good for anything.
+    /// Nothing was stored, or what was stored had expired.
     Missing,
     /// What was stored was stale.
     Stale,
     /// The store did not answer, or not in time.
     StoreUnavailable,
-    /// The call loaded on its own: answers to requests like it are not for a cache.
+    /// The call loaded on its own, because answers to such requests are not for a cache.
     Bypass,
 }
 
@@ -71,22 +71,23 @@ impl CacheStatus {
         self.served
     }
 
-    /// Returns how old the answer is: the time since its load was allowed to begin.
+    /// Returns how old the answer is, counted from the moment at which its load was allowed to
+    /// begin.
     pub fn age(&self) -> Duration {
         self.age
     }
 
-    /// Whether the call was answered without a load.
+    /// Returns whether the call was answered without a load.
     pub fn hit(&self) -> bool {
         matches!(self.served, Served::Fresh | Served::Revalidating)
     }
 
-    /// Whether the answer may be outdated, because it is older than it should be.
+    /// Returns whether the answer is stale, so that it may be outdated.
     pub fn is_stale(&self) -> bool {
         matches!(self.served, Served::Revalidating | Served::IfError)
     }
 
-    /// Whether the answer comes from another call's load.
+    /// Returns whether the answer comes from another call's load.
     #[doc(alias = "coalesced")]
     #[doc(alias = "request_coalescing")]
     #[doc(alias = "single_flight")]

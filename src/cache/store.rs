@@ -1,18 +1,18 @@
 //! Where answers are kept, and the protocol by which they get there.
 //!
-//! An answer is only as good as the promise that no read after an acknowledged invalidation
-//! returns what was invalidated. What keeps it is the lease:
+//! A store promises that no read after an acknowledged invalidation returns what was invalidated.
+//! It keeps this promise by leases:
 //!
-//! 1. [`acquire`](Store::acquire) answers with the entry if it is fresh; else it grants a **lease**
-//!    to one caller at a time, and tells the others that somebody is at it.
-//! 2. Whoever has the lease reads the source, **after** it was granted, and offers the answer with
-//!    [`fill`](Store::fill). The store takes it only if the lease still stands.
+//! 1. [`acquire`](Store::acquire) returns the entry if it is fresh. Otherwise it grants a **lease**
+//!    to one caller at a time, and tells the others that an answer is being loaded.
+//! 2. The holder of the lease reads the source, **after** the lease was granted, and offers the
+//!    answer with [`fill`](Store::fill). The store takes it only if the lease still stands.
 //! 3. [`invalidate`](Store::invalidate), called after the write to the source has been committed,
 //!    removes the entry **and the lease**. So a load that began before the write is not stored.
 //!
-//! A lease is unique (a random token), so one that was removed cannot come back under another
-//! holder's name; there is no generation counter, which would be wrong after it was lost. Ages
-//! count from the moment the lease was granted.
+//! A lease is a random token, so a lease that was removed is never mistaken for a later one. There
+//! is no generation counter, which would be wrong after it was lost. Ages count from the moment at
+//! which the lease was granted.
 
 use super::{
     freshness::{Entry, Freshness, Hit},
@@ -21,21 +21,21 @@ use super::{
 use crate::{clock::Now, error::Rejected};
 use std::{error::Error, future::Future, time::Duration};
 
-/// What becomes of an entry that is invalidated.
+/// What becomes of an entry when it is invalidated.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum InvalidationMode {
-    /// It is removed, even if the source cannot be read afterwards: right for permissions,
-    /// balances, deletions.
+    /// It is removed, even if the source cannot be read afterwards. Right for permissions, balances
+    /// and deletions. The default.
     #[default]
     Drop,
-    /// It is never the answer again, but for the rest of its time better than an error: right for
-    /// catalogues and profiles.
+    /// It is never fresh again, but for the rest of its time it is returned if a load fails. Right
+    /// for catalogues and profiles.
     #[doc(alias = "soft_purge")]
     Keep,
 }
 
-/// What a caller may do, as a store says.
+/// A store's answer to a caller that asks for an entry: what it may do.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Acquired<V, L> {
@@ -57,7 +57,7 @@ pub enum Acquired<V, L> {
     },
 }
 
-/// How to ask a store for an entry.
+/// The terms on which a store is asked for an entry.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AcquireOptions {
@@ -68,13 +68,13 @@ pub struct AcquireOptions {
 }
 
 impl AcquireOptions {
-    /// Asks for a lease of this length if the entry is not fresh.
+    /// Returns options that ask for a lease of this length if the entry is not fresh.
     pub const fn new(lease: Duration) -> Self {
         let early = false;
         Self { lease, early }
     }
 
-    /// Asks for a lease even if the entry is fresh.
+    /// Returns options that ask for a lease even if the entry is fresh.
     #[must_use]
     pub const fn early(self) -> Self {
         let early = true;
@@ -82,20 +82,20 @@ impl AcquireOptions {
     }
 }
 
-/// An answer to store, and what is to be known of it.
+/// An answer to store, with its freshness and the cost of its load.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Fill<V> {
     /// The answer.
     pub value: V,
-    /// For how long it is good for what.
+    /// How long it is fresh, and how long it may be used when stale.
     pub freshness: Freshness,
     /// How long its load took.
     pub cost: Duration,
 }
 
 impl<V> Fill<V> {
-    /// Offers this answer, good for so long, after a load of this length.
+    /// Creates the offer of an answer with this freshness, after a load that took this long.
     pub const fn new(value: V, freshness: Freshness, cost: Duration) -> Self {
         Self {
             value,
@@ -105,14 +105,14 @@ impl<V> Fill<V> {
     }
 }
 
-/// Why a store did not do what it was asked to.
+/// The error of a store that did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A policy around the store refused, or gave up.
+    /// A policy around the store refused the request, or gave up on it.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// The store is not there, or not well.
+    /// The store cannot be reached, or failed.
     #[error("the store is not available: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
     /// An answer cannot be written or read as bytes.
@@ -120,10 +120,10 @@ pub enum StoreError {
     Codec(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// Where answers of type `V` are kept.
+/// A store of answers of type `V`.
 ///
-/// The [module](self) says what the methods must keep to. A store need not be reliable: the cache
-/// takes every error for a miss. It must not be wrong.
+/// The [module](self) describes the protocol that the methods must keep to. A store need not be
+/// reliable, because the cache takes every error for a miss. But it must never be wrong.
 #[doc(alias = "backend")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a store for answers of type `{V}`",
@@ -131,7 +131,7 @@ pub enum StoreError {
     note = "stores are `MemoryStore`, `RedisStore` and `Tiered`; their builders become one with `.connect()?` and `.build()?`"
 )]
 pub trait Store<V>: Send + Sync + 'static {
-    /// What proves that a caller may fill an entry.
+    /// The lease, which proves that a caller may fill an entry.
     type Lease: Send + Sync + 'static;
 
     /// Returns the answer if it is at hand and fresh, without waiting or allocating.
@@ -160,16 +160,17 @@ pub trait Store<V>: Send + Sync + 'static {
         lease: Self::Lease,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Gives back the lease of a call that was dropped, if that takes no waiting. If it does, the
-    /// lease is returned as an error, and [`release`](Self::release) is tried in the background.
+    /// Gives back the lease of a call that was dropped, if that takes no waiting. Never does so by
+    /// default.
     ///
     /// # Errors
-    /// The lease.
+    /// The lease, if giving it back takes waiting. Then [`release`](Self::release) is tried in the
+    /// background.
     fn release_now(&self, _key: &EntryKey, lease: Self::Lease) -> Result<(), Self::Lease> {
         Err(lease)
     }
 
-    /// Returns what is stored now, fresh or stale, without a lease. Asked when a load has failed.
+    /// Returns what is stored now, fresh or stale, without a lease. Called when a load has failed.
     fn look(
         &self,
         key: &EntryKey,
@@ -177,17 +178,17 @@ pub trait Store<V>: Send + Sync + 'static {
 
     /// Removes what is stored, and every lease on it.
     ///
-    /// When this returns `Ok`, no caller that asks from now on gets what was stored before as
-    /// fresh, from any instance that shares the store (but for the bound that a memory tier
-    /// states).
+    /// When this has returned `Ok`, no caller that asks later gets, as fresh, what was stored
+    /// before. That holds for all instances that share the store, except for the bound that a
+    /// memory tier states.
     fn invalidate(
         &self,
         key: &EntryKey,
         mode: InvalidationMode,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes what is stored under this tag, and every lease on it:
-    /// [`invalidate`](Self::invalidate) of all its entries.
+    /// Removes all entries under this tag, and every lease on them, as
+    /// [`invalidate`](Self::invalidate) does for one.
     fn invalidate_tag(
         &self,
         tag: &str,

@@ -43,7 +43,7 @@ pub(super) struct Breaker {
 /// In the word of the failures in a row: a rate is over its threshold, but the calls are too few.
 const WATCH: u64 = 1 << 63;
 
-/// What a call that the breaker admitted holds until it ends.
+/// What a call that a breaker has admitted holds until it ends.
 #[derive(Debug)]
 pub struct Permit {
     word: CircuitWord,

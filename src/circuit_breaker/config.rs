@@ -33,7 +33,9 @@ pub(super) struct Config {
     pub(super) dice: Dice,
 }
 
-/// Settings of a [`CircuitBreaker`], each with a [default](super#defaults).
+/// The settings of a [`CircuitBreaker`], begun by [`CircuitBreaker::builder`].
+///
+/// The [module](super#defaults) has a table of the defaults.
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerBuilder {
     name: Name,
@@ -84,30 +86,34 @@ impl CircuitBreakerBuilder {
         }
     }
 
-    /// Takes rates over the calls that ended within this time: 10 s unless told otherwise, long
-    /// enough to hold the minimum at two calls a second, short enough that an hour of health does
-    /// not hide a minute of failure. At least 10 ms.
+    /// Sets the time over which rates are taken: over the calls that ended within it. At least
+    /// 10 ms.
     ///
-    /// It slides in tenths: a call is forgotten between nine tenths of the window and the whole of
-    /// it after it ended.
+    /// The default is 10 s: long enough to reach the minimum at two calls a second, short enough
+    /// that an hour of health does not hide a minute of failure. The window slides in tenths, so a
+    /// call is forgotten when between nine tenths of the window and the whole of it have passed.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         (self.window, self.count_window) = (window, None);
         self
     }
 
-    /// Takes rates over this many last calls, whenever they ended; 1 to 1 000 000.
+    /// Takes rates over the last calls, this many, whenever they ended, instead of over a time. 1
+    /// to 1 000 000.
     ///
-    /// It slides call by call. It costs a short lock per call, which the window in time does not,
-    /// and it remembers failures for as long as nobody calls.
+    /// The window slides call by call. It costs a short lock per call, which the window in time
+    /// does not, and it remembers failures for as long as nobody calls.
     #[must_use]
     pub fn count_window(mut self, calls: usize) -> Self {
         self.count_window = Some(calls);
         self
     }
 
-    /// Trips when this share of the calls in the window failed, above 0 and at most 1; reaching it
-    /// is enough. 0.5 unless told otherwise: a dependency that answers most calls is worth calling.
+    /// Sets the share of failed calls in the window at which the breaker trips. Above 0 and at most
+    /// 1.
+    ///
+    /// Reaching it is enough. The default is 0.5: a dependency that answers most calls is worth
+    /// calling.
     #[doc(alias = "failure_threshold")]
     #[must_use]
     pub fn failure_rate(mut self, share: f64) -> Self {
@@ -115,16 +121,18 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Removes the rule for the share of failures.
+    /// Removes the rule that trips the breaker at a share of failures.
     #[must_use]
     pub fn without_failure_rate(mut self) -> Self {
         self.failure_rate = None;
         self
     }
 
-    /// Trips at this many failures without a success between them, whatever the minimum of calls;
-    /// at least 1. 5 unless told otherwise: at a failure rate of a half that happens by chance to
-    /// one run of calls in 32, and a dependency that is gone is noticed after five calls.
+    /// Sets how many failures without a success between them trip the breaker, whatever the minimum
+    /// of calls. At least 1.
+    ///
+    /// The default is 5: a dependency that is gone is noticed after five calls, and where half of
+    /// the calls fail, five in a row fail by chance one time in 32.
     #[doc(alias = "failure_threshold")]
     #[must_use]
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
@@ -132,47 +140,50 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Removes the rule for failures in a row.
+    /// Removes the rule that trips the breaker at a number of failures in a row.
     #[must_use]
     pub fn without_consecutive_failures(mut self) -> Self {
         self.consecutive_failures = None;
         self
     }
 
-    /// Looks at rates from this many calls in the window on; at least 1, and no more than a window
-    /// of calls holds. 20 unless told otherwise (or the whole of a smaller window of calls): with
-    /// less, chance decides. The call that completes the minimum may trip, even if it succeeded.
+    /// Sets how many calls have to be in the window before rates count. At least 1, and no more
+    /// than a [window of calls](Self::count_window) holds.
+    ///
+    /// The default is 20, or the whole of a smaller window of calls: with fewer, chance decides.
+    /// The call that completes the minimum may trip the breaker, even if it succeeded.
     #[must_use]
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.minimum_calls = Some(calls);
         self
     }
 
-    /// Sets how long a call runs that is slow; at least 1 ms. 250 ms unless told otherwise, at
-    /// which an answer to a person begins to feel late.
+    /// Sets the time from which on a call is slow. At least 1 ms. The default is 250 ms, at which
+    /// an answer to a person begins to feel late.
     ///
-    /// A slow call counts twice: as what it ended in, and for the [slow-call
-    /// rate](Self::slow_call_rate). A call that its caller gave up on counts as a failure if it was
-    /// slow, whether or not there is a rate: this is how a timeout outside the breaker tells it of
-    /// a dependency that hangs.
+    /// A slow call counts as a success or a failure as usual, and for the [slow-call
+    /// rate](Self::slow_call_rate) as well. A slow call that its caller gave up on counts as a
+    /// failure, whether or not there is a slow-call rate. So a timeout outside the breaker can tell
+    /// it of a dependency that hangs.
     #[must_use]
     pub fn slow_call_duration(mut self, duration: Duration) -> Self {
         self.slow_call_duration = duration;
         self
     }
 
-    /// Trips when this share of the calls in the window was slow, or is running and slow already;
-    /// above 0 and at most 1. Off unless told otherwise: what is slow depends on the dependency.
+    /// Sets the share of slow calls at which the breaker trips. Above 0 and at most 1. Off by
+    /// default: what is slow depends on the dependency.
     ///
-    /// With it, a slow probe is a failed one.
+    /// Calls that are still running count as soon as they are slow. With this rule, a slow probe is
+    /// a failed one.
     #[must_use]
     pub fn slow_call_rate(mut self, share: f64) -> Self {
         self.slow_call_rate = Some(share);
         self
     }
 
-    /// Rejects calls for this long, then probes; at least 1 ms. 5 s unless told otherwise: a
-    /// restart takes about that long, and users do not notice much more.
+    /// Sets how long the breaker stays open, and rejects calls, before it lets probes through. At
+    /// least 1 ms. The default is 5 s: a restart takes about that long.
     #[doc(alias = "reset_timeout")]
     #[must_use]
     pub fn open_for(mut self, time: Duration) -> Self {
@@ -180,35 +191,37 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Limits the open time to which [growth](Self::open_growth) leads, to not less than
-    /// [`open_for`](Self::open_for). 60 s unless told otherwise (or `open_for` if that is longer):
-    /// a dependency that is back is not kept waiting for longer than a minute.
+    /// Sets the longest open time to which [growth](Self::open_growth) leads. At least
+    /// [`open_for`](Self::open_for).
     ///
-    /// Jitter comes on top of it, and so does the wait that the dependency itself asks for.
+    /// The default is 60 s, or `open_for` if that is longer: a dependency that is back does not
+    /// wait for longer than a minute. Jitter, and a wait that the dependency itself asks for, may
+    /// exceed it.
     #[must_use]
     pub fn max_open_for(mut self, time: Duration) -> Self {
         self.max_open_for = Some(time);
         self
     }
 
-    /// Multiplies the open time by this whenever the probes fail, until the breaker closes; 1 or
-    /// more. 2 unless told otherwise; 1 keeps it constant.
+    /// Sets what the open time is multiplied by whenever the probes fail, until the breaker closes.
+    /// At least 1, which keeps the open time constant. The default is 2.
     #[must_use]
     pub fn open_growth(mut self, factor: f64) -> Self {
         self.open_growth = factor;
         self
     }
 
-    /// Makes each open time longer or shorter by up to this share of it, at random; 0 to below 1.
-    /// 0.2 unless told otherwise, so that a fleet that tripped together does not probe together.
+    /// Sets the share of itself by which each open time is made longer or shorter, at most and at
+    /// random. 0 to below 1. The default is 0.2, so that a fleet that tripped together does not
+    /// probe together.
     #[must_use]
     pub fn open_jitter(mut self, share: f64) -> Self {
         self.open_jitter = share;
         self
     }
 
-    /// Decides on this many probes when half-open; 1 to 1 000. 1 unless told otherwise, the least
-    /// load on something that may be ill.
+    /// Sets how many calls a half-open breaker lets through as probes before it decides. 1 to 1
+    /// 000. The default is 1, the least load on something that may be ill.
     #[doc(alias = "half_open_max_calls")]
     #[must_use]
     pub fn probes(mut self, probes: u32) -> Self {
@@ -216,60 +229,67 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Closes when this share of the probes (rounded up) succeeded, above 0 and at most 1, and
-    /// opens again as soon as it no longer can. 1 unless told otherwise.
+    /// Sets the share of probes, rounded up to a whole number, that must succeed for the breaker to
+    /// close. Above 0 and at most 1. The default is 1.
+    ///
+    /// The breaker opens again as soon as that share cannot be reached any more.
     #[must_use]
     pub fn probe_success_ratio(mut self, share: f64) -> Self {
         self.probe_success_ratio = share;
         self
     }
 
-    /// Lets another probe through when one has not ended for this long; its result is ignored then.
-    /// At least 1 ms. 10 s unless told otherwise: longer than nearly every timeout, because a probe
-    /// that its caller gives up on ends by itself and this is for those that nobody gives up on.
-    /// It must be longer than a healthy call can take, or the breaker would never close.
+    /// Sets how long a probe may run before another one is let through in its place, and its own
+    /// result is ignored. At least 1 ms.
+    ///
+    /// It must be longer than a healthy call can take, or the breaker would never close. The
+    /// default is 10 s, longer than nearly every timeout: a probe that its caller gives up on ends
+    /// by itself, so this is only for probes that nobody gives up on.
     #[must_use]
     pub fn probe_timeout(mut self, time: Duration) -> Self {
         self.probe_timeout = time;
         self
     }
 
-    /// Lets in, after closing, a share of the calls that grows from a tenth to all of them over
-    /// this time; at least 10 ms. Off unless told otherwise: with few callers a dependency that
-    /// passed its probes can take them all. For one that has to warm up, 5 to 10 s.
+    /// Sets a time after closing over which the share of admitted calls grows from a tenth to all
+    /// of them. At least 10 ms. Off by default: with few callers, a dependency that passed its
+    /// probes can take all calls at once. For one that has to warm up, try 5 to 10 s.
     ///
-    /// A failure meanwhile halves the share; at a tenth, the rules decide as they always do.
+    /// A failure during this time halves the share. Once the share is down to a tenth, failures
+    /// count as they always do.
     #[must_use]
     pub fn ramp(mut self, time: Duration) -> Self {
         self.ramp = Some(time);
         self
     }
 
-    /// Rejects nothing, but goes through all states, reports them and counts what it would have
-    /// rejected. False unless told otherwise.
+    /// Sets whether the breaker only observes, which means that it rejects nothing, but goes
+    /// through all states, reports them, and counts what it would have rejected. The default is
+    /// `false`.
     #[must_use]
     pub fn observe_only(mut self, observe: bool) -> Self {
         self.observe_only = observe;
         self
     }
 
-    /// Makes the jitter and the ramp repeatable. Random unless told otherwise.
+    /// Makes the jitter and the ramp repeatable, for tests. They are random by default.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Returns settings for one breaker per key, each of them with what is set here.
+    /// Returns the settings of one breaker per key. Each breaker gets the settings made here.
     #[must_use]
     pub fn keyed<K>(self, key: K) -> KeyedCircuitBreakerBuilder<K> {
         KeyedCircuitBreakerBuilder::new(self, key)
     }
 
-    /// Returns the breaker.
+    /// Builds the breaker.
     ///
     /// # Errors
-    /// [`InvalidConfig`] if a setting is out of its range, or if no rule is left that could trip.
+    /// [`InvalidConfig`] if a setting is out of its range, or if no rule is left that could trip
+    /// it.
     pub fn build(self) -> Result<CircuitBreaker, InvalidConfig> {
         self.check()?;
         Ok(self.unchecked())

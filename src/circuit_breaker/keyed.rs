@@ -15,9 +15,8 @@ use crate::{
 };
 use std::{fmt, sync::Arc};
 
-/// Settings of a [`KeyedCircuitBreaker`]: those of each breaker, and how many there may be.
-///
-/// [`CircuitBreakerBuilder::keyed`] begins them.
+/// The settings of a [`KeyedCircuitBreaker`], begun by [`CircuitBreakerBuilder::keyed`]: those of
+/// each breaker, and how many breakers there may be.
 #[derive(Clone, Debug)]
 pub struct KeyedCircuitBreakerBuilder<K> {
     each: CircuitBreakerBuilder,
@@ -34,19 +33,19 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
         }
     }
 
-    /// Keeps at most this many breakers, and at least 1. 10 000 unless told otherwise: more than
-    /// most services have hosts or shards, and 12 MB when all are taken.
+    /// Sets how many breakers are kept at most. At least 1. The default is 10 000: more than most
+    /// services have hosts or shards, and 12 MB when all are taken.
     ///
-    /// When they are all taken, a new key takes the place of one that is closed and idle if there
-    /// is one (in its part of the map); an open breaker is forgotten only where all are open, and
-    /// that is [counted](KeyedSnapshot::evicted_open_total).
+    /// When all are taken, a new key takes the place of a key in the same part of the map: one
+    /// whose breaker is closed and idle, if there is one. A breaker that is not closed is forgotten
+    /// only if all in that part are so, and that is [counted](KeyedSnapshot::evicted_open_total).
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
         self
     }
 
-    /// Returns the breakers, of which there are none until the first call with a key.
+    /// Builds the keyed breaker. The breaker of a key is made by the first call with that key.
     ///
     /// # Errors
     /// [`InvalidConfig`] if a setting is out of its range.
@@ -69,10 +68,10 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     }
 }
 
-/// A [`CircuitBreaker`](super::CircuitBreaker) for each key: a host that is down does not take the
-/// others with it.
+/// A circuit breaker for each key, so that one host that is down does not close off the others.
 ///
-/// A handle: clones, and all layers made from them, share all breakers.
+/// It is a handle: clones, and all layers made from them, share all breakers. Each key has the
+/// equivalent of a [`CircuitBreaker`](super::CircuitBreaker).
 ///
 /// ```
 /// use buttress::{CircuitBreaker, Error, Rejected, circuit_breaker::State};
@@ -99,9 +98,9 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
 ///
 /// # Memory and locks
 ///
-/// A key costs up to 1 250 bytes (128 more with a slow-call rate), and in a window of calls a byte
-/// per call; nothing for a key that was never seen. Threads share the one stripe of a key's
-/// breaker, and finding it takes a short lock.
+/// A key that has been seen costs up to 1 250 bytes, 128 more with a slow-call rate, and one more
+/// for each call of a window of calls. Finding a key's breaker takes a short lock. All threads that
+/// call with one key write the same counters, other than with a single breaker.
 pub struct KeyedCircuitBreaker<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
@@ -110,7 +109,7 @@ struct Inner<K> {
     cfg: Arc<Config>,
 }
 
-/// What a call that the breaker of its key admitted holds until it ends.
+/// What a call that the breaker of its key has admitted holds until it ends.
 #[derive(Debug)]
 pub struct KeyedPermit {
     breaker: Arc<Breaker>,
@@ -120,7 +119,7 @@ pub struct KeyedPermit {
 /// What the breakers of all keys have done so far.
 ///
 /// [`KeyedCircuitBreaker::snapshot`] takes it. With the `registry` feature it can be serialised,
-/// and its numbers become the metrics in the [module's table](super#metrics).
+/// and the metrics in the [module's table](super#metrics) are made from it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -135,11 +134,13 @@ pub struct KeyedSnapshot {
     pub half_open: usize,
     /// Breakers that were forgotten to make room.
     pub evicted_total: u64,
-    /// Breakers that were forgotten though they were not closed: `max_keys` is too small.
+    /// Breakers that were forgotten though they were not closed. If there are any, `max_keys` is
+    /// too small.
     pub evicted_open_total: u64,
     /// Calls rejected since the breakers were made.
     pub rejected_total: u64,
-    /// Calls that observing breakers let in and would have rejected.
+    /// Calls that breakers would have rejected if they did not [only
+    /// observe](CircuitBreakerBuilder::observe_only).
     pub would_reject_total: u64,
     /// Calls that succeeded since the breakers were made.
     pub successes_total: u64,
@@ -147,7 +148,7 @@ pub struct KeyedSnapshot {
     pub failures_total: u64,
     /// Calls that were slow since the breakers were made.
     pub slow_calls_total: u64,
-    /// How often breakers have opened by themselves.
+    /// How often breakers have opened by themselves, after failed probes too.
     pub trips_total: u64,
 }
 
@@ -157,7 +158,9 @@ impl<K> KeyedCircuitBreaker<K> {
         self.0.cfg.name
     }
 
-    /// Returns a tower layer. All layers of this handle and of its clones share all breakers.
+    /// Returns a tower layer, which still has to be told what a failure looks like: by `.http()`,
+    /// `.grpc()` or [`GuardLayer::classify`]. All layers of this handle and of its clones share all
+    /// breakers.
     pub fn layer(&self) -> GuardLayer<Self>
     where
         K: Send + Sync + 'static,
@@ -165,7 +168,8 @@ impl<K> KeyedCircuitBreaker<K> {
         GuardLayer::new(self.clone())
     }
 
-    /// Runs `op` if the breaker of this request's key lets it; an `Err` is a failure.
+    /// Runs `op` if the breaker of this request's key admits it. An `Err` is a failure, unless a
+    /// policy inside `op` refused the call.
     ///
     /// # Errors
     /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
@@ -180,7 +184,8 @@ impl<K> KeyedCircuitBreaker<K> {
         guard::run(self, req, op).await
     }
 
-    /// Returns what the next call with this request's key would find: `Closed` if it is the first.
+    /// Returns the state that the next call with this request's key would find. A key that is not
+    /// known is `Closed`.
     pub fn state<Req>(&self, req: &Req) -> State
     where
         K: Key<Req>,
@@ -216,7 +221,7 @@ impl<K> KeyedCircuitBreaker<K> {
         }
     }
 
-    /// Returns all that can be seen of the breaker of this request's key, if there is one yet.
+    /// Returns a snapshot of the breaker of this request's key, or `None` if there is none yet.
     pub fn snapshot_of<Req>(&self, req: &Req) -> Option<Snapshot>
     where
         K: Key<Req>,
@@ -224,7 +229,7 @@ impl<K> KeyedCircuitBreaker<K> {
         self.find(req).map(|breaker| breaker.snapshot(Time::now()))
     }
 
-    /// Returns what all breakers together have done. Looks at every key.
+    /// Returns what all breakers together have done so far. Looks at every key.
     pub fn snapshot(&self) -> KeyedSnapshot {
         let (mut keys, mut open, mut half_open) = (0, 0, 0);
         let totals = self.0.map.each(Time::now(), |one| {

@@ -1,10 +1,11 @@
 //! Stops calling a dependency that fails, and finds out when it is back.
 //!
-//! Closed, every call passes, and its end is counted in a sliding window. The
-//! breaker trips when the share of failures reaches the failure rate, when too many calls in a row
-//! have failed, or when too many are slow. Open, it rejects everything at once with
-//! [`Kind::CircuitOpen`](crate::Kind::CircuitOpen) and the time to come back. After the open time
-//! it is half-open: a few probes pass, and decide whether it closes or opens again, for longer.
+//! While the breaker is closed, every call passes, and a sliding window counts how calls end. It
+//! trips, which means that it opens, when the share of failures reaches the failure rate, when too
+//! many calls in a row have failed, or when too many are slow. While it is open, it rejects every
+//! call at once with [`Kind::CircuitOpen`](crate::Kind::CircuitOpen) and the time to come back.
+//! After the open time it is half-open: a few calls pass as probes, and decide whether it closes,
+//! or opens again for longer.
 //!
 //! ```
 //! use buttress::{CircuitBreaker, Error, Kind};
@@ -36,24 +37,25 @@
 //! # }
 //! ```
 //!
-//! As a tower layer: `ServiceBuilder::new().layer(breaker.layer().http())`, or `.grpc()`, or
-//! `.classify(..)`, which says what a response means. Layers of one handle, their services and all
-//! clones share one state.
+//! As a tower layer: `ServiceBuilder::new().layer(breaker.layer().http())`, or with `.grpc()` or
+//! `.classify(..)` in place of `.http()`. All layers of one handle, their services and all clones
+//! share one state.
 //!
 //! # What counts
 //!
-//! [`Outcome`](crate::Outcome)s, as the layer's classifier sees them.
-//! - `Failure` and a panic are failures.
-//! - `Overloaded` never is: a breaker that counts it keeps out the calls that a full dependency
-//!   could still have served. The wait it asks for is kept: the breaker, should it trip for another
-//!   reason, stays open for at least as long.
-//! - `Ignored` says nothing, and neither does a call that its caller dropped, unless it had run for
-//!   the [slow duration](CircuitBreakerBuilder::slow_call_duration): then it is a failure. So a
-//!   timeout outside the breaker opens it when the dependency hangs.
-//! - With a [slow-call rate](CircuitBreakerBuilder::slow_call_rate), running calls count as slow as
-//!   soon as they are, so a dependency that ends no call at all still trips it.
-//! - What ends after the state has changed counts in the totals and teaches nothing: no second
-//!   trip, and no verdict over a dependency that is being probed.
+//! The breaker counts [`Outcome`](crate::Outcome)s, which the layer's classifier makes of results.
+//! - A `Failure` is a failure, and so is a panic.
+//! - `Overloaded` never is: a breaker that counted it would keep out calls that a full dependency
+//!   could still have served. If the dependency says how long to wait, and the breaker trips for
+//!   another reason, it stays open for at least that long.
+//! - `Ignored` is not counted, and neither is a call that its caller dropped, unless that call had
+//!   run for the [slow duration](CircuitBreakerBuilder::slow_call_duration): then it is a failure.
+//!   So a timeout outside the breaker trips it when the dependency hangs.
+//! - With a [slow-call rate](CircuitBreakerBuilder::slow_call_rate), a running call counts as slow
+//!   as soon as it has run for that long. So a dependency that answers no call at all still trips
+//!   the breaker.
+//! - A call that ends after the state has changed is counted in the totals, but not in the window:
+//!   it can neither trip the breaker again, nor decide about a dependency that is being probed.
 //!
 //! # States
 //!
@@ -69,30 +71,32 @@
 //!       └────────────────────────────────────────────────────── HalfOpen ────┘
 //! ```
 //!
-//! [`CircuitBreaker::state`] tells what the next call would find: half-open from the deadline on.
-//! The transition itself, and its event, happen with that call. The rates are looked at whenever a
-//! call ends, and now and then while calls are running. [`force_open`](CircuitBreaker::force_open)
-//! and [`force_closed`](CircuitBreaker::force_closed) hold until [`reset`](CircuitBreaker::reset),
-//! which begins at `Closed`.
+//! [`CircuitBreaker::state`] returns what the next call would find, so it is half-open as soon as
+//! the open time is over. The transition itself, and its event, happen with that next call. The
+//! rates are looked at whenever a call ends, and with a slow-call rate also while calls run. A
+//! state set by [`force_open`](CircuitBreaker::force_open) or
+//! [`force_closed`](CircuitBreaker::force_closed) lasts until [`reset`](CircuitBreaker::reset),
+//! which closes the breaker and lets the rules decide again.
 //!
 //! # Defaults
 //!
 //! | setting | default | why |
 //! |---|---|---|
-//! | [`window`](CircuitBreakerBuilder::window) | 10 s | holds the minimum at two calls a second, and no hour of health that hides a minute of failure |
+//! | [`window`](CircuitBreakerBuilder::window) | 10 s | long enough to reach the minimum at two calls a second, short enough that earlier successes do not hide a failure |
 //! | [`failure_rate`](CircuitBreakerBuilder::failure_rate) | 0.5 | a dependency that answers most calls is worth calling |
-//! | [`minimum_calls`](CircuitBreakerBuilder::minimum_calls) | 20 | with less, chance decides |
+//! | [`minimum_calls`](CircuitBreakerBuilder::minimum_calls) | 20 | with fewer, chance decides |
 //! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | 5 | a dependency that is gone is noticed after five calls |
 //! | [`slow_call_rate`](CircuitBreakerBuilder::slow_call_rate) | off | what is slow depends on the dependency |
 //! | [`slow_call_duration`](CircuitBreakerBuilder::slow_call_duration) | 250 ms | where an answer to a person begins to feel late |
 //! | [`open_for`](CircuitBreakerBuilder::open_for) | 5 s | a restart takes about that long |
-//! | [`open_growth`](CircuitBreakerBuilder::open_growth), [`max_open_for`](CircuitBreakerBuilder::max_open_for) | twice as long whenever probes fail, to 60 s | who is not back yet need not be asked as often |
+//! | [`open_growth`](CircuitBreakerBuilder::open_growth), [`max_open_for`](CircuitBreakerBuilder::max_open_for) | twice as long whenever probes fail, up to 60 s | a dependency that stays away need not be asked as often |
 //! | [`open_jitter`](CircuitBreakerBuilder::open_jitter) | 0.2 | a fleet that tripped together does not probe together |
 //! | [`probes`](CircuitBreakerBuilder::probes), [`probe_success_ratio`](CircuitBreakerBuilder::probe_success_ratio) | 1, which has to succeed | the least load on something that may be ill |
 //! | [`probe_timeout`](CircuitBreakerBuilder::probe_timeout) | 10 s | longer than nearly every timeout |
-//! | [`ramp`](CircuitBreakerBuilder::ramp) | off | with few callers a dependency that passed its probes can take them all |
+//! | [`ramp`](CircuitBreakerBuilder::ramp) | off | with few callers, a dependency that passed its probes can take all calls at once |
 //! | [`observe_only`](CircuitBreakerBuilder::observe_only) | false | |
-//! | [`max_keys`](KeyedCircuitBreakerBuilder::max_keys) | 10 000 | more than most services have hosts or shards, and 12 MB |
+//! | [`seed`](CircuitBreakerBuilder::seed) | random | |
+//! | [`max_keys`](KeyedCircuitBreakerBuilder::max_keys) | 10 000 | more than most services have hosts or shards; 12 MB when all are taken |
 //!
 //! # Metrics
 //!
@@ -100,26 +104,28 @@
 //!
 //! | metric | kind | |
 //! |---|---|---|
-//! | `buttress_circuit_breaker_state` (`state` is `closed`, `open`, `half_open`) | gauge | 1 for the present state and 0 for the others; of a keyed breaker, how many keys are in it |
-//! | `buttress_circuit_breaker_trips_total` | counter | how often it has opened by itself |
-//! | `buttress_circuit_breaker_calls_total` (`outcome` is `success`, `failure`) | counter | calls that ended so |
+//! | `buttress_circuit_breaker_state` (`state` is `closed`, `open`, `half_open`) | gauge | 1 for the present state and 0 for the others; for a keyed breaker, the number of keys in each state |
+//! | `buttress_circuit_breaker_trips_total` | counter | how often it has opened by itself, after failed probes too |
+//! | `buttress_circuit_breaker_calls_total` (`outcome` is `success`, `failure`) | counter | calls with this outcome |
 //! | `buttress_circuit_breaker_slow_calls_total` | counter | calls that were slow, however they ended |
 //! | `buttress_rejected_total` (`kind` is `circuit_breaker`) | counter | calls rejected |
 //!
 //! # Trade-offs
 //!
-//! - A breaker turns a partial failure into a complete one. In front of a sharded store of which
-//!   four shards in ten are down, a breaker at 50 % is open most of the time, and the healthy 60 %
-//!   get 9 % availability. Where failures follow a key (host, shard, tenant), use one breaker per
-//!   key: [`CircuitBreakerBuilder::keyed`].
-//! - It is all or nothing. Where a dependency is slow because it is full, limit the load instead.
+//! - A breaker turns a partial failure into a complete one. In front of a sharded store with four
+//!   shards in ten down, a breaker at a failure rate of 0.5 is open most of the time, and only 9 %
+//!   of the calls to the healthy shards are answered. Where failures follow a key (host, shard,
+//!   tenant), use one breaker per key: [`CircuitBreakerBuilder::keyed`].
+//! - It is all or nothing. Where a dependency is slow because it is full, limit the load instead,
+//!   with a [load shed](crate::LoadShed) or a [throttle](crate::Throttle).
 //! - State is local to the process, on purpose: one node with a broken network must not open the
-//!   breakers of all.
-//! - A window in time counts to a tenth of itself and costs neither a lock nor a shared write; a
-//!   [window of calls](CircuitBreakerBuilder::count_window) is exact and takes a short lock per
-//!   call.
-//! - The probe's caller pays for finding out. [`CircuitBreakerBuilder::observe_only`] tells what a
-//!   breaker would do before it does.
+//!   breakers of all others.
+//! - A window in time is exact to a tenth of its length, and costs neither a lock nor a write that
+//!   threads share. A [window of calls](CircuitBreakerBuilder::count_window) is exact, and takes a
+//!   short lock per call.
+//! - Real calls serve as probes, so their callers bear a probe that fails.
+//! - Try a new breaker with [`CircuitBreakerBuilder::observe_only`] first: its counts tell what it
+//!   would have rejected.
 
 mod breaker;
 mod circuit;
@@ -155,10 +161,10 @@ use breaker::Breaker;
 use std::{fmt, sync::Arc, task::Context};
 use tokio::sync::watch;
 
-/// A circuit breaker: it stops calls to a dependency that fails, and finds out when it is back.
+/// A circuit breaker, which stops calls to a dependency that fails, and finds out when it is back.
 ///
-/// A handle: clones, and all layers made from them, share one state. The [module](self) has the
-/// decision, an example and the defaults.
+/// It is a handle: clones, and all layers made from them, share one state. The [module](self)
+/// describes how it decides, with an example and the defaults.
 #[doc(alias = "fuse")]
 #[derive(Clone)]
 pub struct CircuitBreaker(Arc<Breaker>);
@@ -169,7 +175,7 @@ impl CircuitBreaker {
         Self::builder(name).unchecked()
     }
 
-    /// Returns settings for a breaker, all of them at their [defaults](self#defaults).
+    /// Returns the settings of a breaker, all of them at their [defaults](self#defaults).
     pub fn builder(name: impl Into<Name>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new(name.into())
     }
@@ -179,12 +185,15 @@ impl CircuitBreaker {
         self.0.cfg.name
     }
 
-    /// Returns a tower layer. All layers of this handle and of its clones share one state.
+    /// Returns a tower layer, which still has to be told what a failure looks like: by `.http()`,
+    /// `.grpc()` or [`GuardLayer::classify`]. All layers of this handle and of its clones share one
+    /// state.
     pub fn layer(&self) -> GuardLayer<Self> {
         GuardLayer::new(self.clone())
     }
 
-    /// Runs `op` if the breaker lets it; an `Err` is a failure.
+    /// Runs `op` if the breaker admits it. An `Err` is a failure, unless a policy inside `op`
+    /// refused the call.
     ///
     /// # Errors
     /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
@@ -195,54 +204,54 @@ impl CircuitBreaker {
         guard::run(self, &(), op).await
     }
 
-    /// Returns what the next call would find.
+    /// Returns the state that the next call would find. Takes no lock.
     ///
-    /// An open breaker is half-open from its deadline on, though no call has come since. Takes no
-    /// lock.
+    /// It is half-open as soon as the open time is over, even if no call has come since.
     pub fn state(&self) -> State {
         self.0.circuit.state(Time::now())
     }
 
     /// Opens the breaker until [`reset`](Self::reset) or [`force_closed`](Self::force_closed).
     ///
-    /// There is no deadline and there are no probes. It rejects calls even if it is
-    /// [only observing](Self::observe_only).
+    /// It does not close by itself, and lets no probes through. It rejects calls even if it was set
+    /// to [only observe](Self::observe_only).
     pub fn force_open(&self) {
         self.0.force_open();
     }
 
     /// Closes the breaker until [`reset`](Self::reset) or [`force_open`](Self::force_open).
     ///
-    /// It forgets the calls of its window and goes on counting, but does not trip.
+    /// It forgets the calls of its window and goes on counting calls, but does not trip.
     pub fn force_closed(&self) {
         self.0.force_closed();
     }
 
-    /// Closes the breaker, ends what was forced, and lets the rules decide again.
+    /// Closes the breaker, and lets the rules decide again if a state was forced.
     ///
-    /// It forgets the calls of its window, how often probes have failed, and when the dependency
-    /// wanted to be called again.
+    /// It forgets the calls of its window, how often probes have failed, and how long the
+    /// dependency asked to be left alone.
     pub fn reset(&self) {
         self.0.reset();
     }
 
-    /// Sets whether the breaker only observes: rejects nothing, and counts what it would have
-    /// rejected.
+    /// Sets whether the breaker only observes, which means that it rejects nothing and counts what
+    /// it would have rejected.
     ///
-    /// The state goes on as it is: who stops observing in an open circuit is rejected from then on.
+    /// The state stays as it is: if the breaker is open when it stops observing, it rejects calls
+    /// from then on.
     pub fn observe_only(&self, observe: bool) {
         self.0.observe(observe);
     }
 
-    /// Returns a receiver of this breaker's transitions.
+    /// Returns a receiver of this breaker's changes of state.
     ///
-    /// It always holds the latest one, and sees them in their order; a gap between two
-    /// [epochs](Transition::epoch) tells how many it missed.
+    /// The receiver holds the latest change only. It sees changes in their order, and a gap between
+    /// two [epochs](Transition::epoch) tells how many it missed.
     pub fn transitions(&self) -> watch::Receiver<Transition> {
         self.0.circuit.transitions()
     }
 
-    /// Returns all that can be seen of the breaker now.
+    /// Returns what the breaker has done so far, and what it would do now.
     pub fn snapshot(&self) -> Snapshot {
         self.0.snapshot(Time::now())
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A breaker's state, as the next call would find it.
+/// The state of a breaker, as the next call would find it.
 ///
 /// The [module](super#states) has the diagram.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -13,33 +13,33 @@ pub enum State {
     Closed,
     /// Calls are rejected.
     Open,
-    /// A few calls pass, to find out.
+    /// A few calls pass as probes, to find out whether the dependency is back.
     HalfOpen,
 }
 
-/// Who decides about a breaker's state, and whether it rejects calls.
+/// The way in which a breaker's state is decided, and whether it rejects calls.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[cfg_attr(feature = "registry", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Mode {
-    /// The results of the calls.
+    /// The results of calls decide.
     Automatic,
-    /// The results of the calls, but nothing is rejected.
+    /// The results of calls decide, but no call is rejected.
     ObserveOnly,
-    /// Open until somebody says otherwise.
+    /// It is open until it is reset or forced closed.
     ForcedOpen,
-    /// Closed until somebody says otherwise.
+    /// It is closed until it is reset or forced open.
     ForcedClosed,
 }
 
-/// Why a breaker changed its state.
+/// The reason for which a breaker changed its state.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[cfg_attr(feature = "registry", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Reason {
-    /// It has not changed yet.
+    /// The breaker was made, and has not changed its state yet.
     Created,
     /// Too large a share of the calls failed.
     FailureRate,
@@ -70,41 +70,42 @@ pub struct Transition {
     pub from: State,
     /// The state since.
     pub to: State,
-    /// Why.
+    /// Why it changed.
     pub reason: Reason,
-    /// Counts up with every change. A receiver sees the latest change only; a gap here tells how
-    /// much it missed (a reset of a closed breaker counts too, though it changes no state).
+    /// A number that grows by one with every change. A receiver sees the latest change only; a gap
+    /// here tells how many it missed. A reset of a closed breaker counts too, though it changes no
+    /// state.
     pub epoch: u64,
 }
 
 /// What a breaker has done so far, and what it would do now.
 ///
 /// [`CircuitBreaker::snapshot`](super::CircuitBreaker::snapshot) takes it. With the `registry`
-/// feature it can be serialised, and its numbers become the metrics in the
-/// [module's table](super#metrics).
+/// feature it can be serialised, and the metrics in the [module's table](super#metrics) are made
+/// from it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The breaker's name.
     pub name: &'static str,
-    /// What the next call would find.
+    /// The state that the next call would find.
     pub state: State,
-    /// Who decides.
+    /// How the state is decided.
     pub mode: Mode,
-    /// Calls that ended in the window.
+    /// Calls in the window, all of which have ended.
     pub calls: u64,
-    /// Calls of the window that failed.
+    /// Calls in the window that failed.
     pub failures: u64,
-    /// Calls of the window that were slow, whether or not they failed.
+    /// Calls in the window that were slow, whether or not they failed.
     pub slow_calls: u64,
     /// Failures since the last success.
     pub consecutive_failures: u64,
-    /// Running calls that are slow already; 0 without a slow-call rate, which alone asks for it.
+    /// Running calls that are slow already. Always 0 without a slow-call rate.
     pub in_flight_slow: u64,
-    /// The share of calls that a ramp lets in; 1 if none is under way.
+    /// The share of calls that a ramp lets in, from 0 to 1. It is 1 if no ramp is under way.
     pub admitted_share: f64,
-    /// When a call may be let in again, if calls are being rejected and that is known.
+    /// How long until a call may be let in again, if calls are being rejected and that is known.
     #[cfg_attr(
         feature = "registry",
         serde(serialize_with = "crate::registry::seconds")
@@ -112,7 +113,8 @@ pub struct Snapshot {
     pub retry_after: Option<Duration>,
     /// Calls rejected since the breaker was made.
     pub rejected_total: u64,
-    /// Calls that an observing breaker let in and would have rejected.
+    /// Calls that the breaker would have rejected if it did not [only
+    /// observe](super::CircuitBreaker::observe_only).
     pub would_reject_total: u64,
     /// Calls that succeeded since the breaker was made.
     pub successes_total: u64,

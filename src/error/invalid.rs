@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The error of a policy that cannot be built like that: which policy, which field, what was given
-/// and what it accepts.
+/// The error of a policy that cannot be built from its settings. It names the kind of policy, the
+/// field, the value that was given and what the field accepts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InvalidConfig {
     policy: &'static str,
@@ -13,8 +13,8 @@ pub struct InvalidConfig {
 }
 
 impl InvalidConfig {
-    /// Creates the error of a field of this kind of policy that was given a value which it does
-    /// not accept.
+    /// Creates the error of a field that does not accept the value it was given, in a policy of
+    /// this kind.
     pub fn new(
         policy: &'static str,
         field: &'static str,

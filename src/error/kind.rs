@@ -6,7 +6,7 @@ use std::fmt;
 /// cannot be forgotten elsewhere.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident: $text:literal,)+) => {
-        /// Why a call was rejected.
+        /// The reason for which a call was rejected.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         #[non_exhaustive]
         #[repr(u8)]
@@ -18,8 +18,7 @@ macro_rules! kinds {
             /// Every kind, at the index that is its number.
             pub(crate) const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// Returns what is said of a call that was rejected for this reason, such as
-            /// `circuit open`.
+            /// Returns this reason in words, such as `circuit open`.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$kind => $text,)+
@@ -32,7 +31,7 @@ macro_rules! kinds {
 kinds! {
     /// The circuit breaker is open, or its probes are all in flight.
     CircuitOpen: "circuit open",
-    /// The quota of the current window is used up.
+    /// The rate limiter's quota is used up.
     RateLimited: "rate limited",
     /// The service, or the queue in front of it, is full.
     Overloaded: "overloaded",
@@ -44,7 +43,7 @@ kinds! {
     DeadlineExceeded: "deadline exceeded",
     /// The service was not ready for a call at this moment.
     NotReady: "not ready",
-    /// The load that this call was sharing failed, and what it failed with cannot be shared.
+    /// The cache load that this call was sharing failed, and its error cannot be cloned for others.
     LoadFailed: "the shared load failed",
 }
 

@@ -17,10 +17,10 @@ pub use rejected::Rejected;
 
 /// An error type that can hold a [`Rejected`]: any with `From<Rejected>`.
 ///
-/// Every layer asks it of its service's error, because it fails with that type. Your own error enum
-/// (`#[from] Rejected`), `BoxError`, `anyhow::Error` and, with the `grpc` feature, `tonic::Status`
-/// satisfy it already. For an error type that is not yours put [`Error`] at the bottom of the stack,
-/// once: `.map_err(Error::Service)`.
+/// Every layer that can reject a call requires it of its service's error type. Your own error enum
+/// with `#[from] Rejected`, `BoxError`, `anyhow::Error` and, with the `grpc` feature,
+/// `tonic::Status` satisfy it already. For an error type that is not yours put [`Error`] at the
+/// bottom of the stack, once: `.map_err(Error::Service)`.
 #[diagnostic::on_unimplemented(
     message = "a layer of this stack can reject a call, but `{Self}` cannot hold a `Rejected`",
     label = "this error type has no `From<Rejected>`",
@@ -41,11 +41,11 @@ impl<E: From<Rejected>> FromRejected for E {
     }
 }
 
-/// An error that may be a rejection, to whoever handles it.
+/// An error that may hold a rejection, and can be asked for it.
 ///
-/// Layers do not need it (they know where an error came from); responders and application code
-/// do, because a rejection can sit inside an application's own error. Implement it for yours, to
-/// answer its rejections as what they are.
+/// Responders and application code need it, because a rejection can be inside an application's own
+/// error type. Implement it for yours, so that its rejections get the response of a rejection.
+/// Layers do not need it: they know where an error came from.
 pub trait AsRejected {
     /// Returns the rejection in this error, if there is one.
     fn as_rejected(&self) -> Option<&Rejected>;
@@ -53,7 +53,7 @@ pub trait AsRejected {
 
 /// The error of a service whose own error type cannot hold a [`Rejected`].
 ///
-/// It stays flat through any number of layers: put it in once, below all of them.
+/// Wrap the service's error once, below all layers: it stays flat through any number of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Error<E> {
     /// A policy refused the call, or gave up on it.

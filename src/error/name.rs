@@ -9,9 +9,9 @@ use std::{
 
 /// The name of a policy, as it is in rejections, snapshots and metrics.
 ///
-/// Name policies after what they guard (`orders-db`), not after requests: a name made at run time
-/// is kept for the life of the process, once for each distinct text, so that a rejection can carry
-/// it without counting references.
+/// Name policies after what they guard (`orders-db`), not after requests. A name made from a
+/// `String` is kept for the life of the process, once for each distinct text, so that rejections
+/// can carry it without allocating.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Name(&'static str);
 

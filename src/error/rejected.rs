@@ -4,7 +4,7 @@ use super::Kind;
 use crate::clock::nanos;
 use std::{fmt, time::Duration};
 
-/// A policy refused a call, or gave up on it: which policy, why, and when to come back.
+/// A rejection: which policy refused a call or gave up on it, why, and when to come back.
 ///
 /// It is 24 bytes, `Copy`, and never allocates. The time is kept in milliseconds, rounded up, so
 /// that whoever waits for it never comes back early.
@@ -26,11 +26,10 @@ const UNKNOWN: u64 = MILLIS;
 const _: () = assert!(Kind::ALL.len() <= 1 << 7);
 
 impl Rejected {
-    /// Creates a rejection of this kind by the policy of this name, which does not say when to come
-    /// back.
+    /// Creates a rejection of this kind by the policy of this name, without a time to come back.
     ///
-    /// It says that the call did not reach the service, except for [`Kind::TimedOut`] and
-    /// [`Kind::LoadFailed`].
+    /// It says that the call did not [reach the service](Self::reached_service), unless its kind is
+    /// [`Kind::TimedOut`] or [`Kind::LoadFailed`].
     #[inline]
     pub const fn new(kind: Kind, policy: &'static str) -> Self {
         let reached = if kind.is_failure() { REACHED } else { 0 };
@@ -40,7 +39,7 @@ impl Rejected {
         }
     }
 
-    /// Sets the time after which another call may be let in.
+    /// Sets how long to wait before another call may be let in, rounded up to milliseconds.
     #[inline]
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
@@ -51,7 +50,7 @@ impl Rejected {
         }
     }
 
-    /// Says that the call may have reached the service before it was given up.
+    /// Marks the call as one that may have reached the service before the policy gave up on it.
     #[inline]
     #[must_use]
     pub const fn having_reached_service(self) -> Self {

@@ -9,24 +9,25 @@ use crate::{
 use http::{HeaderMap, Response, StatusCode, header};
 use tonic::{Code, Status};
 
-/// The classifier that takes the codes that a service which is unwell answers with for failures.
+/// The classifier that takes the gRPC codes of a service that is unwell for failures.
 ///
 /// | code | outcome |
 /// |---|---|
 /// | `OK` | success |
 /// | `RESOURCE_EXHAUSTED` | overloaded |
-/// | `UNAVAILABLE` with a pushback of zero or more, or with `buttress-overloaded` | overloaded |
-/// | `UNAVAILABLE`, `INTERNAL`, `UNKNOWN`, `DATA_LOSS`, `DEADLINE_EXCEEDED` | failure |
-/// | the rest | ignored: the caller's mistake, or the caller's change of mind |
+/// | `UNAVAILABLE` with `grpc-retry-pushback-ms` of zero or more, or with `buttress-overloaded` | overloaded |
+/// | other `UNAVAILABLE`, `INTERNAL`, `UNKNOWN`, `DATA_LOSS`, `DEADLINE_EXCEEDED` | failure |
+/// | the rest | ignored: the caller's mistake, or the caller has cancelled |
 ///
-/// The meanings are those of gRPC's [status codes]: `UNKNOWN` is also what an error becomes of
-/// which nothing is known, a panic for one. A response of another HTTP status than 200 comes from
-/// something between us and the service and means the code that gRPC [maps] it to, except that 429,
-/// and 503 with `Retry-After`, are overload. A [`Rejected`] in the status or in the response's
-/// extensions was made by a policy in this process, and means what the policy meant.
+/// The codes mean what gRPC says of its [status codes]. `UNKNOWN` is a failure, because errors of
+/// which nothing is known, such as a panic, are reported with it. A response with another HTTP
+/// status than 200 comes from something between the client and the service. It counts as the code
+/// that gRPC [maps] it to, except that 429, and 503 with `Retry-After`, are overload. A
+/// [`Rejected`] in the status or in the response's extensions was made by a policy in this process,
+/// and counts like the rejection.
 ///
-/// It classifies `http::Response`s (the head only: use [`OnTrailers`](super::OnTrailers) for the
-/// trailers) and the `Result<tonic::Response<T>, Status>` of a generated client.
+/// It classifies `http::Response`s (only the head: use [`OnTrailers`](super::OnTrailers) for the
+/// trailers), and the `Result<tonic::Response<T>, Status>` of a generated client.
 ///
 /// [status codes]: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
 /// [maps]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md

@@ -1,9 +1,11 @@
 //! gRPC with tonic: rejections as statuses, what a code means, calls that end with their trailers.
 //!
-//! What it decides: which [`Status`](tonic::Status) a [`Rejected`](crate::Rejected) becomes, what a
-//! status says about the service that sent it ([`CodesAsFailures`]), and when a call is over: when
-//! its trailers are there ([`OnTrailers`], which `layer().grpc()` puts in), because that is where
-//! gRPC says how a call went.
+//! It decides
+//!
+//! - which [`Status`](tonic::Status) a [`Rejected`](crate::Rejected) becomes: [`Grpc`];
+//! - what a status says about the service that sent it: [`CodesAsFailures`];
+//! - when a call is over: when its trailers are there, because they say how a call went. That is
+//!   [`OnTrailers`], the strategy that `layer().grpc()` sets.
 //!
 //! A server answers rejections at its edge, in one place:
 //!
@@ -23,8 +25,8 @@
 //! # }
 //! ```
 //!
-//! A client makes every error a `Status`, once, below all layers ([`status`]); a rejection is one
-//! too, and can be told from what the server sent:
+//! A client turns every error into a `Status`, once, below all layers ([`status`]). A rejection
+//! becomes a `Status` too, which can be told from one that the server sent:
 //!
 //! ```no_run
 //! # #[cfg(feature = "circuit-breaker")]
@@ -50,9 +52,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Trade-offs: a stream is one call, and holds its permit for as long as it lasts. Guard streams
-//! that are meant to stay open with a layer of their own, or with
-//! `.classify(CodesAsFailures)`, which ends the call with the response's head.
+//! # Trade-offs
+//!
+//! A stream is one call, and holds its permit for as long as it lasts. Guard streams that are meant
+//! to stay open with a layer of their own, or with `.classify(CodesAsFailures)`, which ends the
+//! call with the response's head.
 
 mod classify;
 #[cfg(feature = "retry")]

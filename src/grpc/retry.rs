@@ -8,20 +8,22 @@ use crate::{
 };
 use tonic::body::Body;
 
-/// Makes tonic's body of one attempt.
+/// The function that makes tonic's body from the body of one attempt.
 pub type MakeBody = fn(ReplayBody<Body>) -> Body;
 
 impl<R, C> RetryLayer<R, C> {
-    /// Makes this a retry for a tonic client or server: what [`CodesAsFailures`] takes for failures
-    /// is tried again, `grpc-retry-pushback-ms` is kept to, and the number of previous attempts
-    /// travels in `grpc-previous-rpc-attempts`.
+    /// Makes this a retry for a tonic client or server.
     ///
-    /// Every gRPC call is a POST, so its method does not tell whether it may be made twice: put
-    /// this around services whose calls may. As in gRPC itself (proposal A6), an attempt whose
-    /// response has begun is not repeated, since the caller may have seen part of it: retried are
-    /// answers of trailers only, which is how tonic's servers send every error of a unary call, and
-    /// errors of the transport. Requests are kept up to 64 KiB
+    /// It retries what [`CodesAsFailures`] takes for failures or overload, keeps to
+    /// `grpc-retry-pushback-ms`, and sends the number of previous attempts in
+    /// `grpc-previous-rpc-attempts`. Request bodies are kept up to 64 KiB
     /// ([`body_cap`](RetryLayer::body_cap)).
+    ///
+    /// Every gRPC call is a POST, so its HTTP method does not tell whether it may be repeated: use
+    /// this around services whose calls may. As in gRPC itself (proposal A6), an attempt whose
+    /// response has begun is not repeated, since the caller may have seen part of it. So only
+    /// errors of the transport, and responses of nothing but trailers, are retried. Tonic's servers
+    /// send every error of a unary call in such a response.
     ///
     /// ```no_run
     /// use buttress::{grpc, retry::Retry};

@@ -13,16 +13,16 @@ use http::{HeaderMap, Response};
 use http_body::Body;
 use tonic::Status;
 
-/// The strategy that ends a call with its trailers, which say how it went: until then its permit is
-/// held.
+/// The strategy that ends a call with its trailers, which say how it went, and holds its permit
+/// until then.
 ///
-/// The classifier is asked about the status: `Ok(&())` for `OK`, `Err(&Status)` for any other, so a
-/// closure `|result: Result<&(), &Status>| -> Outcome` will do. An `Err` in place of a response is
-/// a failure, and so is a body that ends in an error or without a status.
+/// The classifier judges the status: it gets `Ok(&())` for `OK`, and `Err(&Status)` for any other.
+/// So a closure `|result: Result<&(), &Status>| -> Outcome` will do. An `Err` in place of a
+/// response is a failure, and so is a body that ends in an error or without a status.
 ///
-/// A body dropped before its trailers was cancelled, if nothing had come out of it yet. Later it
-/// says nothing: the service was answering, and a stream that is watched for an hour must not look
-/// like a call that hung for an hour.
+/// If the body is dropped before its trailers, and nothing has been read from it yet, the call was
+/// cancelled. If something has been read, the end is ignored: the service was answering, and a
+/// stream that was read for an hour must not look like a call that hung for an hour.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnTrailers<C = CodesAsFailures>(pub C);
 
@@ -31,9 +31,9 @@ impl<C> Strategy for OnTrailers<C> {}
 /// What the head of a gRPC response says about how the call went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GrpcHead {
-    /// All there is to say: it holds the status, or is not gRPC.
+    /// The outcome: the head holds the status, or the response is not gRPC.
     Said(Outcome),
-    /// Nothing yet: the status comes in the trailers.
+    /// Nothing yet, because the status comes in the trailers.
     InTrailers,
 }
 

@@ -11,21 +11,23 @@ use tonic::{Code, Status, metadata::MetadataValue};
 /// When, or whether, the server wants the call again (gRPC proposal A6).
 pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// The responder that answers a rejection with its status, in a response that is nothing but
+/// The responder that answers a rejection with a gRPC status, in a response of nothing but
 /// trailers.
 ///
-/// | kind | code |
+/// | [kind](crate::Kind) | code |
 /// |---|---|
-/// | rate limited, overloaded, throttled | `RESOURCE_EXHAUSTED` |
-/// | circuit open, not ready | `UNAVAILABLE` |
-/// | timed out, deadline exceeded | `DEADLINE_EXCEEDED` |
+/// | `RateLimited`, `Overloaded`, `Throttled` | `RESOURCE_EXHAUSTED` |
+/// | `CircuitOpen`, `NotReady` | `UNAVAILABLE` |
+/// | `LoadFailed` | `UNAVAILABLE` |
+/// | `TimedOut`, `DeadlineExceeded` | `DEADLINE_EXCEEDED` |
 ///
-/// `grpc-retry-pushback-ms` is there when the policy knows the time. `UNAVAILABLE` also carries
-/// `buttress-overloaded`, so that [`CodesAsFailures`](super::CodesAsFailures) in another process
-/// does not take a refusal for a failure. The [`Rejected`] is in the response's extensions.
+/// `grpc-retry-pushback-ms` is set when the policy knows the time. `UNAVAILABLE`, except for
+/// `LoadFailed`, also carries `buttress-overloaded`, so that
+/// [`CodesAsFailures`](super::CodesAsFailures) in another process does not take a refusal for a
+/// failure. The [`Rejected`] is in the response's extensions.
 ///
-/// It serves a client's stack as well, in place of [`status`]; but then the rejection itself is
-/// lost to the caller, who sees the status only.
+/// It can be used in a client's stack as well, in place of [`status`]. But then the caller sees
+/// only the status, and not the rejection itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grpc;
 
@@ -38,8 +40,8 @@ impl<B> Respond<B> for Grpc {
 }
 
 impl Grpc {
-    /// Returns the answer to a rejection, with an empty body: what a responder of your own starts
-    /// from.
+    /// Returns the response to a rejection, with an empty body. A responder of your own can start
+    /// from it.
     pub fn respond<B: Default>(self, rejected: Rejected) -> Response<B> {
         let mut response = Status::from(rejected).into_http();
         response.extensions_mut().insert(rejected);
@@ -70,7 +72,8 @@ impl From<Rejected> for Status {
     }
 }
 
-/// The rejection that this status was made from, in this process: it does not travel.
+/// Returns the rejection that the status was made from, if that was in this process: it is not sent
+/// over the network.
 impl AsRejected for Status {
     fn as_rejected(&self) -> Option<&Rejected> {
         let mut source = self.source();
@@ -84,12 +87,11 @@ impl AsRejected for Status {
     }
 }
 
-/// Turns any error into a status, which a [`Rejected`] can become too: for the bottom of a client's
-/// stack, `.map_err(grpc::status)`.
+/// Turns any error into a status. For the bottom of a client's stack: `.map_err(grpc::status)`.
 ///
-/// A status stays what it is and a failure to connect is `UNAVAILABLE`, as in tonic itself. Without
-/// it, with [`Error`](crate::Error) for one, tonic's generated clients turn every rejection into
-/// `UNKNOWN`.
+/// A status stays what it is, and a failure to connect becomes `UNAVAILABLE`, as in tonic itself.
+/// The layers above can then turn a [`Rejected`] into a status too. With another error type, such
+/// as [`Error`](crate::Error), tonic's generated clients would turn every rejection into `UNKNOWN`.
 pub fn status<E: Into<Box<dyn Error + Send + Sync>>>(error: E) -> Status {
     Status::from_error(error.into())
 }

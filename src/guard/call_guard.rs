@@ -9,8 +9,8 @@ use crate::{
 };
 use std::{fmt, mem};
 
-/// Access to a guard, as a running call has it: a reference for [`run`](super::run), a
-/// [`SharedGuard`] for layers.
+/// Access to a guard for a running call: a reference in [`run`](fn@super::run), a [`SharedGuard`]
+/// in layers.
 pub trait GuardRef {
     /// The type of the guard.
     type Guard: GuardBase;
@@ -35,7 +35,7 @@ pub(super) struct Core<G, P> {
 /// Shared ownership of a guard and its [`Settle`](super::Settle) strategy.
 ///
 /// # Clone
-/// A clone is the same guard. Cloning counts on the thread's own reference count, so it is as cheap
+/// A clone is the same guard. Each thread has a reference count of its own, so cloning is as cheap
 /// on many threads as on one.
 pub struct SharedGuard<G, P>(pub(super) Shared<Core<G, P>>);
 
@@ -46,8 +46,8 @@ impl<G: GuardBase, P> CallGuard<SharedGuard<G, P>> {
         self.call.as_ref().map(|(guard_ref, _)| &guard_ref.0.settle)
     }
 
-    /// Asks the strategy how the call ended, and ends it so. If the strategy panics, the call ends
-    /// as [`End::Panicked`]. Does nothing if the call has ended already.
+    /// Ends the call with what `judge` makes of it. If `judge` panics, the call ends as
+    /// [`End::Panicked`]. Does nothing if the call has ended already.
     #[inline]
     pub fn end_as(&mut self, judge: impl FnOnce(&P) -> End) {
         if let Some(end) = self.during(|call| call.strategy().map(judge)) {
@@ -80,10 +80,10 @@ impl<G: GuardBase, P> GuardRef for SharedGuard<G, P> {
 /// An admitted call, which owns its permit.
 ///
 /// # Invariants
-/// 1. A permit is settled exactly once: by [`end`](Self::end), or in the drop; whoever
-///    [takes](Self::take) the call takes the duty along.
-/// 2. A call that is dropped before the service was called ends as [`End::NeverStarted`], and
-///    afterwards as [`End::Cancelled`].
+/// 1. A permit is settled exactly once: by [`end`](Self::end), or when this is dropped. Whoever
+///    [takes](Self::take) the call takes over that duty.
+/// 2. A call that is dropped before the service was called ends as [`End::NeverStarted`]; one that
+///    is dropped later ends as [`End::Cancelled`].
 /// 3. Code of the application runs inside `during` only, so that a panic in it ends the call as
 ///    [`End::Panicked`].
 /// 4. The stages are passed in order, each at most once; the guard hears of the last one only.
@@ -112,7 +112,8 @@ impl<R: GuardRef> CallGuard<R> {
         }
     }
 
-    /// Moves the permit out, to be settled elsewhere: at the end of a body, say.
+    /// Moves the call and its permit out, to be ended elsewhere, such as at the end of a body. What
+    /// is left behind counts as ended.
     #[inline]
     #[must_use = "a call that is dropped has been cancelled"]
     pub fn take(&mut self) -> Self {
@@ -122,7 +123,7 @@ impl<R: GuardRef> CallGuard<R> {
         }
     }
 
-    /// Ends the call: settles its permit. Does nothing if the call has ended already.
+    /// Ends the call and settles its permit. Does nothing if the call has ended already.
     #[inline]
     pub fn end(&mut self, end: End) {
         if let Some((guard_ref, permit)) = self.call.take() {

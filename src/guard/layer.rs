@@ -14,15 +14,16 @@ macro_rules! layer {
         /// All services that a layer builds share its guard's state, and so do all layers made from
         /// one handle.
         ///
-        /// It is to be told what the responses of its service mean, by `.http()`, `.grpc()` or
-        /// `.classify(..)`, before it is a tower `Layer`: see [`Strategy`](super::Strategy).
+        /// Before it is a tower `Layer`, it has to be told what the responses of its service mean,
+        /// by `.http()`, `.grpc()` or `.classify(..)`: see [`Strategy`](super::Strategy).
         pub struct $layer<G, P = Unclassified> {
             pub(super) core: SharedGuard<G, P>,
         }
 
         impl<G: $($bound)+ + Send + Sync + 'static> $layer<G> {
-            /// Creates a layer that is still to be told what responses mean: by `.http()`,
-            /// `.grpc()` or [`classify`](Self::classify). See [`Strategy`](super::Strategy).
+            /// Creates a layer that has not been told yet what responses mean. Go on with
+            /// `.http()`, `.grpc()` or [`classify`](Self::classify): see
+            /// [`Strategy`](super::Strategy).
             pub fn new(guard: G) -> Self {
                 Self::settling(guard, Unclassified)
             }
@@ -33,7 +34,7 @@ macro_rules! layer {
             G: $($bound)+ + Send + Sync + 'static,
             P: Send + Sync + 'static,
         {
-            /// Creates a layer that settles its calls by a [`Settle`](super::Settle) strategy.
+            /// Creates a layer whose calls end as a [`Settle`](super::Settle) strategy says.
             pub fn settling(guard: G, settle: P) -> Self {
                 let core = SharedGuard(Shared::new(Core { guard, settle }));
                 Self { core }
@@ -44,9 +45,9 @@ macro_rules! layer {
         where
             G: $($bound)+ + Clone + Send + Sync + 'static,
         {
-            /// Makes the guard learn from what this classifier says, and ends each call with its
-            /// response. [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err` for a
-            /// failure.
+            /// Makes the guard learn from the outcomes that this classifier returns. A call ends,
+            /// and gives its permit back, when its response is there. The classifier
+            /// [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err` for a failure.
             pub fn classify<C>(self, classifier: C) -> $layer<G, OnResponse<C>>
             where
                 C: Send + Sync + 'static,
@@ -54,7 +55,7 @@ macro_rules! layer {
                 self.settle(OnResponse(classifier))
             }
 
-            /// Makes the guard's calls end by a [`Settle`](super::Settle) strategy.
+            /// Makes the guard's calls end as a [`Settle`](super::Settle) strategy says.
             pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> $layer<G, P2> {
                 $layer::settling(self.core.0.guard.clone(), settle)
             }
@@ -104,13 +105,13 @@ layer! {
 layer! {
     /// A tower layer around any guard that may wait, or a tuple of guards with one in it.
     ///
-    /// The service must be `Clone`: it is cloned for a call that waits, and only then.
+    /// The inner service must be `Clone`. It is cloned for calls that wait, and only for those.
     WaitLayer for GuardBase
 }
 layer! {
     /// A tower layer around a policy that holds its callers back in `poll_ready`.
     ///
-    /// For stacks whose callers heed readiness; where each request has a service of its own, as in
-    /// axum, nobody is held back by it.
+    /// Use it in stacks whose callers heed readiness. Where each request has a service of its own,
+    /// as in axum, nobody is held back by it.
     ReserveLayer for Reserve
 }

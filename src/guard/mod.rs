@@ -1,19 +1,19 @@
 //! Guards: policies that decide whether a call may start, and learn from how it ends.
 //!
-//! A guard is a pure decision ([`Guard::admit`]) and a permit that is plain data. This module
-//! carries it, once for all guards: it reads the clock, asks the guard, calls the inner service,
-//! classifies the end of the call and settles the permit, also if the call's future is dropped or
-//! the service panics. What is around a guard is chosen by the kind of caller:
+//! A guard is a pure decision ([`Guard::admit`]) and a permit that is plain data. This module does
+//! the rest, once for all guards: it reads the clock, asks the guard, calls the inner service,
+//! classifies the end of the call, and gives the permit back (*settles* it), even if the call's
+//! future is dropped or the service panics. Which form to use depends on what is guarded:
 //!
-//! | around | use | the guard |
+//! | to guard | use | the guard |
 //! |---|---|---|
 //! | a closure | [`run`](fn@run), or the policy's own `run` method | may wait |
 //! | a tower service | [`GuardLayer`] | decides at once |
 //! | a tower service that can be cloned | [`WaitLayer`] | may wait |
 //! | a tower service whose callers heed `poll_ready` | [`ReserveLayer`] | holds callers back ([`Reserve`]) |
 //!
-//! A tuple of up to four guards is a guard. It asks them from left to right; when one refuses, the
-//! permits of those before it end as [`End::NeverStarted`].
+//! A tuple of two to four guards is a guard. It asks them from left to right. When one refuses, the
+//! permits of those before it are settled as [`End::NeverStarted`].
 //!
 //! # A guard of your own
 //!
@@ -51,8 +51,8 @@
 //! # }
 //! ```
 //!
-//! The example `own_guard` is one that learns, as a layer. A guard whose calls wait also says what
-//! becomes of a wait ([`Guard::poll_wait`], [`GuardBase::abandon`]).
+//! In the repository, `examples/short/own_guard.rs` has a guard that learns, used as a layer. A
+//! guard whose calls may wait also implements [`Guard::poll_wait`] and [`GuardBase::abandon`].
 
 mod call_guard;
 mod layer;
@@ -81,7 +81,7 @@ use crate::{
 };
 use std::{mem, task::Context, time::Duration};
 
-/// How an admitted call ended.
+/// The end of an admitted call, as its guard is told of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum End {
@@ -98,8 +98,8 @@ pub enum End {
 
 /// A guard's answer to a call: whether it may start.
 ///
-/// These three are all the answers there are, so that a guard around another guard can pass each
-/// of them on.
+/// The enum is exhaustive on purpose, so that a guard around another guard can pass on every
+/// answer.
 #[derive(Debug)]
 pub enum Admission<P, W = Never> {
     /// It may start, with this permit.
@@ -112,27 +112,27 @@ pub enum Admission<P, W = Never> {
 
 /// What has become of a wait.
 ///
-/// These three are all that can become of one, so that a guard around another guard can pass each
-/// of them on.
+/// The enum is exhaustive on purpose, so that a guard around another guard can pass on every
+/// answer.
 #[derive(Debug)]
 pub enum WaitProgress<P> {
     /// The wait is over: the call may start, with this permit.
     Admitted(P),
     /// The wait is over: the call may not start, and this is why.
     Refused(Rejected),
-    /// The wait goes on. The guard is asked again when the task is woken or, if there is a time,
-    /// at this time at the latest. Without a time, the guard must have kept the task's waker.
+    /// The wait goes on. The guard is asked again when the task is woken and, if a time is given
+    /// here, at that time at the latest. If none is, the guard must have kept the task's waker.
     Pending(Option<Time>),
 }
 
-/// The [`Wait`](GuardBase::Wait) of a guard that decides at once: a type without values.
+/// The [`Wait`](GuardBase::Wait) type of a guard that decides at once. It has no values.
 #[derive(Debug)]
 pub enum Never {}
 
 /// The half of a guard that does not depend on the type of the request.
 ///
-/// It is apart from [`Guard`] so that futures and response bodies, which settle permits, need not
-/// have the request in their types.
+/// It is separate from [`Guard`] so that futures and response bodies, which settle permits, need
+/// not name the request's type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a guard",
     label = "not a guard",
@@ -140,39 +140,39 @@ pub enum Never {}
     note = "a builder becomes a guard with `.build()`; `Timeout`, `Retry` and `Cache` are not guards, and have `.layer()` and `.run(..)` of their own"
 )]
 pub trait GuardBase {
-    /// What an admitted call holds: plain data, given back by [`settle`](Self::settle).
+    /// What an admitted call holds: plain data, given back through [`settle`](Self::settle).
     type Permit;
-    /// What a waiting call holds; [`Never`] for a guard that decides at once.
+    /// What a waiting call holds. [`Never`] for a guard that decides at once.
     type Wait;
 
-    /// Takes the permit of a call that has ended back, and learns from the end.
+    /// Takes back the permit of a call that has ended, and learns from how it ended.
     ///
-    /// Called exactly once for every permit. It runs on the call's way out, also when a future is
-    /// dropped or a panic unwinds, so it should neither block nor panic.
+    /// Called exactly once for every permit, even when a future is dropped or a panic unwinds. So
+    /// it should neither block nor panic.
     fn settle(&self, permit: Self::Permit, end: End, now: &Now);
 
     /// Notes that a call has not ended at its first poll. Does nothing by default.
     ///
-    /// Called at most once for every permit. This is where a guard that must know how long calls
-    /// run reads the clock for the first time: a call that ends at once was not slow, and does not
-    /// pay for the question.
+    /// Called at most once for every permit. A guard that must know how long calls run first reads
+    /// the clock here: a call that ends at its first poll was not slow, and is spared the clock
+    /// read.
     #[inline]
     fn on_pending(&self, _permit: &mut Self::Permit, _now: &Now) {}
 
-    /// Ends a wait whose call was dropped. By default the wait is dropped, and that is all.
+    /// Ends a wait whose call was dropped. Only drops the wait by default.
     ///
-    /// A guard that keeps a place in a queue for each wait takes it back here, and passes on what
-    /// may have been granted to it meanwhile.
+    /// A guard that keeps a place in a queue for each wait gives up that place here. If a permit
+    /// was granted to the wait in the meantime, it goes to the next in line.
     #[inline]
     fn abandon(&self, wait: Self::Wait, _now: &Now) {
         drop(wait);
     }
 
-    /// Returns whether any request would be refused now. `false` by default.
+    /// Returns whether every request would be refused now. `false` by default.
     ///
-    /// Asked when the inner service is not ready: a rejection need not wait for a service that it
-    /// will not call. A guard that returns `false` and may change its mind keeps the task's waker,
-    /// and wakes it then.
+    /// Asked while the inner service is not ready: a call that would be refused anyway need not
+    /// wait for the service. A guard that returns `false` but may return `true` later should keep
+    /// the task's waker, and wake it then.
     #[inline]
     fn poll_closed(&self, _cx: &mut Context<'_>, _now: &Now) -> bool {
         false
@@ -181,8 +181,8 @@ pub trait GuardBase {
 
 /// A policy that decides whether a call with a request of type `Req` may start.
 ///
-/// See the [module](self) for the smallest one. Implement it for all `Req` if the request does not
-/// matter.
+/// The [module](self) shows a small one. If a guard does not look at requests, implement this for
+/// all `Req`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a guard for requests of type `{Req}`",
     label = "does not decide about `{Req}`",
@@ -193,17 +193,16 @@ pub trait GuardBase {
 pub trait Guard<Req>: GuardBase {
     /// Decides whether this call may start.
     ///
-    /// `now` is read when first asked for: a guard that needs no time costs no look at the clock.
+    /// `now` reads the clock when it is first asked, so a guard that needs no time causes no read.
     fn admit(&self, req: &Req, now: &Now) -> Admission<Self::Permit, Self::Wait>;
 
     /// Returns what has become of a wait.
     ///
-    /// Asked at once when a wait begins, and then whenever the task is woken or the time of
-    /// [`WaitProgress::Pending`] has come.
+    /// Called as soon as a wait begins, and then whenever the task is woken or the time in
+    /// [`WaitProgress::Pending`] has come. Never called for a guard whose wait is [`Never`].
     ///
-    /// By default [`admit`](Self::admit) is asked again, at once and then every millisecond: right
-    /// for a guard that only looks whether there is room, and keeps no order among those who wait.
-    /// A guard whose wait is [`Never`] is never asked.
+    /// By default it calls [`admit`](Self::admit) again, at once and then every millisecond. That
+    /// suits a guard that only looks whether there is room, and keeps no order among waiting calls.
     fn poll_wait(
         &self,
         wait: &mut Self::Wait,

@@ -18,7 +18,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// A guard that gives a service its permit before there is a request.
+/// A guard that reserves a permit for a service before there is a request.
 ///
 /// It holds callers back in `poll_ready` instead of refusing their calls, so it cannot tell
 /// requests apart.
@@ -28,10 +28,10 @@ use tower_service::Service;
     note = "`LoadShed::backpressure` does; other guards decide about a call when it comes: `GuardLayer`, `WaitLayer`"
 )]
 pub trait Reserve: GuardBase {
-    /// Returns a permit, or keeps a place in the queue for one in `wait`.
+    /// Returns a permit, or stores a place in the queue in `wait` and returns `Pending`.
     ///
-    /// Called again when the task is woken; `wait` is then what this method left in it, and `None`
-    /// at first. If the service goes away first, the place is [abandoned](GuardBase::abandon), or
+    /// `wait` is `None` at first. When the task is woken, this is called again with what it left in
+    /// `wait`. If the service is dropped first, the place is [abandoned](GuardBase::abandon), or
     /// the permit [settled](GuardBase::settle) as [`End::NeverStarted`].
     fn poll_reserve(
         &self,
@@ -55,7 +55,7 @@ impl<S, G: GuardBase, P: Strategy> Layer<S> for ReserveLayer<G, P> {
 
 /// A service behind a policy that holds its callers back, built by [`ReserveLayer`].
 ///
-/// It is ready when the inner service is and it has a permit for the next call.
+/// It is ready when the inner service is ready and there is a permit for the next call.
 ///
 /// # Clone
 /// A clone is behind the same policy, and waits for a permit of its own.

@@ -14,9 +14,10 @@ use std::{
 
 /// Runs `op` if the guard admits `req`, after a wait if need be.
 ///
-/// An `Err` counts as a failure, unless a policy further in made it. For a guard that does not look
-/// at the request pass `&()`, or use the `run` method that every policy has. Dropping the future
-/// cancels the call, or leaves the queue.
+/// An `Err` counts as a failure. If it is a rejection by a policy inside `op`, a timeout counts as
+/// a failure too, but a refusal counts as overload. For a guard that does not look at the request
+/// pass `&()`, or use the policy's own `run` method. Dropping the future cancels the call,
+/// or leaves the queue.
 ///
 /// # Errors
 /// The guard's [`Rejected`](crate::Rejected) as `E`, or what `op` returned.

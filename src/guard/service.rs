@@ -33,8 +33,8 @@ impl<S, G: GuardBase, P: Strategy> Layer<S> for GuardLayer<G, P> {
 
 /// A service behind a guard that decides at once, built by [`GuardLayer`].
 ///
-/// It is ready when the inner service is, or when the guard would refuse any call: a rejection does
-/// not wait for a service that it will not call.
+/// It is ready when the inner service is, or when the guard would refuse every call: a rejection
+/// need not wait for a service that will not be called.
 ///
 /// # Clone
 /// A clone is behind the same guard, and becomes ready on its own.

@@ -3,14 +3,14 @@
 use super::{CallGuard, End, GuardBase, call_guard::SharedGuard};
 use crate::classify::{Classify, ErrorsAsFailures, Outcome};
 
-/// Marks what a layer can be told about the meaning of responses.
+/// A marker of strategies: of types that say what responses mean, and when a call has ended.
 ///
-/// A layer that learns from the ends of calls does not guess what a response means: an
-/// `http::Response` with the status 500 is an `Ok` like any other. So it is no tower `Layer` before
-/// it has been told, by `.http()`, `.grpc()`, `.classify(classifier)` or `.settle(strategy)`; until
-/// then its strategy is [`Unclassified`], for which this is not implemented.
+/// A layer that learns from how calls end does not guess what a response means: an `http::Response`
+/// with the status 500 is an `Ok` like any other. So the layer is not a tower `Layer` before it has
+/// been told, by `.http()`, `.grpc()`, `.classify(classifier)` or `.settle(strategy)`. Until then
+/// its strategy is [`Unclassified`], which does not implement this trait.
 ///
-/// A strategy of your own implements it beside [`Settle`].
+/// A strategy of your own implements this trait and [`Settle`].
 #[diagnostic::on_unimplemented(
     message = "this layer has not been told what responses mean (`{Self}`)",
     label = "says nothing about which responses are failures",
@@ -29,8 +29,8 @@ pub struct Unclassified; // say `.http()`, `.grpc()` or `.classify(ErrorsAsFailu
 /// A strategy that decides when an admitted call has ended, and what that means.
 ///
 /// [`OnResponse`] ends the call when the response is there. `http::OnBodyEnd` and
-/// `grpc::OnTrailers` hold its permit until the response's body has ended. Another strategy, not
-/// another service, is what a protocol of its own needs.
+/// `grpc::OnTrailers` hold its permit until the response's body has ended. For another protocol,
+/// implement another strategy; the services stay the same.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not tell what a `Result<{Res}, {E}>` means",
     label = "a layer of this stack does not know which of these are failures",
@@ -41,21 +41,22 @@ pub struct Unclassified; // say `.http()`, `.grpc()` or `.classify(ErrorsAsFailu
     note = "or `.classify(classifier)` with a closure `|result: Result<&Response, &Error>| -> Outcome`"
 )]
 pub trait Settle<Res, E>: Strategy {
-    /// The response of a service with this strategy: the inner service's, or that with a permit
-    /// inside.
+    /// The response of a service with this strategy: the inner service's own, or a wrapper around
+    /// it that holds the permit.
     type Response<G: GuardBase>;
 
-    /// Ends the call, or [takes](CallGuard::take) the permit to where it will end.
+    /// Ends the call, or [takes](CallGuard::take) it to where it will end.
     ///
-    /// A `call` that is left as it is counts as cancelled. It may have ended already, as a
-    /// rejection by a policy below; then its [`strategy`](CallGuard::strategy) is `None`.
+    /// A `call` that is neither ended nor taken counts as cancelled. It may have ended already, if
+    /// a policy further in rejected it; then its [`strategy`](CallGuard::strategy) is `None`.
     fn settle<G: GuardBase>(
         call: &mut CallGuard<SharedGuard<G, Self>>,
         result: Result<Res, E>,
     ) -> Result<Self::Response<G>, E>;
 }
 
-/// The strategy of calls that end when their response is there, as this classifier judges it.
+/// The strategy that ends a call when its response is there, with the outcome that this classifier
+/// gives it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnResponse<C = ErrorsAsFailures>(pub C);
 

@@ -4,22 +4,22 @@ use super::{Admission, End, Guard, GuardBase, Never, WaitProgress};
 use crate::clock::Now;
 use std::task::Context;
 
-/// The wait of two guards, of which one is waiting.
+/// The wait of a call at a pair of guards.
 ///
 /// # Invariants
-/// 1. While the second guard's wait goes on, the first guard's permit is there: it has admitted the
-///    call. It leaves with the call, or is settled as [`End::NeverStarted`].
+/// 1. While the second guard's wait goes on, the first guard's permit is held here. It goes to the
+///    admitted call, or is settled as [`End::NeverStarted`].
 #[derive(Debug)]
 pub enum PairWait<AWait, APermit, BWait> {
     /// The first guard waits; the second has not been asked.
     First(AWait),
-    /// The second guard waits, with the first one's permit; `None` once the wait is over.
+    /// The second guard waits. The first one's permit is held here; `None` once the wait is over.
     Second(Option<APermit>, BWait),
 }
 
-/// A type of wait without values: its guard decides at once.
+/// A [`Wait`](GuardBase::Wait) type without values, which shows that its guard decides at once.
 ///
-/// [`GuardLayer`](super::GuardLayer) asks for it, so that the compiler knows that no call waits.
+/// [`GuardLayer`](super::GuardLayer) requires it, so that the compiler knows that no call waits.
 #[diagnostic::on_unimplemented(
     message = "a guard of this layer may wait (`{Self}`), and its calls need a service to wait with",
     label = "may wait",
@@ -27,7 +27,7 @@ pub enum PairWait<AWait, APermit, BWait> {
     note = "a guard of your own that never waits has `type Wait = Never`"
 )]
 pub trait Immediate {
-    /// Returns anything: whoever has such a wait cannot exist.
+    /// Returns a value of any type. It can never be called, because no value of this type exists.
     fn never<T>(self) -> T;
 }
 

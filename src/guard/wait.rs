@@ -37,7 +37,7 @@ impl<S, G: GuardBase, P: Strategy> Layer<S> for WaitLayer<G, P> {
 
 /// A service behind a guard that may wait, built by [`WaitLayer`].
 ///
-/// It is ready when the inner service is, or when the guard would refuse any call. Calls wait in
+/// It is ready when the inner service is, or when the guard would refuse every call. Calls wait in
 /// their futures, not in `poll_ready`.
 ///
 /// # Clone

@@ -15,21 +15,22 @@ use std::{
 /// The responder that answers a rejection with a status, `Retry-After` and a small problem document
 /// (RFC 9457).
 ///
-/// | kind | status |
+/// | [kind](crate::Kind) | status |
 /// |---|---|
-/// | rate limited | 429, your quota |
-/// | circuit open, overloaded, throttled, not ready | 503, we are short |
-/// | a shared load failed | 503 |
-/// | timed out, deadline exceeded | 504 |
+/// | `RateLimited` | 429 Too Many Requests |
+/// | `CircuitOpen`, `Overloaded`, `Throttled`, `NotReady` | 503 Service Unavailable |
+/// | `LoadFailed` | 503 Service Unavailable |
+/// | `TimedOut`, `DeadlineExceeded` | 504 Gateway Timeout |
 ///
-/// - `Retry-After` is there when the policy knows the time: in whole seconds, rounded up, at least
-///   one, so that nobody who obeys comes back early.
-/// - A 503 of the first kind carries `buttress-overloaded: <kind>`. It says that no work was done
-///   for the call, and is how [`ServerErrorsAsFailures`](super::ServerErrorsAsFailures) tells a
-///   server that sheds load from one that is broken, even where there is no `Retry-After`.
-/// - The body is `application/problem+json` and names the policy. Policies are named after what
-///   they guard; where that must not leave the house, write a closure in place of this.
-/// - The [`Rejected`] itself is in the response's extensions, for layers outside and for logs.
+/// - `Retry-After` is set when the policy knows the time. It is in whole seconds, rounded up, and
+///   at least one, so that no client that obeys comes back early.
+/// - A 503, except for `LoadFailed`, carries the header `buttress-overloaded`, with the kind as its
+///   value. It says that no work was done for the call. By it,
+///   [`ServerErrorsAsFailures`](super::ServerErrorsAsFailures) in a client tells a server that
+///   sheds load from one that is broken, even without `Retry-After`.
+/// - The body is `application/problem+json`, and names the policy. If clients must not see the
+///   names of policies, use a closure as the responder instead.
+/// - The [`Rejected`] itself is in the response's extensions, for layers further out and for logs.
 #[doc(alias = "problem_json")]
 #[doc(alias = "retry-after")]
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,8 +70,8 @@ impl Body for ProblemBody {
 }
 
 impl Http {
-    /// Returns the answer to a rejection, with any body that can be made from bytes: what a
-    /// responder of your own starts from.
+    /// Returns the response to a rejection, with any body that can be made from bytes. A responder
+    /// of your own can start from it.
     pub fn respond<B: From<Bytes>>(self, rejected: Rejected) -> Response<B> {
         let status = status(rejected.kind());
         let mut response = Response::new(B::from(problem(status, &rejected)));

@@ -17,20 +17,20 @@ pub(crate) const OVERLOADED_NAME: &str = "buttress-overloaded";
 /// | result | outcome | because |
 /// |---|---|---|
 /// | `Err` | failure | no answer came |
-/// | 429 | overloaded | the service is well and has had enough of us |
+/// | 429 | overloaded | the service is well, but refuses more calls |
 /// | 503 with `Retry-After` or `buttress-overloaded` | overloaded | it sheds load on purpose |
-/// | 501, 505 | ignored | what was asked for is not there, and never was |
+/// | 501, 505 | ignored | the server does not support what was asked for, and never did |
 /// | any other 5xx | failure | |
 /// | any other 4xx | ignored | see below |
 /// | the rest | success | |
 ///
-/// A response with a [`Rejected`] in its extensions was made by a policy in this process and means
-/// what the policy meant: a timeout is a failure, a refusal is overload.
+/// A response with a [`Rejected`] in its extensions was made by a policy in this process, and
+/// counts like the rejection: a timeout is a failure, a refusal is overload.
 ///
-/// A 4xx is the caller's mistake as the server sees it. A client that keeps asking for what is not
-/// there must not open a breaker for all others (401 and 404 are what scanners get), and must not
-/// keep it closed with cheap answers that never reach what is broken either. Where a 404 is a
-/// proper answer, a look-up that found nothing, say so with a closure:
+/// A 4xx is, as the server sees it, the caller's mistake. A client that keeps asking for what is
+/// not there (scanners get 401 and 404) must not open a breaker for all others. Nor may it keep a
+/// breaker closed, with cheap responses that never reach what is broken. Where a 404 is a proper
+/// response, such as a look-up that found nothing, use a closure:
 ///
 /// ```
 /// use buttress::{Classify, Outcome, http::ServerErrorsAsFailures};

@@ -20,9 +20,11 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The header, or gRPC metadata, that says how much a request matters, `x-request-criticality`: a
-/// name of a [`Criticality`] ([`Criticality::as_str`]), in upper or lower case. No standard has one; that of `Priority` (RFC
-/// 9218) orders the responses of one connection, and says nothing of what may be refused.
+/// The header, or gRPC metadata key, that says how much a request matters: `x-request-criticality`.
+///
+/// Its value is the name of a [`Criticality`] ([`Criticality::as_str`]), in upper or lower case.
+/// There is no standard header for this. The `Priority` of RFC 9218 orders the responses of one
+/// connection, and says nothing about what may be refused.
 pub const CRITICALITY_HEADER: HeaderName = HeaderName::from_static("x-request-criticality");
 
 /// Returns what the request's header says; the first one, if there are several.
@@ -36,13 +38,13 @@ fn lesser(a: Criticality, b: Criticality) -> Criticality {
     a.max(b)
 }
 
-/// The server's layer that reads how much a request matters from its [`CRITICALITY_HEADER`], up to
+/// A layer for servers that reads how much a request matters from its [`CRITICALITY_HEADER`], up to
 /// a bound.
 ///
-/// The [`Criticality`] is in the [context](crate::context) of everything that the service does for
-/// the request, and in its extensions. A header that cannot be read is as good as none; what says
-/// nothing is [`Critical`](Criticality::Critical), or what the bound allows. Put it outside of the
-/// load shed:
+/// It puts the [`Criticality`] into the request's extensions, and into the
+/// [context](crate::context) of everything that the service does for the request. A request without
+/// the header, or with one that cannot be read, is [`Critical`](Criticality::Critical), or less if
+/// the bound is lower. Put this layer outside the load shed:
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -64,16 +66,19 @@ pub struct CriticalityHeaderLayer {
 }
 
 impl CriticalityHeaderLayer {
-    /// Believes requests up to [`Critical`](Criticality::Critical): anyone can write a header, and
-    /// what everyone may claim means nothing.
+    /// Creates a layer that believes requests up to [`Critical`](Criticality::Critical). Anyone can
+    /// write a header, and a class that everyone may claim means nothing.
     pub const fn new() -> Self {
         Self::at_most(Criticality::Critical)
     }
 
-    /// Believes requests up to this class, and takes those that claim more, or say nothing, for no
-    /// more than this. [`CriticalPlus`](Criticality::CriticalPlus) is for servers that only one's
-    /// own services can reach, [`SheddablePlus`](Criticality::SheddablePlus) for a door that only
-    /// batches use.
+    /// Creates a layer that believes requests up to this class. A request that claims more gets
+    /// this class. One that says nothing is [`Critical`](Criticality::Critical), or gets this class
+    /// if that is less important.
+    ///
+    /// [`CriticalPlus`](Criticality::CriticalPlus) is for servers that only your own services can
+    /// reach, [`SheddablePlus`](Criticality::SheddablePlus) for an entrance that only batch jobs
+    /// use.
     pub const fn at_most(class: Criticality) -> Self {
         Self { at_most: class }
     }
@@ -104,7 +109,7 @@ impl<S> Layer<S> for CriticalityHeaderLayer {
     }
 }
 
-/// The service of a [`CriticalityHeaderLayer`]: its requests say how much they matter.
+/// A service that reads how much its requests matter, built by [`CriticalityHeaderLayer`].
 #[derive(Clone, Debug)]
 pub struct CriticalityHeaderService<S> {
     inner: S,
@@ -134,12 +139,13 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderService
     }
 }
 
-/// The client's layer that tells the service how much a request matters.
+/// A layer for clients that tells the service how much a request matters.
 ///
-/// That is what the [context](crate::context) says, in the [`CRITICALITY_HEADER`]. If the request
-/// has one already, the less important of the two: so neither a proxy that passes on the headers of
-/// strangers makes their requests more important than it took them for, nor is what was marked as
-/// sheddable on purpose made more. A request of which nothing is known stays as it is.
+/// It writes the criticality of the [context](crate::context) into the [`CRITICALITY_HEADER`]. If
+/// the request has that header already, the less important of the two is kept. So a proxy that
+/// passes on the headers of strangers does not make their requests more important than it took them
+/// for, and a request that was marked as sheddable on purpose stays so. Without a criticality in
+/// the context, the request is not changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CriticalityHeaderClientLayer;
 
@@ -151,7 +157,7 @@ impl<S> Layer<S> for CriticalityHeaderClientLayer {
     }
 }
 
-/// The service of a [`CriticalityHeaderClientLayer`]: it is told how much its requests matter.
+/// A service that is told how much its requests matter, built by [`CriticalityHeaderClientLayer`].
 #[derive(Clone, Debug)]
 pub struct CriticalityHeaderClientService<S> {
     inner: S,
@@ -186,14 +192,14 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderClientS
 /// A priority that prefers requests of higher criticality, for
 /// [`LoadShedBuilder::priority`](crate::load_shed::LoadShedBuilder::priority).
 ///
-/// Of a request's criticality it knows, in this order:
+/// A request's criticality is, in this order:
 ///
-/// 1. a [`Criticality`] in its extensions, from [`CriticalityHeaderLayer`] or from what has checked
-///    who is asking;
-/// 2. its [`CRITICALITY_HEADER`], up to [`Critical`](Criticality::Critical);
-/// 3. nothing: then it is [`Critical`](Criticality::Critical).
+/// 1. the [`Criticality`] in its extensions, put there by [`CriticalityHeaderLayer`] or by a layer
+///    of yours that checks who is asking;
+/// 2. what its [`CRITICALITY_HEADER`] says, up to [`Critical`](Criticality::Critical);
+/// 3. [`Critical`](Criticality::Critical), if there is neither.
 ///
-/// Within a class all requests are equal, or all users are:
+/// Within a class, either all requests are equal, or all users are:
 ///
 /// ```
 /// use buttress::{LoadShed, http::{ByCriticality, ClientAddr}};
@@ -208,14 +214,15 @@ pub struct ByCriticality<K = Global> {
 }
 
 impl ByCriticality {
-    /// Makes all requests of a class equal.
+    /// Creates a priority under which all requests of a class are equal.
     pub const fn new() -> Self {
         Self { user: None }
     }
 
-    /// Makes all users of a class equal: who asks for more than others is refused first. Users are
-    /// told apart by [`ClientAddr`](super::ClientAddr), [`HeaderKey`](super::HeaderKey), or a
-    /// closure `|req: &http::Request<_>| ...`.
+    /// Makes all users within a class equal: a user who asks for more than others is refused first.
+    ///
+    /// Users are told apart by a key: [`ClientAddr`](super::ClientAddr),
+    /// [`HeaderKey`](super::HeaderKey), or a closure `|req: &http::Request<_>| ...`.
     pub const fn per<K>(self, user: K) -> ByCriticality<K> {
         ByCriticality { user: Some(user) }
     }

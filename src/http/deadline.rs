@@ -19,14 +19,14 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The server's layer that keeps to the deadline that a request came with.
+/// A layer for servers that keeps to the deadline that a request comes with.
 ///
-/// The time comes from [`DEADLINE_HEADER`](super::DEADLINE_HEADER) (`x-request-timeout-ms`) or from
-/// `grpc-timeout`, the shorter if both are there; a header that cannot be read is as good as none. The deadline is in
-/// the [context](crate::context) of everything that the service does for the request, and in its
-/// extensions as a [`Deadline`]. A call that is not over by then is cancelled and answered with
-/// [`Kind::DeadlineExceeded`]. It is over with the head of its response; a body that stalls is
-/// not cut off.
+/// The time that is left comes from [`DEADLINE_HEADER`](super::DEADLINE_HEADER) or from
+/// `grpc-timeout`, whichever is shorter. A header that cannot be read is ignored. The deadline is
+/// put into the [context](crate::context) of everything that the service does for the request, and
+/// into the request's extensions as a [`Deadline`]. A call that is not over by then is cancelled,
+/// and ends with a rejection of [`Kind::DeadlineExceeded`]. A call is over
+/// with the head of its response: a body that stalls after that is not cut off.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -47,8 +47,8 @@ pub struct DeadlineHeaderLayer {
 }
 
 impl DeadlineHeaderLayer {
-    /// Gives no call longer than this, whatever its request says, or if it says nothing: how long
-    /// a server works for a caller is not the caller's to choose. [`Duration::MAX`] trusts them.
+    /// Creates a layer that gives no call longer than this, even if its request asks for more or
+    /// says nothing. [`Duration::MAX`] sets no bound, and leaves the deadline to the callers.
     pub fn at_most(name: impl Into<Name>, at_most: Duration) -> Self {
         let name = name.into().as_str();
         Self { name, at_most }
@@ -66,7 +66,8 @@ impl<S> Layer<S> for DeadlineHeaderLayer {
     }
 }
 
-/// A service that keeps to the deadlines its requests come with.
+/// A service that keeps to the deadlines that its requests come with, built by
+/// [`DeadlineHeaderLayer`].
 #[derive(Clone, Debug)]
 pub struct DeadlineHeaderService<S /* `buttress::check` says why */> {
     inner: S,
@@ -100,16 +101,16 @@ where
     }
 }
 
-/// The client's layer that tells the service how long its caller will wait.
+/// A layer for clients that tells the service how long its caller will wait.
 ///
-/// What is left of the [context](crate::context)'s deadline is written into
-/// [`DEADLINE_HEADER`](super::DEADLINE_HEADER) and, for gRPC, into `grpc-timeout`, rounded down; a
-/// shorter time that is there already stays. With less than a millisecond left the request is not
-/// sent, and answered with [`Kind::DeadlineExceeded`]. Without a deadline nothing changes.
+/// It writes the time that is left until the [context](crate::context)'s deadline, rounded down,
+/// into [`DEADLINE_HEADER`](super::DEADLINE_HEADER) and, for gRPC, into `grpc-timeout`. A shorter
+/// time that is there already stays. With less than a millisecond left, the request is not sent,
+/// and the call is rejected with [`Kind::DeadlineExceeded`]. Without a deadline nothing changes.
 ///
-/// It cuts nothing off: put a [`DeadlineLayer`](crate::timeout::DeadlineLayer) or a
-/// [`Timeout`](crate::timeout::Timeout) outside, and this one inside a retry, so that every
-/// attempt tells what is left by then.
+/// The layer does not cut calls off: for that, put a
+/// [`DeadlineLayer`](crate::timeout::DeadlineLayer) or a [`Timeout`](crate::timeout::Timeout)
+/// outside of it. Put it inside a retry, so that every attempt tells what is left by then.
 #[doc(alias = "grpc-timeout")]
 #[derive(Clone, Copy, Debug)]
 pub struct DeadlineHeaderClientLayer {
@@ -117,7 +118,7 @@ pub struct DeadlineHeaderClientLayer {
 }
 
 impl DeadlineHeaderClientLayer {
-    /// Makes the layer, with the name that its rejections carry.
+    /// Creates the layer, with the name that its rejections carry.
     pub fn new(name: impl Into<Name>) -> Self {
         Self {
             name: name.into().as_str(),
@@ -136,7 +137,7 @@ impl<S> Layer<S> for DeadlineHeaderClientLayer {
     }
 }
 
-/// A service whose requests carry the deadline.
+/// A service whose requests carry the deadline, built by [`DeadlineHeaderClientLayer`].
 #[derive(Clone, Debug)]
 pub struct DeadlineHeaderClientService<S /* `buttress::check` says why */> {
     inner: S,
@@ -176,7 +177,7 @@ where
 }
 
 pin_project! {
-    /// The response of a service whose requests carry the deadline.
+    /// The response future of [`DeadlineHeaderClientService`].
     pub struct DeadlineHeaderFuture<F> {
         #[pin]
         state: State<F>,

@@ -21,14 +21,16 @@ use tower_service::Service;
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The layer that adds the fields `RateLimit-Policy` and `RateLimit` to every response.
+/// A layer that adds the fields `RateLimit-Policy` and `RateLimit` to every response.
 ///
 /// They tell well-meaning clients how fast they may go before they hit the limit
-/// (draft-ietf-httpapi-ratelimit-headers): `"api";q=100;w=60` is a policy of 100 per 60 seconds,
-/// and `"api";r=50;t=30` says that 50 are left, and that there will be more in 30 seconds. `w` is
-/// left out if the window is not of whole seconds. Put it outside the layer that answers
-/// rejections, so that these say it too; on a 429 with nothing left, `Retry-After` is then no
-/// earlier than `t`. Several limits add one after the other: a field may have many members.
+/// (draft-ietf-httpapi-ratelimit-headers). `RateLimit-Policy: "api";q=100;w=60` is a quota of 100
+/// per 60 seconds; `w` is left out if the window is not a whole number of seconds. `RateLimit:
+/// "api";r=50;t=30` says that 50 are left, and that there will be more in 30 seconds.
+///
+/// Put the layer outside the one that answers rejections, so that those responses have the fields
+/// too; on a 429 with nothing left, `Retry-After` is then no earlier than `t`. With several of
+/// these layers, each adds its own member to the fields.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -43,8 +45,8 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 /// # Ok::<(), buttress::InvalidConfig>(())
 /// ```
 ///
-/// What is left is read when the response is there, and others may have taken of it by the time it
-/// arrives: it is advice, and the limit is the limit.
+/// What is left is read when the response is there. By the time it arrives, other calls may have
+/// taken some of it, so it is advice to the client and not a promise.
 #[doc(alias = "x-ratelimit-remaining")]
 #[doc(alias = "ratelimit")]
 pub struct RateLimitHeadersLayer<L> {
@@ -52,7 +54,7 @@ pub struct RateLimitHeadersLayer<L> {
 }
 
 impl<L: Send + Sync + 'static> RateLimitHeadersLayer<L> {
-    /// Tells what is left of this limiter's quotas.
+    /// Creates a layer that tells what is left of this limiter's quotas.
     pub fn new(limiter: L) -> Self {
         Self {
             limiter: Shared::new(limiter),
@@ -89,7 +91,7 @@ impl<L: fmt::Debug> fmt::Debug for RateLimitHeadersLayer<L> {
     }
 }
 
-/// A service whose responses tell what is left of a quota.
+/// A service whose responses tell what is left of a quota, built by [`RateLimitHeadersLayer`].
 pub struct RateLimitHeadersService<S, L> {
     inner: S,
     limiter: Shared<L>,
@@ -144,7 +146,7 @@ where
 }
 
 pin_project! {
-    /// The response of [`RateLimitHeadersService`].
+    /// The response future of [`RateLimitHeadersService`].
     pub struct RateLimitHeadersFuture<F, L> {
         #[pin]
         call: F,

@@ -14,9 +14,10 @@ use std::{
     ops::Deref,
 };
 
-/// The address of the connection's other end, in a request's extensions.
+/// An extension of requests with the address of the connection's other end.
 ///
-/// For servers that leave no such extension themselves; put it in where the connection is accepted.
+/// It is for servers that set no such extension themselves: insert it where the connection is
+/// accepted.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct PeerAddr(pub SocketAddr);
 
@@ -29,9 +30,9 @@ impl Deref for PeerAddr {
 
 /// A key that has one state per client address.
 ///
-/// The client is the connection's other end, unless that is a proxy of yours: then it is whoever
-/// the proxy says it was, and so on until an address that is not trusted. Without trusted proxies
-/// `X-Forwarded-For` is not looked at, because anyone can send it.
+/// The client is the connection's other end, unless that is a [trusted proxy](Self::behind): then
+/// it is the address that the proxy forwards for, and so on until an address that is not trusted.
+/// Without trusted proxies `X-Forwarded-For` is ignored, because anyone can send it.
 ///
 /// The peer's address comes from the request's extensions: any type there that dereferences to a
 /// `SocketAddr` will do, such as axum's `ConnectInfo`:
@@ -56,8 +57,8 @@ impl Deref for PeerAddr {
 /// # Ok(()) }
 /// ```
 ///
-/// Requests without that extension share one state: a server that is set up wrongly is limited too
-/// much rather than not at all.
+/// Requests without that extension share one state, so a server without it limits too much rather
+/// than not at all.
 #[doc(alias = "x-forwarded-for")]
 #[doc(alias = "forwarded")]
 #[doc(alias = "client_ip")]
@@ -71,13 +72,13 @@ pub struct ClientAddr<P = PeerAddr> {
 }
 
 impl ClientAddr {
-    /// Reads the peer's address from a [`PeerAddr`] in the request's extensions.
+    /// Creates a key that reads the peer's address from a [`PeerAddr`] in the request's extensions.
     pub fn new() -> Self {
         Self::from_extension()
     }
 
-    /// Reads the peer's address from an extension of another type, axum's
-    /// `ConnectInfo<SocketAddr>` for one.
+    /// Creates a key that reads the peer's address from an extension of another type, such as
+    /// axum's `ConnectInfo<SocketAddr>`.
     pub fn from_extension<P: Deref<Target = SocketAddr>>() -> ClientAddr<P> {
         ClientAddr {
             proxies: TrustedProxies::default(),
@@ -89,7 +90,7 @@ impl ClientAddr {
 }
 
 impl<P> ClientAddr<P> {
-    /// Believes `X-Forwarded-For` as far as these proxies wrote it. None is trusted by default.
+    /// Sets the proxies whose `X-Forwarded-For` is believed. By default none is.
     #[doc(alias = "x-forwarded-for")]
     #[must_use]
     pub fn behind(self, proxies: TrustedProxies) -> Self {
@@ -98,7 +99,7 @@ impl<P> ClientAddr<P> {
 
     /// Reads `Forwarded` (RFC 7239) in place of `X-Forwarded-For`.
     ///
-    /// One of the two and never both: a proxy that writes the one passes the other on as the client
+    /// Only one of the two is ever read: a proxy that writes one passes the other on as the client
     /// sent it.
     #[must_use]
     pub fn forwarded(self) -> Self {
@@ -108,10 +109,10 @@ impl<P> ClientAddr<P> {
         }
     }
 
-    /// Sets how many leading bits of an IPv6 address make a client. The default is 64, because that
-    /// is the smallest network a site is given (RFC 6177), and all of its 2^64 addresses are its to
-    /// use: a limit per address would be no limit. With 128 and above every address stands for
-    /// itself.
+    /// Sets how many leading bits of an IPv6 address identify a client. The default is 64: that is
+    /// the smallest network that a site is given (RFC 6177), and since the site can use all of its
+    /// 2^64 addresses, a limit per address would be no limit. With 128 or more, every address is a
+    /// client of its own.
     #[must_use]
     pub fn ipv6_prefix(self, bits: u8) -> Self {
         Self {
@@ -122,7 +123,8 @@ impl<P> ClientAddr<P> {
 }
 
 impl<P: Deref<Target = SocketAddr> + Send + Sync + 'static> ClientAddr<P> {
-    /// Returns the client's address, in full; an IPv4 address in IPv6 clothes comes out as IPv4.
+    /// Returns the client's address, in full, or `None` if the request has no extension with the
+    /// peer's address. An IPv4-mapped IPv6 address is returned as IPv4.
     pub fn address<B>(&self, req: &Request<B>) -> Option<IpAddr> {
         let peer = req.extensions().get::<P>()?.ip().to_canonical();
         Some(self.proxies.client(peer, req.headers(), self.forwarded))
@@ -173,9 +175,10 @@ impl<P> fmt::Debug for ClientAddr<P> {
 
 /// A key that has one state per value of a header: an API key, a tenant.
 ///
-/// Put the layer behind what has checked the header: whoever can make up values makes up quotas.
-/// Requests without the header share one state; of several lines the first counts. To limit only
-/// those that have it, let the others cost nothing:
+/// Put the layer inside one that checks the header: a client that can make up values gets a quota
+/// for each. Requests without the header share one state. If the header occurs several times, the
+/// first value counts. To limit only requests that have the header, let the others
+/// cost nothing:
 ///
 /// ```
 /// # #[cfg(feature = "rate-limit")] {
@@ -206,21 +209,24 @@ impl<B> Key<Request<B>> for HeaderKey {
 
 /// A key that has one state per path, without the query.
 ///
-/// Paths with an id in them are as many as there are ids. For the route's pattern use a closure
-/// over what the router leaves in the extensions, in axum `MatchedPath`.
+/// If paths contain ids, there are as many keys as ids. For one state per route, use a closure that
+/// reads the route from the request's extensions, such as axum's `MatchedPath`.
 ///
-/// **Nested routers.** A router that nests others takes their prefix from the path: `/a/items` and
+/// **Nested routers.** A router that nests others takes their prefix off the path: `/a/items` and
 /// `/b/items` are both `/items` to a layer within. With the feature `axum` the whole path is the
-/// key (from axum 0.8's `OriginalUri`, which axum puts in every request). Without it, or under
-/// another router, say [where it is](Self::from_extension), or put the layer around the outermost
-/// router.
+/// key (from axum 0.8's `OriginalUri`, which axum puts into every request). Without it, or under
+/// another router, say [where the whole URI is](Self::from_extension), or put the layer around the
+/// outermost router.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PathKey;
 
 impl PathKey {
-    /// Reads the whole URI from an extension of the request, if a router took a prefix from its
-    /// path: `PathKey::from_extension::<axum::extract::OriginalUri>()`, where the feature `axum` is
-    /// off or axum another version. A request without that extension has the path that it has.
+    /// Creates a key that reads the whole URI from an extension of the request, for routers that
+    /// take a prefix off the path.
+    ///
+    /// Use `PathKey::from_extension::<axum::extract::OriginalUri>()` where the feature `axum` is
+    /// off, or with another version of axum. For a request without that extension, the key is the
+    /// path of its own URI.
     pub fn from_extension<P>() -> OriginalPathKey<P>
     where
         P: Deref<Target = Uri> + Send + Sync + 'static,

@@ -1,9 +1,25 @@
-//! HTTP: answers instead of errors, what a status means, who the client is, deadlines and retries.
+//! HTTP: responses for rejections, what a status means, who the client is, deadlines, retries and
+//! caching.
 //!
-//! It works with every service of `http::Request` and `http::Response`: axum, hyper, reqwest,
-//! tonic. What it decides: which response a [`Rejected`](crate::Rejected) becomes ([`Http`]), what
-//! a response says about the service that sent it ([`ServerErrorsAsFailures`]), and when a call is
-//! over: when its body is ([`OnBodyEnd`], which `layer().http()` puts in).
+//! It works with every service that takes `http::Request`s and returns `http::Response`s: axum,
+//! hyper, reqwest, tonic. It decides
+//!
+//! - which response a [`Rejected`](crate::Rejected) becomes: [`Http`];
+//! - what a response says about the service that sent it: [`ServerErrorsAsFailures`];
+//! - when a call is over: at the end of the response's body, by the strategy [`OnBodyEnd`], which
+//!   `layer().http()` sets.
+//!
+//! Some of it needs the feature of a policy as well:
+//!
+//! | for | on the server | on the client |
+//! |---|---|---|
+//! | rejections as responses | [`RespondLayer`] with [`Http`] | |
+//! | deadlines | [`DeadlineHeaderLayer`] | [`DeadlineHeaderClientLayer`] |
+//! | criticality | [`CriticalityHeaderLayer`] | [`CriticalityHeaderClientLayer`] |
+//! | what is left of a quota | [`RateLimitHeadersLayer`] | |
+//! | who is asking, as a key | [`ClientAddr`], [`HeaderKey`], [`PathKey`] | |
+//! | retries | | [`RetryLayer::http`](crate::retry::RetryLayer::http) |
+//! | caching | [`Cache::http_layer`](crate::cache::Cache::http_layer) | the same |
 //!
 //! A server answers rejections at its edge, in one place:
 //!
@@ -19,7 +35,7 @@
 //! # }
 //! ```
 //!
-//! A client puts the error type in once, below all layers, and handles the rejection:
+//! A client wraps the service's error once, below all layers, and handles rejections:
 //!
 //! ```no_run
 //! # #[cfg(feature = "circuit-breaker")] {
@@ -48,9 +64,11 @@
 //! # }
 //! ```
 //!
-//! Trade-offs: a permit that is held until the body ends makes a concurrency limit count slow
-//! readers too, which is what occupies the service; but it also makes their time part of the
-//! call's. Where only the time to the response's head matters, use
+//! # Trade-offs
+//!
+//! With `.http()` a permit is held until the body ends. So a concurrency limit also counts calls
+//! whose clients read slowly, since these occupy the service; but the time that a client takes to
+//! read becomes part of the call's time. Where only the time to the response's head matters, use
 //! `.classify(ServerErrorsAsFailures)` instead of `.http()`.
 
 mod answer;

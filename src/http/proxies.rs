@@ -10,7 +10,7 @@ use std::{net::IpAddr, sync::Arc};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The networks of the proxies whose word about the client is taken.
+/// The networks of the proxies that are believed when they say who the client is.
 #[doc(alias = "x-forwarded-for")]
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TrustedProxies(Arc<[Network]>);
@@ -22,13 +22,14 @@ struct Network {
 }
 
 impl TrustedProxies {
-    /// Reads addresses and networks (`10.0.0.0/8`) between commas; an empty list trusts nobody.
+    /// Reads a list of addresses and networks (`10.0.0.0/8`), separated by commas. An empty list
+    /// trusts nobody.
     ///
-    /// List the proxies, not the networks that clients come from: whatever is listed can name any
-    /// address as its client.
+    /// List only proxies, and not the networks that clients come from: whatever is listed can claim
+    /// any address as its client's.
     ///
     /// # Errors
-    /// An entry that is neither, naming it.
+    /// If an entry is neither an address nor a network. The error names it.
     pub fn parse(list: &str) -> Result<Self, InvalidConfig> {
         let entries = list.split(',').map(str::trim);
         let networks = entries.filter(|entry| !entry.is_empty()).map(|entry| {
@@ -40,7 +41,7 @@ impl TrustedProxies {
         networks.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether this address is a trusted proxy's.
+    /// Returns whether this is the address of a trusted proxy.
     pub fn trust(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(address))

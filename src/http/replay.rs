@@ -11,16 +11,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// The body of one attempt.
+/// The request body of one attempt, which can be sent again.
 ///
-/// What the first attempt reads is kept on the way through (the frames are `Bytes`, so keeping one
-/// is counting a reference), up to the cap; a further attempt gets that, and then reads on where
-/// the one before it stopped. A body that goes over the cap is passed through unchanged, no longer
-/// kept, and its request not sent again.
+/// What the first attempt reads of the original body is kept, up to the
+/// [cap](crate::retry::RetryLayer::body_cap). A further attempt gets what was kept, and then reads
+/// on where the one before it stopped. A body that goes over the cap is passed through unchanged,
+/// but not kept, and its request is not sent again. Keeping a frame copies no data, because frames
+/// are `Bytes`.
 ///
 /// A connection may hold on to the body of an attempt that is over. Once there is another attempt,
-/// the old body ends in an error, which resets that stream: were it to end as if complete, the
-/// service would take half a body for a whole one.
+/// the old body ends in an error, which resets that stream. If it ended as if complete, the service
+/// would take half a body for a whole one.
 pub struct ReplayBody<B>(State<B>);
 
 enum State<B> {
@@ -69,7 +70,7 @@ impl<B: Body> ReplayBody<B> {
     }
 }
 
-/// What further attempts' bodies are made from; nothing for an empty body.
+/// What the bodies of further attempts are made from. It is empty for an empty body.
 pub struct RecordedBody<B>(Option<Tape<B>>);
 
 impl<B: Body> RecordedBody<B> {

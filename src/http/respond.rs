@@ -16,9 +16,9 @@ use tower_service::Service;
 
 pub(super) type BoxError = Box<dyn error::Error + Send + Sync>;
 
-/// A responder, which answers rejected calls with responses.
+/// A responder, which turns rejections into responses.
 ///
-/// [`Http`](super::Http) and, with the `grpc` feature, `grpc::Grpc` are responders, and so is every
+/// [`Http`](super::Http) and, with the `grpc` feature, `grpc::Grpc` are responders. So is every
 /// closure `Fn(Rejected) -> http::Response<_>`, whatever body its responses have.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot answer in place of a service whose responses have the body `{B}`",
@@ -29,7 +29,7 @@ pub trait Respond<B> {
     /// The body of the responder's own answers.
     type Body: Body<Data = Bytes, Error: Into<BoxError>>;
 
-    /// Returns the answer to a call that this policy refused, or gave up on.
+    /// Returns the response to a call that was rejected.
     fn respond(&self, rejected: Rejected) -> Response<Self::Body>;
 }
 
@@ -45,19 +45,19 @@ where
     }
 }
 
-/// A stack of layers, wrapped so that its rejections leave as responses.
+/// A layer around a stack of layers, which turns the stack's rejections into responses.
 ///
-/// Inside, the service's error is [`Error<E>`](Error), which every layer of this crate can reject
-/// with; outside it is the service's own `E` again. So an `Infallible` service, such as an axum
-/// `Router` or a tonic server, stays infallible, and errors of a fallible one pass unchanged.
-/// A success costs nothing: no box, no allocation, one comparison.
+/// Inside, the service's error is [`Error<E>`](Error), which can hold a rejection by any layer of
+/// this crate. Outside, it is the service's own `E` again. So an `Infallible` service, such as an
+/// axum `Router` or a tonic server, stays infallible, and errors of other services pass unchanged.
+/// A success costs one comparison: no box, no allocation.
 ///
-/// The response's body is a [`RespondBody`]: the service's own or the responder's, so neither has
-/// to be made from the other. A layer between this one and the service may change the body's type,
-/// as tower-http's `TraceLayer` and `CompressionLayer` do.
+/// The response's body is a [`RespondBody`]: either the service's own or the responder's, so
+/// neither has to be converted into the other. A layer in the stack may change the body's type, as
+/// tower-http's `TraceLayer` and `CompressionLayer` do.
 ///
-/// The stack is any tower `Layer`. A tuple of layers is one too; like `ServiceBuilder`, it lets
-/// requests through from left to right, the first being the outermost:
+/// The stack is any tower `Layer`. A tuple of layers is one, too. As with `ServiceBuilder`, the
+/// first layer of a tuple is the outermost:
 ///
 /// ```
 /// # #[cfg(all(feature = "load-shed", feature = "rate-limit"))] {
@@ -80,7 +80,7 @@ where
 /// the load shed then refuses it. Guards that are to decide together are a tuple of guards in one
 /// layer, `GuardLayer::new((limiter, shed)).http()`: there the quota is given back.
 ///
-/// For an answer of your own, start from a ready-made one or from nothing:
+/// For responses of your own, use a closure, which may start from a ready-made response:
 ///
 /// ```
 /// use axum::response::{IntoResponse, Response};
@@ -103,7 +103,7 @@ pub struct RespondLayer<R, L> {
 }
 
 impl<R, L> RespondLayer<R, L> {
-    /// Makes a layer that answers what this stack rejects.
+    /// Creates a layer that answers what this stack rejects with this responder's responses.
     pub const fn new(responder: R, stack: L) -> Self {
         Self { responder, stack }
     }
@@ -122,7 +122,8 @@ impl<S, R: Clone, L: Layer<Fallible<S>>> Layer<S> for RespondLayer<R, L> {
     }
 }
 
-/// A service whose error can hold a rejection, because [`Error`] is around it.
+/// A service whose error is wrapped in [`Error`], so that it can hold a rejection. Built by
+/// [`RespondLayer`], inside its stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Fallible<S> {
     inner: S,
@@ -154,7 +155,7 @@ where
 }
 
 pin_project! {
-    /// The response of a [`Fallible`] service.
+    /// The response future of a [`Fallible`] service.
     #[derive(Debug)]
     pub struct FallibleFuture<F> {
         #[pin]
@@ -174,7 +175,7 @@ where
     }
 }
 
-/// A service that answers rejections.
+/// A service that turns rejections into responses, built by [`RespondLayer`].
 #[derive(Debug)]
 pub struct RespondService<S, R /* `buttress::check` says why */> {
     inner: S,
@@ -237,7 +238,7 @@ where
 }
 
 pin_project! {
-    /// The response of a [`RespondService`] service.
+    /// The response future of [`RespondService`].
     #[derive(Debug)]
     pub struct RespondFuture<F, R> {
         #[pin]
@@ -279,7 +280,7 @@ where
 }
 
 pin_project! {
-    /// The body of a response behind a [`RespondLayer`]: the service's, or the responder's.
+    /// The body of a response that leaves a [`RespondLayer`]: the service's, or the responder's.
     #[derive(Debug)]
     pub struct RespondBody<B, O> {
         #[pin]
@@ -309,8 +310,8 @@ impl<B, O> RespondBody<B, O> {
     }
 }
 
-/// Returns the responder's default, for layers above that answer by themselves, as tower-http's
-/// `CorsLayer` and `TimeoutLayer` do. So the service's body need have none.
+/// Makes the default of the responder's body, for layers further out that answer by themselves, as
+/// tower-http's `CorsLayer` and `TimeoutLayer` do. So the service's body need not have a default.
 impl<B, O: Default> Default for RespondBody<B, O> {
     fn default() -> Self {
         Self::responder(O::default())

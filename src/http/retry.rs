@@ -16,24 +16,24 @@ use http::{
 use http_body::Body;
 use std::time::Duration;
 
-/// The rule by which HTTP requests are sent again, if that is safe and they are small enough to
+/// The strategy that sends HTTP requests again if that is safe, and if they are small enough to
 /// keep.
 ///
-/// Made by [`RetryLayer::http`]. Safe are
+/// Made by [`RetryLayer::http`]. These requests are safe to send again:
 ///
-/// - the methods that RFC 9110 (section 9.2.2) calls idempotent: GET, HEAD, PUT, DELETE, OPTIONS
-///   and TRACE;
-/// - requests with an `Idempotency-Key`, with which their service tells repetitions;
-/// - requests marked [`Idempotent`], and all of them after
-///   [`all_methods`](RetryLayer::all_methods).
+/// - those with a method that RFC 9110 (section 9.2.2) calls idempotent: GET, HEAD, PUT, DELETE,
+///   OPTIONS and TRACE;
+/// - those with an `Idempotency-Key` header, by which the service recognises repetitions;
+/// - those marked as [`Idempotent`];
+/// - all requests, if [`all_methods`](RetryLayer::all_methods) is set.
 ///
-/// Other requests, and those with a body over the [cap](RetryLayer::body_cap), get one attempt and
-/// its answer.
+/// Other requests, and those with a body over the [cap](RetryLayer::body_cap), get one attempt
+/// only.
 ///
-/// From the second attempt on a request has an [`Attempt`] in its extensions, and a gRPC request
-/// the header `grpc-previous-rpc-attempts`. `Retry-After` (for any failure) is kept to, and so is
-/// `grpc-retry-pushback-ms`. A response with a [`Rejected`] in its extensions was made by a layer
-/// in this process, and means what the rejection would have.
+/// From the second attempt on, a request has an [`Attempt`] in its extensions, and a gRPC request
+/// has the header `grpc-previous-rpc-attempts`. The waits that a service asks for in `Retry-After`
+/// (with any failure) or `grpc-retry-pushback-ms` are kept to. A response with a [`Rejected`] in
+/// its extensions was made by a layer in this process, and is treated like that rejection.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpReplay<M = AsReplayBody> {
     all_methods: bool,
@@ -41,17 +41,17 @@ pub struct HttpReplay<M = AsReplayBody> {
     map: M,
 }
 
-/// In a request's extensions: it may be sent again, whatever its method.
+/// An extension that marks a request as safe to send again, whatever its method.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Idempotent;
 
 impl<R, C> RetryLayer<R, C> {
-    /// Makes this a retry for HTTP: idempotent requests only, their bodies kept up to 64 KiB,
-    /// server errors for failures. See [`HttpReplay`].
+    /// Makes this a retry for HTTP: it retries idempotent requests only, keeps bodies up to 64 KiB,
+    /// and takes server errors for failures. See [`HttpReplay`].
     ///
-    /// The inner service is called with `http::Request<ReplayBody<B>>`. That suits what takes any
-    /// body: axum's routes, and hyper's client if that is made for this body. For services of one
-    /// particular body see [`map_body`](RetryLayer::map_body).
+    /// The inner service is called with `http::Request<ReplayBody<B>>`. That suits services that
+    /// take any body, such as axum's routes, or a hyper client made for this body. For a service
+    /// that takes one particular body use [`map_body`](RetryLayer::map_body) as well.
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -70,8 +70,8 @@ impl<R, C> RetryLayer<R, C> {
 impl<M: Clone + Send + Sync + 'static, C: Clone + Send + Sync + 'static>
     RetryLayer<HttpReplay<M>, C>
 {
-    /// Sends requests of every method again. For services that can take a request twice, be it
-    /// because they tell repetitions or because it does no harm; off by default.
+    /// Retries requests of every method. Off by default. It is for services that can take a request
+    /// twice, because they recognise repetitions or because repetitions do no harm.
     #[must_use]
     pub fn all_methods(self) -> Self {
         self.with(|replay, classifier| {
@@ -86,9 +86,11 @@ impl<M: Clone + Send + Sync + 'static, C: Clone + Send + Sync + 'static>
         })
     }
 
-    /// Sets the longest body, in bytes, that is kept to be sent again. The default is 64 KiB: most
-    /// requests with a body of JSON or protobuf are smaller, and ten thousand calls in flight keep
-    /// no more than 640 MiB. Zero keeps none; requests without a body are sent again all the same.
+    /// Sets the longest body, in bytes, that is kept to be sent again. With 0, only requests
+    /// without a body are retried.
+    ///
+    /// The default is 64 KiB: most requests with a body of JSON or protobuf are smaller, and ten
+    /// thousand calls in flight keep no more than 625 MiB.
     #[must_use]
     pub fn body_cap(self, cap: usize) -> Self {
         self.with(|replay, classifier| {
@@ -102,8 +104,8 @@ impl<M: Clone + Send + Sync + 'static, C: Clone + Send + Sync + 'static>
         })
     }
 
-    /// Calls the inner service with a body made from the [`ReplayBody`] by this function:
-    /// `axum::body::Body::new`, `tonic::body::Body::new` or `reqwest::Body::wrap`, say.
+    /// Sets the function that makes the inner service's request body from the [`ReplayBody`], such
+    /// as `axum::body::Body::new`, `tonic::body::Body::new` or `reqwest::Body::wrap`.
     ///
     /// ```
     /// use buttress::{Error, retry::Retry};
@@ -147,7 +149,7 @@ impl Default for HttpReplay {
     }
 }
 
-/// What the inner service gets for a body. Closures from [`ReplayBody`] to any other are this.
+/// A function that makes the inner service's request body from a [`ReplayBody`]. Closures are one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not make a body of a `ReplayBody<{B}>`",
     label = "takes another body",
@@ -156,11 +158,11 @@ impl Default for HttpReplay {
 pub trait MapBody<B> {
     /// The inner service's request body.
     type Body;
-    /// Makes it.
+    /// Returns the inner service's body for this one.
     fn map(&self, body: ReplayBody<B>) -> Self::Body;
 }
 
-/// The [`ReplayBody`] itself.
+/// The default body function, which passes on the [`ReplayBody`] itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AsReplayBody;
 
@@ -189,7 +191,7 @@ impl<M> HttpReplay<M> {
     }
 }
 
-/// What an HTTP request is sent again from.
+/// What the HTTP requests of further attempts are made from.
 #[derive(Debug)]
 pub struct RecordedRequest<B> {
     head: Parts,

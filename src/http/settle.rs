@@ -16,29 +16,28 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// The strategy that ends a call when the response's body ends: until then its permit is held.
+/// The strategy that ends a call when the response's body ends, and holds its permit until then.
 ///
-/// The classifier judges the head. A body that ends keeps that judgement, an error in the body is
-/// a failure, and so is nothing else: a body dropped before its end keeps the judgement too. Its
-/// reader has lost interest, or has all it wanted (hyper stops asking when `Content-Length` is
-/// reached, and a `HEAD` request's body is never read); neither says anything about the service.
+/// The classifier judges the response's head. That outcome stands, unless the body ends in an
+/// error, which is a failure. It stands even if the body is dropped before its end: its reader has
+/// lost interest, or has read all it wanted (hyper stops reading when `Content-Length` is reached,
+/// and never reads the body of a response to `HEAD`). Neither says anything about the service.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnBodyEnd<C = ServerErrorsAsFailures>(pub C);
 
 impl<C> Strategy for OnBodyEnd<C> {}
 
-/// How a call whose response's head has been judged ends with the body: [`OnBodyEnd`], or with the
-/// `grpc` feature `grpc::OnTrailers`.
+/// A strategy that ends a call with the response's body, after the head has been judged:
+/// [`OnBodyEnd`] or, with the `grpc` feature, `grpc::OnTrailers`.
 pub trait BodyEnd {
-    /// What the head said.
+    /// What the response's head said about the outcome.
     type Head: Copy;
 
-    /// Returns what the call's end means once the body has ended, with these trailers if it had
-    /// any.
+    /// Returns the outcome of a call whose body has ended, with these trailers if it had any.
     fn ended(&self, head: Self::Head, trailers: Option<&HeaderMap>) -> Outcome;
 
-    /// Returns how the call ended whose body was dropped; `read` is whether any data had come out
-    /// of it.
+    /// Returns how a call ended whose body was dropped before its end. `read` is whether any data
+    /// had been read from it.
     fn dropped(&self, head: Self::Head, read: bool) -> End;
 }
 
@@ -140,8 +139,8 @@ pin_project! {
     }
 }
 
-/// Returns a body of no call, for layers above that answer by themselves, as tower-http's
-/// `CorsLayer` and `TimeoutLayer` do.
+/// Makes a body that belongs to no call, for layers further out that answer by themselves, as
+/// tower-http's `CorsLayer` and `TimeoutLayer` do.
 impl<B: Default, G: GuardBase, P: BodyEnd> Default for GuardedBody<B, G, P> {
     fn default() -> Self {
         let body = B::default();

@@ -3,11 +3,11 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use std::time::Duration;
 
-/// The header that carries a deadline, `x-request-timeout-ms`: the milliseconds that are left, as a
-/// decimal integer.
+/// The header that carries a deadline, as the milliseconds that are left: `x-request-timeout-ms`.
 ///
-/// What is left and not the moment itself, because the clocks of two machines do not agree to
-/// within the times in question, while the way from one to the other is short beside them.
+/// Its value is a decimal integer. It is the time that is left and not the moment itself, because
+/// the clocks of two machines may differ by more than such times, while the way from one machine to
+/// the other is short beside them.
 pub const DEADLINE_HEADER: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
 /// The header that carries the deadline of a gRPC call: up to eight digits and a unit.

@@ -10,14 +10,15 @@ use crate::{
 use std::task::Context;
 
 impl<P: Send + Sync + 'static> LoadShed<P> {
-    /// Returns a tower layer that rejects at once what finds no permit.
+    /// Returns a tower layer that rejects a call at once if it finds no permit. It still has to be
+    /// told what responses mean: by `.http()`, `.grpc()` or [`GuardLayer::classify`].
     pub fn layer(&self) -> GuardLayer<Self> {
         GuardLayer::new(self.clone())
     }
 }
 
 impl<P> LoadShed<P> {
-    /// Runs `op` if there is a permit for it now.
+    /// Runs `op` if there is a permit for it now, and rejects the call otherwise.
     ///
     /// # Errors
     /// The [`Rejected`](crate::Rejected) as `E`, or what `op` returned.

@@ -16,15 +16,15 @@ use std::{
     task::{Context, Poll},
 };
 
-/// A [`LoadShed`] that holds its callers back in `poll_ready`; made by [`LoadShed::backpressure`].
+/// A [`LoadShed`] that holds its callers back in `poll_ready`, made by [`LoadShed::backpressure`].
 ///
 /// # Clone
-/// Clones are one load shed: they share its limit, and its line.
+/// Clones are one load shed: they share its limit, and the line of waiting callers.
 pub struct Backpressure<P = Equal>(Arc<Inner<P>>);
 
 impl<P> LoadShed<P> {
-    /// Returns a handle on this limit whose services are not ready while there is no permit:
-    /// callers wait in order, for as long as it takes.
+    /// Returns a handle on this limit whose services are not ready while there is no permit.
+    /// Callers wait in order, for as long as it takes; deadlines do not end the wait.
     #[doc(alias("concurrency_limit", "ConcurrencyLimit", "poll_ready"))]
     pub fn backpressure(&self) -> Backpressure<P> {
         Backpressure(Arc::clone(&self.0))
@@ -32,7 +32,8 @@ impl<P> LoadShed<P> {
 }
 
 impl<P: Send + Sync + 'static> Backpressure<P> {
-    /// Returns a tower layer whose services are not ready while there is no permit.
+    /// Returns a tower layer whose services are not ready while there is no permit. It still has to
+    /// be told what responses mean: by `.http()`, `.grpc()` or [`ReserveLayer::classify`].
     pub fn layer(&self) -> ReserveLayer<Self> {
         ReserveLayer::new(self.clone())
     }

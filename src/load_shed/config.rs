@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// The configuration of a [`LoadShed`], begun by [`LoadShed::builder`].
+/// The settings of a [`LoadShed`], begun by [`LoadShed::builder`].
 ///
 /// The [module](super#defaults) has a table of the defaults.
 #[derive(Debug)]
@@ -60,13 +60,15 @@ impl LoadShedBuilder {
         }
     }
 
-    /// Sets how much a request matters: a closure `|req: &Req| Criticality::...`, or one that
-    /// returns a [`Priority`](super::Priority) with a user. By default all matter equally.
+    /// Sets how much a request matters, by a closure that returns a
+    /// [`Criticality`](crate::Criticality), or a [`Priority`](super::Priority) with a user. By
+    /// default all requests matter equally.
     ///
-    /// It is asked only when there is more than there is room for, and only by
-    /// [`queued`](LoadShed::queued): then less important requests are refused, as many as have to
-    /// be, a more important one takes the place of a less important one in a full queue, and goes
-    /// first. The other modes have nobody to choose from.
+    /// The closure is called only while, and shortly after, no permit is free, and only by
+    /// [`queued`](LoadShed::queued). Then as many of the less important requests are refused as
+    /// have to be. In the queue, more important requests go first, and take the places of less
+    /// important ones when it is full. The other modes keep no requests to choose from, and ignore
+    /// priorities.
     pub fn priority<P>(self, priority: P) -> LoadShedBuilder<P> {
         LoadShedBuilder {
             name: self.name,
@@ -84,74 +86,79 @@ impl LoadShedBuilder {
 }
 
 impl<P> LoadShedBuilder<P> {
-    /// Sets a limit that stays what it is: so many calls at once, 1 to 1,000,000.
+    /// Sets a limit that does not change: how many calls may be in flight, 1 to 1,000,000.
     ///
-    /// Right where the service's parallelism is known (its workers, its connections): then all that
-    /// waits, waits here, and its delay is exact.
+    /// It suits a service whose parallelism is known, such as its number of workers or connections.
+    /// Then calls wait here and not inside the service, for as long as the settings say.
     #[doc(alias("max_concurrent_calls", "concurrency_limit", "semaphore"))]
     pub fn fixed(mut self, limit: usize) -> Self {
         self.limit = Choice::Fixed(limit);
         self
     }
 
-    /// Sets a rule by which the limit changes. By default [`Adaptive`], because what a service can
-    /// do at once is rarely known and seldom stays the same.
+    /// Sets the rule by which the limit changes. By default [`Adaptive`], because what a service
+    /// can do at once is rarely known and seldom stays the same.
     #[doc(alias("adaptive_concurrency", "aimd", "vegas", "gradient"))]
     pub fn limit(mut self, rule: impl Limit) -> Self {
         self.limit = Choice::Rule(Box::new(rule));
         self
     }
 
-    /// Sets how many requests may wait, 1 to 1,000,000. By default 1,000: the time they may wait is
-    /// the bound that matters, this one is for memory (some 100 bytes a request, beside the request
-    /// itself).
+    /// Sets how many requests may wait in the queue, 1 to 1,000,000. By default 1,000: the time
+    /// they may wait is the bound that matters, and this one is for memory (some 100 bytes for each
+    /// request, beside the request itself).
     ///
-    /// Only [`queued`](LoadShed::queued) makes use of it.
+    /// Only [`queued`](LoadShed::queued) uses it.
     #[doc(alias("max_queue", "backlog"))]
     pub fn queue(mut self, capacity: usize) -> Self {
         self.queue = capacity;
         self
     }
 
-    /// Sets how long a request may wait while the queue is well. By default 100 ms, which outlasts
-    /// a burst; Facebook's value for all its services ("Fail at Scale"). Above 0, up to an hour.
+    /// Sets how long a request may wait while the queue is not overloaded. Above 0, up to an hour.
+    ///
+    /// By default 100 ms, which outlasts a burst, and is Facebook's value for all its services
+    /// ("Fail at Scale", ACM Queue 2015).
     #[doc(alias = "max_wait_duration")]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Sets how long a request may wait under standing overload. By default 20 ms: in our
-    /// simulation the best of those tried, 5 ms to 100 ms. Shorter leaves workers idle between
-    /// requests, longer keeps admitted ones waiting for nothing. Above 0, up to an hour.
+    /// Sets how long a request may wait while the queue is overloaded: see
+    /// [`overloaded_after`](Self::overloaded_after). Above 0, up to an hour.
+    ///
+    /// By default 20 ms, the best of those simulated (5 ms to 100 ms). A shorter wait leaves
+    /// workers idle between requests, a longer one keeps requests waiting for nothing.
     #[doc(alias("codel_target", "target_delay"))]
     pub fn overloaded_wait(mut self, wait: Duration) -> Self {
         self.overloaded_wait = wait;
         self
     }
 
-    /// Sets for how long the queue must not have been empty to be taken for overloaded, rather than
-    /// for working off a burst. By default 100 ms, Facebook's value. Above 0, up to an hour.
+    /// Sets how long the queue must have gone without being empty to count as overloaded, rather
+    /// than as working off a burst. By default 100 ms, Facebook's value. Above 0, up to an hour.
     #[doc(alias = "codel_interval")]
     pub fn overloaded_after(mut self, after: Duration) -> Self {
         self.overloaded_after = after;
         self
     }
 
-    /// Sets what a rejection says about when to come back. By default 1 ms: at once, or as soon as
-    /// the caller's backoff and budget let it. Above 0, up to an hour.
+    /// Sets the time after which, according to a rejection, the caller may come back. Above 0, up
+    /// to an hour.
     ///
-    /// A call that is refused now has the same chance a moment later, and it is the callers' retry
-    /// budgets that protect the service; with 100 ms, the 99th percentile of a service at twice its
+    /// By default 1 ms, which leaves it to the caller's backoff and retry budget. A call that is
+    /// refused now has the same chance a moment later, and it is the callers' retry budgets that
+    /// protect the service. With 100 ms, the 99th percentile latency of a service at twice its
     /// capacity goes from 102 to 286 ms, for the same goodput (`cargo bench --bench overload`).
-    /// HTTP tells whole seconds, so there it becomes one.
+    /// HTTP tells whole seconds, so there it becomes one second.
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = after;
         self
     }
 
-    /// Makes the chance by which equally important requests are told apart repeatable, for tests
-    /// and simulations. By default it is random.
+    /// Makes the random choice between equally important requests repeatable, for tests and
+    /// simulations. By default it is random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

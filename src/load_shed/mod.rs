@@ -1,9 +1,9 @@
-//! How many calls may run at once, and what becomes of the rest.
+//! A limit on the calls in flight, and what becomes of calls beyond it.
 //!
-//! A [`LoadShed`] decides whether a call may start now, has to wait, or is turned away, by the
-//! number of calls in flight: a bulkhead, or concurrency limit. A service that is asked for more
-//! than it can do must go on doing what it can: calls that it accepts beyond that only make the
-//! others late, until all are late.
+//! A [`LoadShed`] decides by the number of calls in flight whether a call may start now, has to
+//! wait, or is turned away: a bulkhead, or concurrency limit. An overloaded service should go on
+//! doing as much as it can: calls that it accepts beyond that only make the others late, until all
+//! are late.
 //!
 //! ```
 //! use buttress::{Error, Kind, LoadShed};
@@ -25,13 +25,14 @@
 //!
 //! # Which mode?
 //!
-//! A handle has three; they share its limit, and all are one line.
+//! A mode says what becomes of a call that finds no permit. Each handle offers three, which share
+//! its limit:
 //!
 //! | mode | a call that finds no permit | use it |
 //! |---|---|---|
-//! | [`queued().layer()`](LoadShed::queued) | waits in a bounded queue, 100 ms at most | **at a server's edge**: bursts are served, and only standing overload is shed |
+//! | [`queued().layer()`](LoadShed::queued) | waits in a bounded queue, 100 ms at most | **at a server's edge**: bursts are served, and only lasting overload is shed |
 //! | [`layer()`](LoadShed::layer) | is rejected at once | before something that has a queue of its own, or when the caller has somewhere else to go; where a service cannot be cloned |
-//! | [`backpressure().layer()`](LoadShed::backpressure) | is not made: `poll_ready` waits | inside one process, when whoever calls can be slowed down: a worker that takes from a queue, a client under a balancer. **Never at the edge of a server**: there, callers that wait are a queue without an end |
+//! | [`backpressure().layer()`](LoadShed::backpressure) | is not made: `poll_ready` waits | inside one process, where callers can be slowed down: a worker that takes jobs from a queue, a client under a load balancer. **Never at the edge of a server**: there, waiting callers form a queue without a bound |
 //!
 //! ```
 //! use buttress::{Criticality, Error, ErrorsAsFailures, LoadShed};
@@ -58,19 +59,20 @@
 //!
 //! # Which limit?
 //!
-//! [`fixed`](LoadShedBuilder::fixed) where the service's parallelism is known. Then everything that
-//! waits, waits here, and for no longer than is said here. Otherwise [`Adaptive`](limit::Adaptive),
-//! the default, finds it: at the cost of half a percent of the work, and some seconds to adjust
-//! when the service changes. See [`limit`] for others.
+//! Use [`fixed`](LoadShedBuilder::fixed) where the service's parallelism is known. Then calls wait
+//! here and not inside the service, and no longer than the queue allows. Otherwise use
+//! [`Adaptive`](limit::Adaptive), the default, which finds the limit by itself: it costs half a
+//! percent of the work, and takes some seconds to adjust when the service changes. The [`limit`]
+//! module has others.
 //!
 //! # The queue
 //!
-//! It is bounded in time rather than in length: a request may wait for
-//! [100 ms](LoadShedBuilder::wait) while the queue is well. When it has not been empty for
-//! [100 ms](LoadShedBuilder::overloaded_after) there is standing overload: then newer requests go
-//! first, whose callers are likeliest to be there still, and may wait for
-//! [20 ms](LoadShedBuilder::overloaded_wait) only. A request whose
-//! [deadline](crate::context) passes is dropped before any work is done for it.
+//! The queue is bounded in time rather than in length: a request may wait for [100
+//! ms](LoadShedBuilder::wait). If the queue has not been empty for [100
+//! ms](LoadShedBuilder::overloaded_after), it is overloaded: then the newest requests go first,
+//! because their callers are likeliest to be still there, and a request may wait for only [20
+//! ms](LoadShedBuilder::overloaded_wait). A request whose [deadline](crate::context) passes while
+//! it waits is rejected before any work is done for it.
 //!
 //! # Defaults
 //!
@@ -79,9 +81,9 @@
 //! | [`limit`](LoadShedBuilder::limit) | [`Adaptive`](limit::Adaptive), from 20 | what a service can do at once is rarely known and seldom stays the same |
 //! | [`queue`](LoadShedBuilder::queue) | 1,000 requests | the time they may wait is the bound that matters; this one is for memory |
 //! | [`wait`](LoadShedBuilder::wait) | 100 ms | outlasts a burst |
-//! | [`overloaded_wait`](LoadShedBuilder::overloaded_wait) | 20 ms | the best of those simulated: shorter leaves workers idle, longer keeps requests for nothing |
-//! | [`overloaded_after`](LoadShedBuilder::overloaded_after) | 100 ms | tells standing overload from a burst |
-//! | [`priority`](LoadShedBuilder::priority) | all matter equally | |
+//! | [`overloaded_wait`](LoadShedBuilder::overloaded_wait) | 20 ms | the best of those simulated: a shorter one leaves workers idle, a longer one keeps requests for nothing |
+//! | [`overloaded_after`](LoadShedBuilder::overloaded_after) | 100 ms | tells lasting overload from a burst |
+//! | [`priority`](LoadShedBuilder::priority) | all requests matter equally | |
 //! | [`retry_after`](LoadShedBuilder::retry_after) | 1 ms | a call that is refused now has the same chance a moment later |
 //! | [`seed`](LoadShedBuilder::seed) | random | |
 //!
@@ -92,26 +94,26 @@
 //! | metric | kind | |
 //! |---|---|---|
 //! | `buttress_load_shed_limit` | gauge | how many calls may be in flight |
-//! | `buttress_load_shed_in_flight` | gauge | how many are |
-//! | `buttress_load_shed_queued` | gauge | how many wait |
-//! | `buttress_load_shed_shed_share` | gauge | the share of arrivals refused for being less important than others |
-//! | `buttress_load_shed_admitted_total` | counter | calls let in |
-//! | `buttress_rejected_total` (`kind` is `load_shed`) | counter | calls for which there was neither a permit nor a place in the queue, or not for long |
-//! | `buttress_load_shed_expired_total` | counter | calls that waited for as long as they may, in vain |
+//! | `buttress_load_shed_in_flight` | gauge | how many calls are in flight |
+//! | `buttress_load_shed_queued` | gauge | how many calls wait in the queue |
+//! | `buttress_load_shed_shed_share` | gauge | the share of recent arrivals refused for being less important than others |
+//! | `buttress_load_shed_admitted_total` | counter | calls admitted |
+//! | `buttress_rejected_total` (`kind` is `load_shed`) | counter | calls refused because there was neither a permit nor a place in the queue, or because a more important call took their place |
+//! | `buttress_load_shed_expired_total` | counter | calls that waited for as long as they may, without getting a permit |
 //! | `buttress_load_shed_deadline_exceeded_total` | counter | calls whose caller's deadline had passed when they came, or passed while they waited |
 //!
 //! # Trade-offs
 //!
-//! A call that finds a permit takes no lock and allocates nothing, and its threads share nothing
-//! that is written; under overload, whoever waits and whoever makes room for it meet at one lock.
-//! The limit is exact: never is one call more in flight, even while it changes (calls that run when
-//! it is lowered are left to end first).
+//! A call that finds a permit takes no lock, allocates nothing, and usually writes nothing that
+//! other threads write. Under overload, calls that wait and calls that end share one lock. The
+//! limit is exact: no more calls are ever admitted, even while it changes. (Calls that are running
+//! when it is lowered are left to end first.)
 //!
 //! A call that is dropped gives back its permit, or its place in the queue, at once. Work that the
-//! service goes on doing for a caller that has gone is not seen here: let handlers stop when they
-//! are dropped.
+//! service goes on doing for a caller that has gone is not counted here: let handlers stop when
+//! they are dropped.
 //!
-//! A service that is not ready is not taken for overload: `poll_ready` passes on what it says.
+//! A service that is not ready is not taken for overloaded: `poll_ready` passes on what it says.
 
 mod at_once;
 mod backpressure;
@@ -140,10 +142,12 @@ use crate::{Name, Time};
 use inner::Inner;
 use std::{fmt, sync::Arc};
 
-/// A limit on the calls in flight.
+/// A limit on the calls in flight: a bulkhead, or concurrency limit.
+///
+/// The [module](self) describes its modes, with examples and the defaults.
 ///
 /// # Clone
-/// Clones are one load shed: they share the limit, and so do the layers of all its modes.
+/// Clones are one load shed: they share the limit, and so do the layers of all modes.
 #[doc(alias(
     "bulkhead",
     "concurrency_limit",
@@ -154,20 +158,20 @@ use std::{fmt, sync::Arc};
 pub struct LoadShed<P = Equal>(Arc<Inner<P>>);
 
 impl LoadShed {
-    /// Creates a load shed with all defaults, the [adaptive limit](limit::Adaptive) among them: see
-    /// the [module](self#defaults).
+    /// Creates a load shed with the [defaults](self#defaults), the [adaptive
+    /// limit](limit::Adaptive) among them.
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).built()
     }
 
-    /// Begins a load shed with other settings.
+    /// Returns the settings of a load shed, all of them at their [defaults](self#defaults).
     pub fn builder(name: impl Into<Name>) -> LoadShedBuilder {
         LoadShedBuilder::new(name.into())
     }
 }
 
 impl<P> LoadShed<P> {
-    /// Returns the name of the load shed.
+    /// Returns the name that rejections by this load shed carry.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
@@ -192,9 +196,9 @@ impl<P> fmt::Debug for LoadShed<P> {
 
 /// What a [`LoadShed`] has done so far, and what it is doing.
 ///
-/// [`LoadShed::snapshot`] takes it. With the `registry` feature it can be serialised, and its
-/// numbers become the metrics in the [module's table](self#metrics). Counts are those since the
-/// start.
+/// [`LoadShed::snapshot`] takes it. With the `registry` feature it can be serialised, and the
+/// metrics in the [module's table](self#metrics) are made from it. What ends in `_total` counts
+/// since the load shed was made.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -203,18 +207,19 @@ pub struct Snapshot {
     pub name: &'static str,
     /// How many calls may be in flight.
     pub limit: usize,
-    /// How many calls are in flight. More than the limit while a lower limit takes effect.
+    /// How many calls are in flight. For a while this is more than a limit that has been lowered.
     pub in_flight: usize,
-    /// How many calls wait in the queue, reservations not among them.
+    /// How many calls wait in the queue, without the callers that backpressure holds back.
     pub queued: usize,
-    /// Calls that were let in.
+    /// Calls that were admitted.
     pub admitted_total: u64,
-    /// Calls for which there was neither a permit nor a place in the queue, or not for long.
+    /// Calls refused because there was neither a permit nor a place in the queue, or because a more
+    /// important call took their place.
     pub rejected_total: u64,
-    /// Calls that waited for as long as they may, in vain.
+    /// Calls that waited for as long as they may, without getting a permit.
     pub expired_total: u64,
     /// Calls whose caller's deadline had passed when they came, or passed while they waited.
     pub deadline_exceeded_total: u64,
-    /// The share of the arrivals of late that are refused for being less important than others.
+    /// The share of recent arrivals that are refused for being less important than others.
     pub shed_share: f64,
 }

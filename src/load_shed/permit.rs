@@ -67,7 +67,7 @@ impl Permit {
 }
 
 /// What a call that waits for a permit of a [`LoadShed`](super::LoadShed) holds: its place in the
-/// line.
+/// queue.
 #[derive(Debug)]
 pub struct QueueWait {
     pub(super) ticket: Ticket,

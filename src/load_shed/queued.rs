@@ -12,15 +12,15 @@ use crate::{
 };
 use std::{fmt, sync::Arc, task::Context};
 
-/// A [`LoadShed`] whose calls wait in its queue; made by [`LoadShed::queued`].
+/// A [`LoadShed`] whose calls wait in its queue, made by [`LoadShed::queued`].
 ///
 /// # Clone
 /// Clones are one load shed: they share its limit, and its queue.
 pub struct Queued<P = Equal>(Arc<Inner<P>>);
 
 impl<P> LoadShed<P> {
-    /// Returns a handle on this limit whose calls wait in its queue if they find no permit: in
-    /// order while it is well, the newest first and for a shorter time under standing overload.
+    /// Returns a handle on this limit whose calls wait in a queue if they find no permit. They wait
+    /// in order; if the queue is overloaded, the newest go first, and all wait for a shorter time.
     #[doc(alias("adaptive_lifo", "codel", "max_wait_duration"))]
     pub fn queued(&self) -> Queued<P> {
         Queued(Arc::clone(&self.0))
@@ -28,15 +28,16 @@ impl<P> LoadShed<P> {
 }
 
 impl<P: Send + Sync + 'static> Queued<P> {
-    /// Returns a tower layer whose calls wait for a permit. The service is cloned for a call that
-    /// does.
+    /// Returns a tower layer whose calls wait for a permit. It still has to be told what responses
+    /// mean: by `.http()`, `.grpc()` or [`WaitLayer::classify`]. The inner service must be `Clone`,
+    /// and is cloned for each call that waits.
     pub fn layer(&self) -> WaitLayer<Self> {
         WaitLayer::new(self.clone())
     }
 }
 
 impl<P> Queued<P> {
-    /// Runs `op` when there is a permit for it, unless that takes too long.
+    /// Runs `op` as soon as there is a permit for it, or not at all if that takes too long.
     ///
     /// # Errors
     /// The [`Rejected`](crate::Rejected) as `E`, or what `op` returned.

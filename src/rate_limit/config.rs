@@ -10,20 +10,22 @@ use super::{
 use crate::{Global, InvalidConfig, Name, clock::nanos, striped::StripedCounter};
 use std::time::Duration;
 
-/// How admissions are counted: over a sliding window, or by the generic cell rate algorithm.
+/// The algorithm that counts admissions: a sliding window, or the generic cell rate algorithm.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// No window, wherever it starts, admits more than the quota.
+    /// A sliding window: no window, wherever it starts, admits more than the quota.
     ///
-    /// The default, because it is what a quota is usually taken to mean.
+    /// This is the default, because it is what a quota is usually taken to mean.
     #[default]
     SlidingWindow,
-    /// The generic cell rate algorithm: `quota / window` calls per second, evenly spaced, and up to
-    /// `burst` at once after a pause. A token bucket of `burst` tokens decides in the same way.
+    /// The generic cell rate algorithm (GCRA): a steady rate of `quota / window`, evenly spaced,
+    /// and up to `burst` at once after a pause. A token bucket of `burst` tokens decides in the
+    /// same way.
     ///
-    /// Smoother than a window and eight bytes of state per key; but a window may see up to
-    /// `burst + quota` calls: those of a full burst, and those that fall due while it lasts.
+    /// It is smoother than a sliding window, and takes less memory per key (22 bytes instead of
+    /// 110). But one window may admit up to `burst + quota`: a full burst, and what falls due while
+    /// the window lasts.
     #[doc(alias = "leaky_bucket")]
     #[doc(alias = "token_bucket")]
     Gcra {
@@ -33,9 +35,9 @@ pub enum Algorithm {
     },
 }
 
-/// The configuration of a [`RateLimiter`], started by [`RateLimiter::builder`].
+/// The settings of a [`RateLimiter`], begun by [`RateLimiter::builder`].
 ///
-/// The [module](super#defaults) lists the defaults.
+/// The [module](super#defaults) has a table of the defaults.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RateLimiterBuilder<K = Global, C = UnitCost> {
@@ -74,10 +76,10 @@ impl RateLimiterBuilder {
 }
 
 impl<K, C> RateLimiterBuilder<K, C> {
-    /// Gives each key a quota of its own, instead of one to all requests together.
+    /// Gives each key a quota of its own, where by default all requests share one quota.
     ///
     /// The key is a closure that returns anything hashable, or one of the ready-made keys of the
-    /// `http` feature; see [`Key`]. By default there is one quota for all.
+    /// `http` feature; see [`Key`].
     ///
     /// [`Key`]: crate::Key
     #[doc(alias = "key")]
@@ -96,7 +98,7 @@ impl<K, C> RateLimiterBuilder<K, C> {
         }
     }
 
-    /// Sets how much of the quota a request takes: a closure `|req: &Req| -> u32`, or another
+    /// Sets how much of the quota a request takes, by a closure `|req: &Req| -> u32` or another
     /// [`Cost`](super::Cost). By default every request costs 1.
     #[doc(alias = "check_n")]
     #[doc(alias = "weight")]
@@ -113,18 +115,19 @@ impl<K, C> RateLimiterBuilder<K, C> {
         }
     }
 
-    /// Sets how admissions are counted. By default [`Algorithm::SlidingWindow`], the hard promise.
+    /// Sets how admissions are counted. By default [`Algorithm::SlidingWindow`].
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
         self
     }
 
-    /// Sets how many keys are kept at most. By default 1,000,000: about 110 MB when all are there.
+    /// Sets how many keys are kept at most. From 1 to 4,000,000,000. By default 1,000,000, which
+    /// take about 110 MB.
     ///
-    /// A key that has been admitted within the last window is never evicted. If all that are kept
-    /// are such, further keys share a quota (one per shard of the table), so that a flood of new
-    /// keys can neither grow the memory nor reset anybody's count. Ignored without
-    /// [`keyed`](Self::keyed).
+    /// A key that has been admitted within the last window is never evicted. If no other key is
+    /// there to be evicted, further keys share a quota (one per shard of the table). So a flood of
+    /// new keys can neither grow the memory nor reset anybody's count. Without
+    /// [`keyed`](Self::keyed), this setting has no effect.
     pub fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
         self

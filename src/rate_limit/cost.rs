@@ -1,10 +1,10 @@
 //! How much of the quota a request takes.
 
-/// How much of the quota a request takes.
+/// A cost function, which says how much of the quota a request takes.
 ///
-/// Closures are costs: `|req: &Upload| req.chunks`. A cost of 0 is admitted without being counted; a
-/// cost above the quota (or above the burst of [`Gcra`](super::Algorithm::Gcra)) can never be
-/// admitted and is refused without a time to come back.
+/// A closure is one: `|req: &Upload| req.chunks`. A request of cost 0 is admitted without being
+/// counted. A cost above the quota (or above the burst of [`Gcra`](super::Algorithm::Gcra)) can
+/// never be admitted, and is refused without a time to come back.
 ///
 /// ```
 /// use buttress::RateLimiter;
@@ -39,7 +39,7 @@ impl<Req, F: Fn(&Req) -> u32> Cost<Req> for F {
     }
 }
 
-/// The cost of a limiter that is not told another: 1 for every request.
+/// The default cost: 1 for every request.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct UnitCost;
 

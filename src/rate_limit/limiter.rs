@@ -10,15 +10,16 @@ use crate::{
 };
 use std::{fmt, sync::Arc, task::Context, time::Duration};
 
-/// A limit on how much may start within any window of time.
+/// A limit on how many calls may start within any window of time.
 ///
-/// A cheap handle: clones, and all layers made from them, share one limit. See the
-/// [module](super) for the decision it takes.
+/// It is a cheap handle: clones, and all layers made from them, share one limit. The
+/// [module](super) describes how it decides, with an example and the defaults.
 #[doc(alias = "token_bucket")]
 pub struct RateLimiter<K = Global, C = UnitCost>(Arc<Inner<K, C>>);
 
 impl RateLimiter {
-    /// Creates a limit of `quota` per `window` for all requests together, with the default settings.
+    /// Creates a limit of `quota` per `window` for all requests together, with the default
+    /// settings.
     ///
     /// # Errors
     /// If the quota is 0 or the window is not between 1 ms and 366 days.
@@ -26,9 +27,11 @@ impl RateLimiter {
         Self::builder(name, quota, window).build()
     }
 
-    /// Starts the configuration of a limit of `quota` per `window`.
+    /// Returns the settings of a limit of `quota` per `window`, all others at their
+    /// [defaults](super#defaults).
     ///
-    /// The name is what rejections, snapshots and metrics call the limiter.
+    /// The name is what rejections, snapshots and metrics call the limiter. The quota and the
+    /// window are checked by [`build`](RateLimiterBuilder::build).
     #[doc(alias = "limit_for_period")]
     #[doc(alias = "per_second")]
     #[doc(alias = "refresh_period")]
@@ -40,16 +43,16 @@ impl RateLimiter {
 impl<C> RateLimiter<Global, C> {
     /// Changes the quota, for all handles and layers of this limiter.
     ///
-    /// What has been admitted stays admitted; calls that wait are let in as soon as the new quota
-    /// allows it. Under [`Gcra`](super::Algorithm::Gcra), what has been taken of the burst is made
-    /// up for at the new pace.
+    /// What was admitted in the last window still counts. Calls that wait are admitted as soon as
+    /// the new quota allows it. Under [`Gcra`](super::Algorithm::Gcra), what has been taken of the
+    /// burst is made up for at the new rate.
     ///
-    /// The limiter goes on counting in the way it was built with (an exact log up to 1024): an exact
-    /// log that is raised above 1024 takes 16 bytes for each admission of the last window, and
-    /// allocates them as calls come.
+    /// The limiter goes on counting in the way it was built with: if it was built with a quota up
+    /// to 1024, that is an exact log. When such a quota is raised above 1024, the log takes 16
+    /// bytes for each admission of the last window, and allocates them as calls come.
     ///
     /// # Errors
-    /// If the quota is 0, or with it the burst would last for longer than 100 years.
+    /// If the quota is 0, or if it would take a full burst longer than 100 years to fall due.
     pub fn set_quota(&self, quota: u32) -> Result<(), InvalidConfig> {
         config::check_quota(quota)?;
         if let State::Global(state) = &self.0.state {
@@ -73,11 +76,11 @@ impl<K, C> RateLimiter<K, C> {
         &self.0
     }
 
-    /// Returns a handle on this limit whose calls wait in order, `max` at most, instead of being
-    /// refused.
+    /// Returns a handle on this limit whose calls wait in order, for `max` at most, instead of
+    /// being refused.
     ///
     /// A call that would have to wait for longer, or past its caller's deadline, is refused at
-    /// once, with the time that it would have had to wait.
+    /// once. Its rejection carries the time that it would have had to wait.
     #[doc(alias = "timeout_duration")]
     #[doc(alias = "until_ready")]
     #[must_use]
@@ -92,7 +95,8 @@ impl<K, C> RateLimiter<K, C> {
 
     /// Returns what the limiter has done so far.
     ///
-    /// Takes short locks, one after the other: for dashboards, not for every call.
+    /// It takes short locks, one after the other, so it is meant for dashboards, not for every
+    /// call.
     pub fn snapshot(&self) -> Snapshot {
         let inner = &*self.0;
         let (quota, admitted_total, remaining, keys) = match &inner.state {
@@ -126,8 +130,8 @@ impl<K, C> RateLimiter<K, C> {
         self.status_of(self.count_of(req))
     }
 
-    /// Returns which count this request belongs to, for whoever asks for its status when the request
-    /// is gone.
+    /// Returns which count this request belongs to, for whoever asks for its status when the
+    /// request is gone.
     pub(crate) fn count_of<Req>(&self, req: &Req) -> u64
     where
         K: Key<Req>,
@@ -147,9 +151,11 @@ impl<K, C> RateLimiter<K, C> {
         remaining.status(inner.window)
     }
 
-    /// Runs `op` if the limit allows it: for what is not a tower service, such as a database query.
+    /// Runs `op` if the limit allows it. For what is not a tower service, such as a database query.
     ///
-    /// For a global limit, or one with a key of `()`. [`guard::run`] takes a request as well.
+    /// It has no request from which a key or a cost could be read, so it is for a limit without
+    /// [`keyed`](RateLimiterBuilder::keyed) and [`cost`](RateLimiterBuilder::cost). With them, use
+    /// [`guard::run`], which takes a request as well.
     ///
     /// # Errors
     /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
@@ -163,10 +169,10 @@ impl<K, C> RateLimiter<K, C> {
 }
 
 impl<K: Send + Sync + 'static, C: Send + Sync + 'static> RateLimiter<K, C> {
-    /// Builds a layer with this limit. All layers of one limiter, and of its clones, share it.
+    /// Returns a tower layer. All layers of this handle and of its clones share one limit.
     ///
-    /// A rejected call ends with a [`Rejected`](crate::Rejected) as the service's error; in front of
-    /// an HTTP or gRPC server, `RespondLayer` turns that into an answer.
+    /// A rejected call ends with a [`Rejected`](crate::Rejected) as the service's error. In front
+    /// of an HTTP or gRPC server, `http::RespondLayer` turns that into a response.
     pub fn layer(&self) -> GuardLayer<Self, OnResponse> {
         // It learns nothing from how calls end, so nobody need say what responses mean.
         GuardLayer::settling(self.clone(), OnResponse::default())
@@ -184,8 +190,8 @@ impl<K, C> GuardBase for RateLimiter<K, C> {
         }
     }
 
-    /// Returns `true` only for a global limit with nothing left: which key a call belongs to, and
-    /// what it costs, is not known before its request is.
+    /// Returns `true` only for a global limit with nothing left. A call's key and cost are not
+    /// known before its request is.
     fn poll_closed(&self, _: &mut Context<'_>, now: &Now) -> bool {
         match &self.0.state {
             State::Global(state) => match state.full_until() {

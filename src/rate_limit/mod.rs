@@ -1,9 +1,10 @@
-//! A rate limit: how much may start within any window of time.
+//! A rate limit: how many calls may start within any window of time.
 //!
-//! For every call it decides whether the calls of the last window, this one included, stay within
-//! the quota. The promise is hard: **no window of that length, wherever it starts, admits more than
-//! the quota**. Windows that are reset by the clock, and counters that interpolate between two
-//! windows, let nearly twice as much through around an edge.
+//! For every call the limiter decides whether the calls of the last window, this one included, stay
+//! within the quota. The promise is hard: **no window of that length, wherever it starts, admits
+//! more than the quota**. Fixed windows that are reset by the clock, and counters that interpolate
+//! between two windows, can admit nearly twice as much around an edge. (With
+//! [`Algorithm::Gcra`] the promise is another one.)
 //!
 //! ```
 //! use buttress::{Error, RateLimiter, Rejected};
@@ -36,11 +37,11 @@
 //!
 //! # Refuse or wait
 //!
-//! A refusal carries the time after which the same call is admitted if nobody else comes first.
-//! [`RateLimiter::wait_up_to`] lets calls wait for it instead, in the order in which they came, one
-//! queue per key. A wait that would end after its maximum, or after the caller's deadline, is not
-//! begun: the call is refused at once. While somebody waits nobody overtakes, not even a call
-//! through the limiter itself.
+//! A refusal carries the time after which the same call is admitted if no other call comes first.
+//! [`RateLimiter::wait_up_to`] lets calls wait until then instead, in the order in which they came,
+//! in one queue per key. A call that would have to wait for longer than the maximum, or past its
+//! caller's deadline, is refused at once. While a call waits, no other call with its key overtakes
+//! it: calls through the limiter itself are refused.
 //!
 //! ```
 //! # use buttress::{Error, RateLimiter};
@@ -57,60 +58,60 @@
 //! ```
 //!
 //! A call that was admitted here and refused by a later guard of the same tuple of guards
-//! (`GuardLayer::new((limiter, breaker))`) gives back what it took. However else it ends, also
-//! refused by another layer of the stack, it has been admitted.
+//! (`GuardLayer::new((limiter, breaker))`) gives back what it took. So does one whose service fails
+//! to become ready. However else a call ends, also refused by another layer of the stack, it counts.
 //!
 //! # Defaults
 //!
 //! | setting | default | why |
 //! |---|---|---|
-//! | name, quota, window | none | they are yours; the window is between 1 ms and 366 days |
+//! | name, quota, window | none | only you know them; the window is between 1 ms and 366 days |
 //! | [`algorithm`](RateLimiterBuilder::algorithm) | [`Algorithm::SlidingWindow`] | what a quota is usually taken to mean |
 //! | [`keyed`](RateLimiterBuilder::keyed) | one quota for all requests together | |
-//! | [`max_keys`](RateLimiterBuilder::max_keys) | 1,000,000 | 110 MB at most, whoever comes |
+//! | [`max_keys`](RateLimiterBuilder::max_keys) | 1,000,000 | about 110 MB at most, whoever comes |
 //! | [`cost`](RateLimiterBuilder::cost) | 1 for every request ([`UnitCost`]) | |
-//! | waiting | calls are refused at once | a caller that should wait can be told to: [`RateLimiter::wait_up_to`] |
+//! | waiting | none: calls are refused at once | calls that should wait go through [`RateLimiter::wait_up_to`] |
 //!
 //! # How it counts
 //!
-//! | | global | keyed, bytes per key at a million keys | most in a window | used at 1.5 times the load |
+//! | | memory if global | memory if keyed: bytes per key, at a million keys | most in a window | share of the quota used at 1.5 times the load |
 //! |---|---|---|---|---|
 //! | exact log | quotas up to 1024: 16 bytes for each admission | quotas up to 15: 110 | the quota | 98 % |
 //! | sub-window counters | larger quotas: 1 KiB, and a cache line per thread | larger quotas: 110 | the quota | 97 % |
 //! | [`Algorithm::Gcra`] | 8 bytes | 22 | burst + quota | 100 % |
 //!
-//! The bytes are measured with all overhead of the table; just after it has grown they are 134 and
-//! 27. The last column is for a quota of 100 and calls that arrive at random (GCRA with a burst of
-//! the whole quota). Sub-window counters cut the window into 64 parts and count the oldest one in
-//! full until it has left: that keeps the promise in constant memory, and makes an admission count
-//! for up to one part longer than it must. Per key there are as many parts as fit into a cache line
-//! with the quota: 59 up to a quota of 255, 29 up to 65,535, 19 up to 16,777,215, and then 14. The
-//! exact log of a key counts in steps of a two-billionth of the window, of a nanosecond if that is
-//! longer.
+//! The bytes per key are measured with all overhead of the table; just after it has grown they are
+//! 134 in place of 110, and 27 in place of 22. The last column is for a quota of 100 and calls that
+//! arrive at random (GCRA with a burst of the whole quota). Sub-window counters cut the window into
+//! 64 parts and count the oldest one in full until it has left: that keeps the promise in constant
+//! memory, and makes an admission count for up to one part longer than it must. A key has as many
+//! parts as fit into a cache line: 59 for a quota up to 255, 29 up to 65,535, 19 up to 16,777,215,
+//! and then 14. The exact log of a key counts in steps of a two-billionth of the window, or of a
+//! nanosecond if that is longer.
 //!
-//! What a call takes besides:
+//! What a call costs besides:
 //!
 //! | | an admission | a refusal |
 //! |---|---|---|
 //! | exact log, global | a short lock | a read; a short lock for the first one, and if the cost is not 1 |
-//! | sub-window counters, global | a write to the thread's own lease; a short lock when that is used up, and once in a sub-window | a read; a short lock for the first one, and if the cost is not 1 |
+//! | sub-window counters, global | a write to the units that its thread holds; a short lock when these are used up, and once in a sub-window | a read; a short lock for the first one, and if the cost is not 1 |
 //! | GCRA, global | writes to two words that all threads share | a read |
 //! | keyed | the short lock of the key's shard | the same lock |
 //! | calls that wait | the short lock of the key's queue at every poll, and memory in the queue | |
 //!
-//! Large global quotas are leased to threads a few units at a time, so that a successful call writes
-//! nothing that another thread reads. A key that calls more than once in a sub-window is looked up in
-//! 16 bytes, four keys to a cache line; what else is kept of it is then left alone. Nothing is
-//! allocated by a call that is admitted or refused at once, except that the table of keys grows when
-//! new ones come (and an exact log whose quota was raised above 1024).
+//! Threads draw units of a large global quota a few at a time, so that an admitted call usually
+//! writes nothing that another thread reads. A key that calls more than once in a sub-window is
+//! looked up in 16 bytes, four keys to a cache line; the rest of what is kept of it is not touched.
+//! A call that is admitted or refused at once allocates nothing, except that the table of keys
+//! grows when new ones come (and an exact log whose quota was raised above 1024).
 //!
 //! # Keys
 //!
-//! Of a key only a hash is kept ([`Key`](crate::Key)). A key that has been admitted within the last
-//! window is never evicted; an idle one is, when a new key needs its place. At
-//! [`max_keys`](RateLimiterBuilder::max_keys), with nobody idle at hand, new keys share a quota, and
-//! start with what was counted there when they get a place of their own. So a flood of new keys
-//! makes the limiter stricter with newcomers, and changes nothing for those it knows.
+//! Only a hash of a key is kept: see [`Key`](crate::Key). A key that has been admitted within the
+//! last window is never evicted; an idle one is, when a new key needs its place. At
+//! [`max_keys`](RateLimiterBuilder::max_keys), with no idle key at hand, new keys share a quota,
+//! and take over what was counted there when they get a place of their own. So a flood of new keys
+//! makes the limiter stricter with newcomers, and changes nothing for the keys it knows.
 //!
 //! # Metrics
 //!
@@ -118,11 +119,11 @@
 //!
 //! | metric | kind | |
 //! |---|---|---|
-//! | `buttress_rate_limiter_admitted_total` | counter | the cost admitted |
+//! | `buttress_rate_limiter_admitted_total` | counter | the cost admitted, without what was given back |
 //! | `buttress_rejected_total` (`kind` is `rate_limiter`) | counter | calls refused |
 //! | `buttress_rate_limiter_waiting` | gauge | calls that wait for their turn |
 //! | `buttress_rate_limiter_quota` | gauge | the quota |
-//! | `buttress_rate_limiter_remaining` | gauge | what is left of it; global limiters only |
+//! | `buttress_rate_limiter_remaining` | gauge | the cost that would be admitted now; global limiters only |
 //! | `buttress_rate_limiter_keys` | gauge | keys that are kept; keyed limiters only |
 
 mod capacity_forecast;

@@ -17,8 +17,8 @@ pub(super) struct Inner<K, C> {
 
 /// What an admitted call has taken from its quota.
 ///
-/// Plain data: dropping it gives nothing back. [`GuardBase::settle`](crate::GuardBase::settle) does,
-/// if the call never started.
+/// It is plain data, and dropping it gives nothing back.
+/// [`GuardBase::settle`](crate::GuardBase::settle) does, if the call never started.
 #[derive(Clone, Copy, Debug)]
 pub struct Permit {
     pub(super) key: u64,

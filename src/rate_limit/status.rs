@@ -12,13 +12,13 @@ use std::time::Duration;
 pub struct QuotaStatus {
     /// The cost that one window admits.
     pub quota: u32,
-    /// The window.
+    /// The length of the window.
     pub window: Duration,
     /// The cost that would be admitted now. Under [`Gcra`](super::Algorithm::Gcra) this is what is
     /// left of the burst.
     pub remaining: u32,
-    /// How long until `remaining` grows, if nothing is admitted meanwhile: when the oldest admission
-    /// leaves the window, or the next one falls due. Zero if nothing has been taken.
+    /// How long until `remaining` grows if nothing is admitted in the meantime, because the oldest
+    /// admission leaves the window, or the next unit falls due. Zero if nothing has been taken.
     ///
     /// This is the `t` of the IETF `RateLimit` field, before it is rounded up to whole seconds.
     pub reset: Duration,
@@ -27,7 +27,7 @@ pub struct QuotaStatus {
 /// What a limiter has done so far, and what it would do now.
 ///
 /// [`RateLimiter::snapshot`](super::RateLimiter::snapshot) takes it. With the `registry` feature it
-/// can be serialised, and its numbers become the metrics in the [module's table](super#metrics).
+/// can be serialised, and the metrics in the [module's table](super#metrics) are made from it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -36,14 +36,14 @@ pub struct Snapshot {
     pub name: &'static str,
     /// The cost that one window admits.
     pub quota: u32,
-    /// The window.
+    /// The length of the window.
     #[cfg_attr(
         feature = "registry",
         serde(serialize_with = "crate::registry::seconds")
     )]
     pub window: Duration,
-    /// The cost admitted since the limiter was made, without what was given back by calls that never
-    /// started.
+    /// The cost admitted since the limiter was made, without what was given back by calls that
+    /// never started.
     pub admitted_total: u64,
     /// Calls refused since the limiter was made.
     pub rejected_total: u64,
@@ -51,7 +51,7 @@ pub struct Snapshot {
     pub waiting: usize,
     /// The cost that a global limiter would admit now; `None` for a keyed one.
     pub remaining: Option<u32>,
-    /// The keys that are kept, idle ones that have not been evicted yet included; `None` for a
+    /// How many keys are kept, including idle ones that have not been evicted yet; `None` for a
     /// global limiter.
     pub keys: Option<usize>,
 }

@@ -15,12 +15,13 @@ use std::{fmt, task::Context, time::Duration};
 
 /// A [`RateLimiter`] whose calls wait in order instead of being refused, up to a maximum.
 ///
-/// Made by [`RateLimiter::wait_up_to`]; a cheap handle on the same limit. All handles of one limiter
-/// share one queue per key. Nobody overtakes it: while somebody waits for a key, calls for that key
-/// through the limiter itself are refused. Networks call this shaping, and refusing policing.
+/// It is made by [`RateLimiter::wait_up_to`], and is a cheap handle on the same limit. All handles
+/// of one limiter share one queue per key. No call overtakes that queue: while it is not empty,
+/// calls with the same key through the limiter itself are refused. (In networking, waiting is
+/// called traffic shaping, and refusing is called policing.)
 ///
-/// A call that waits takes a short lock at every poll, and memory for its place in the queue; one
-/// that is admitted at once costs what it costs through the limiter itself.
+/// A call that waits takes a short lock at every poll, and memory for its place in the queue. A
+/// call that is admitted at once costs as much as through the limiter itself.
 pub struct WaitingLimiter<K = Global, C = UnitCost> {
     limiter: RateLimiter<K, C>,
     max: Duration,
@@ -28,7 +29,7 @@ pub struct WaitingLimiter<K = Global, C = UnitCost> {
 
 /// What a call holds while it waits for a [`WaitingLimiter`]: its place in the queue.
 ///
-/// Plain data: dropping it leaves the place taken. [`GuardBase::abandon`] gives it up.
+/// It is plain data, and dropping it leaves the place taken. [`GuardBase::abandon`] gives it up.
 #[derive(Debug)]
 pub struct QuotaWait {
     key: u64,
@@ -48,17 +49,20 @@ impl<K, C> WaitingLimiter<K, C> {
         self.limiter.name()
     }
 
-    /// Returns the limiter, whose calls do not wait.
+    /// Returns the limiter itself, whose calls do not wait.
     pub fn limiter(&self) -> &RateLimiter<K, C> {
         &self.limiter
     }
 
-    /// Returns what the limiter has done so far. Calls through all its handles are counted together.
+    /// Returns what the limiter has done so far, with the calls through all its handles counted
+    /// together.
     pub fn snapshot(&self) -> Snapshot {
         self.limiter.snapshot()
     }
 
-    /// Runs `op` when the limit allows it, or not at all if the wait would be too long.
+    /// Runs `op` as soon as the limit allows it, or not at all if the wait would be too long. As
+    /// with [`RateLimiter::run`], there is no request: with a key or a cost use
+    /// [`guard::run`](fn@crate::guard::run).
     ///
     /// # Errors
     /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
@@ -149,10 +153,10 @@ impl<K, C> WaitingLimiter<K, C> {
 }
 
 impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
-    /// Builds a layer whose calls wait for this limit. All layers of one limiter, waiting or not,
-    /// share it.
+    /// Returns a tower layer whose calls wait for this limit. All layers of one limiter, waiting or
+    /// not, share it.
     ///
-    /// The service must be [`Clone`]: a call that waits needs one to call later.
+    /// The inner service must be [`Clone`]: a call that waits needs one of its own to call later.
     pub fn layer(&self) -> WaitLayer<Self, OnResponse> {
         // It learns nothing from how calls end, so nobody need say what responses mean.
         WaitLayer::settling(self.clone(), OnResponse::default())

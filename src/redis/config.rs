@@ -8,7 +8,9 @@ use tokio::runtime::Handle;
 
 const STORE: &str = "redis store";
 
-/// The settings of a [`RedisStore`]. The [module](super#defaults) has a table of the defaults.
+/// The settings of a [`RedisStore`], begun by [`RedisStore::builder`].
+///
+/// The [module](super#defaults) has a table of the defaults.
 #[derive(Clone)]
 #[must_use = "nothing is built before `connect`"]
 pub struct RedisStoreBuilder<C = Json> {
@@ -28,16 +30,16 @@ impl RedisStoreBuilder {
 }
 
 impl<C> RedisStoreBuilder<C> {
-    /// Sets what all keys begin with. There is no default: two applications that share a Redis must
-    /// not take each other's answers for theirs.
+    /// Sets the text that all keys in Redis begin with. It must be set: two applications that share
+    /// a Redis must not take each other's answers for theirs.
     #[doc(alias = "prefix")]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
     }
 
-    /// Sets how answers are written. The default is [`Json`]: it can be read with `redis-cli`, and
-    /// forgives fields that another version of the application added.
+    /// Sets the codec that writes answers as bytes. The default is [`Json`]: it can be read with
+    /// `redis-cli`, and ignores fields that another version of the application added.
     #[doc(alias = "serializer")]
     pub fn codec<D>(self, codec: D) -> RedisStoreBuilder<D> {
         let Self { url, namespace, .. } = self;
@@ -48,10 +50,12 @@ impl<C> RedisStoreBuilder<C> {
         }
     }
 
-    /// Makes the store, which connects in the background: until it has, every call fails at once.
+    /// Builds the store, which connects in the background. Until it has connected, every request to
+    /// it fails at once, which a cache takes for a miss.
     ///
     /// # Errors
-    /// If the address is none, the namespace is empty, or this is not called on a tokio runtime.
+    /// If the address is not valid, the namespace is empty, or this is not called on a tokio
+    /// runtime.
     pub fn connect(self) -> Result<RedisStore<C>, InvalidConfig> {
         let Self {
             url,

@@ -19,13 +19,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 /// A store that keeps answers in Redis, where all instances of an application share them.
 ///
+/// The [module](super) describes how it works. Give each cache a [section](Self::section) of its
+/// own.
+///
 /// # Clone
 ///
 /// A clone shares the connection. The store works on the tokio runtime that it was built on;
 /// dropping the last clone closes the connection.
-///
-/// The [module](super) says how. Clones share the connection. The store works on the tokio runtime
-/// that it was built on; dropping the last clone closes the connection.
 pub struct RedisStore<C = Json>(Arc<Inner<C>>);
 
 struct Inner<C> {
@@ -53,9 +53,10 @@ const FRESH: u8 = 0;
 const LEASED: u8 = 1;
 
 impl RedisStore {
-    /// Begins the settings of a store in the Redis at this address:
-    /// `redis://[user:password@]host[:port][/database]`, or `redis+unix:///path`. TLS (`rediss://`)
-    /// is not built in, and refused.
+    /// Returns the settings of a store in the Redis at this address.
+    ///
+    /// The address is `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`. TLS
+    /// (`rediss://`) is not supported.
     pub fn builder(url: impl Into<String>) -> RedisStoreBuilder {
         RedisStoreBuilder::new(url.into())
     }
@@ -72,9 +73,11 @@ impl<C> RedisStore<C> {
         }))
     }
 
-    /// Returns a part of this store for one cache, over the same connection: as if `:` and the name
-    /// stood behind its namespace. Two caches need one each, or they take each other's answers for
-    /// theirs wherever their keys are the same.
+    /// Returns a part of this store for one cache, over the same connection. Its namespace is that
+    /// of this store, followed by `:` and the name.
+    ///
+    /// Two caches need a section each, or they take each other's answers for theirs wherever their
+    /// keys are the same.
     #[must_use]
     pub fn section(&self, name: &str) -> Self
     where

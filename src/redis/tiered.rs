@@ -19,23 +19,23 @@ use tokio::task::AbortHandle;
 
 const STORE: &str = "tiered store";
 
-/// A store that keeps fresh answers in memory too, over a [`RedisStore`].
+/// A store that keeps fresh answers in memory as well, over a [`RedisStore`].
 ///
-/// An answer that is in memory costs no round trip. The price is a bound: after an invalidation by
-/// **another** instance was acknowledged, this one may go on answering from memory for
+/// An answer that is in memory costs no round trip. The price: after an invalidation by **another**
+/// instance was acknowledged, this one may go on answering from memory. It does so for at most
 ///
 /// ```text
-/// B = min(max_age, heartbeat)        by default min(5 s, 3 s) = 3 s
+/// min(max_age, heartbeat)        by default min(5 s, 3 s) = 3 s
 /// ```
 ///
-/// at most, and usually does so for the moment that a message takes. Its own invalidations hold at
-/// once. The bound does not depend on how late messages are, or whether they arrive: invalidations
-/// come over a connection of their own, which is asked a question every third of a heartbeat, and
-/// memory answers only within a heartbeat of the last question that was answered. When that
-/// connection is lost, everything in memory is forgotten before the next one is listened to. It
-/// takes Redis 6 or later; with an earlier one memory never answers.
+/// and usually only for the moment that a message takes. Its own invalidations take effect at once.
+/// The bound holds however late messages are, and even if they never arrive: invalidations come
+/// over a connection of their own, which is pinged every third of a heartbeat, and memory answers
+/// only within a heartbeat of the last ping that was answered. When that connection is lost,
+/// everything in memory is forgotten before the next connection is used. This takes Redis 6 or
+/// later; with an earlier version, memory never answers.
 ///
-/// In a cluster that has split in two, what holds is `max_age`.
+/// In a cluster that has split in two, the bound is `max_age`.
 #[doc(alias = "two_tier")]
 #[doc(alias = "near_cache")]
 #[doc(alias = "client_side_caching")]
@@ -52,7 +52,9 @@ pub struct TieredLease {
     mark: Mark,
 }
 
-/// The settings of a [`Tiered`]. The [module](super#defaults) has a table of the defaults.
+/// The settings of a [`Tiered`], begun by [`Tiered::builder`].
+///
+/// The [module](super#defaults) has a table of the defaults.
 #[must_use = "nothing is built before `build`"]
 pub struct TieredBuilder<V, C = Json> {
     redis: RedisStore<C>,
@@ -63,7 +65,7 @@ pub struct TieredBuilder<V, C = Json> {
 }
 
 impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Tiered<V, C> {
-    /// Begins the settings of memory over this store.
+    /// Returns the settings of a memory tier over this store.
     ///
     /// ```no_run
     /// use buttress::redis::{RedisStore, Tiered};
@@ -86,7 +88,7 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Tiered<V, C> {
         }
     }
 
-    /// Whether memory may answer now, because this instance would hear of invalidations.
+    /// Returns whether memory may answer now, because this instance would hear of invalidations.
     pub fn listens(&self) -> bool {
         self.tier.listens()
     }
@@ -96,7 +98,7 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> Tiered<V, C> {
         self.tier.len()
     }
 
-    /// Whether no answer is in memory.
+    /// Returns whether no answer is in memory.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -111,9 +113,12 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> TieredBuilder<V, C> {
         self
     }
 
-    /// Sets how many bytes are kept in memory at most: 1 KiB to 1 PiB. What an answer weighs is for
-    /// you to say; its texts and some 160 bytes for its place are added. An answer that weighs more
-    /// than a few per cent of it is not kept.
+    /// Sets how many bytes are kept in memory at most, instead of how many answers. From 1 KiB to
+    /// 1 PiB.
+    ///
+    /// The function returns what an answer weighs, in bytes; its key, its tag and some 160 bytes
+    /// for its place are added. An answer that weighs more than a few per cent of the whole is not
+    /// kept.
     pub fn weighed(
         mut self,
         bytes: usize,
@@ -124,26 +129,26 @@ impl<V: Clone + Send + Sync + 'static, C: Codec<V>> TieredBuilder<V, C> {
         self
     }
 
-    /// Sets how long an answer is good in memory after it was asked for in Redis: more than zero.
-    /// The default is 5 s, after which one round trip per key is hardly felt.
+    /// Sets how long memory may return an answer after Redis was asked for it. More than zero. The
+    /// default is 5 s: one round trip per key every 5 s is hardly noticed.
     #[doc(alias = "ttl")]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
         self
     }
 
-    /// Sets how long memory answers after Redis was last heard: 10 ms or more. The default is 3 s,
-    /// so one question a second.
+    /// Sets how long memory answers after Redis was last heard from. At least 10 ms. The default is
+    /// 3 s, which takes one ping a second.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.heartbeat = heartbeat;
         self
     }
 
-    /// Makes the store, which begins to listen in the background: until it does, memory does not
-    /// answer.
+    /// Builds the store, which begins to listen for invalidations in the background. Until it does,
+    /// memory does not answer.
     ///
     /// # Errors
-    /// If a value is not what its setter accepts.
+    /// If a setting is out of the range that its setter states.
     pub fn build(self) -> Result<Tiered<V, C>, InvalidConfig> {
         let Self {
             redis,

@@ -6,10 +6,11 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// The snapshot of a policy of your own: its kind, its name, and named numbers.
 ///
-/// It is serialised as one flat map, as those of this crate's policies are, and published as
-/// `buttress_{kind}_{number}` with the label `policy`. A counter called `rejected_total` becomes
-/// `buttress_rejected_total` with the label `kind` as well, as it does for every policy, so that a
-/// sum over all policies includes yours.
+/// It is serialised as one flat map, like the snapshots of this crate's policies. Each of its
+/// numbers is published as the metric `buttress_{kind}_{number}`, with the policy's name as the
+/// label `policy`. The exception is a counter named `rejected_total`: it is published as
+/// `buttress_rejected_total` with the labels `kind` and `policy`, as for this crate's policies, so
+/// that a sum over all policies includes yours.
 ///
 /// ```
 /// use buttress::registry::{CustomSnapshot, Observe, PolicySnapshot, Registry};

@@ -1,8 +1,7 @@
-//! Lists every policy of a service: to look at, to serialise, to export as metrics.
+//! A list of all policies of a service, to look at, to serialise, and to export as metrics.
 //!
-//! A registry decides nothing. Policies count for themselves, each thread on a cache line of its
-//! own; a registry adds the counts up when somebody asks. So being observed costs a call nothing,
-//! whatever exporter is installed.
+//! Policies count for themselves, and a registry adds the counts up when it is asked. So being
+//! listed costs calls nothing, whatever exporter is installed.
 //!
 //! ```
 //! use buttress::{CircuitBreaker, Error, Retry, registry::{PolicySnapshot, Registry}};
@@ -49,9 +48,13 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Trade-offs: counters reach the recorder when [`publish`](Registry::publish) is called, so call
-//! it from the handler that renders them, or let [`publish_every`](Registry::publish_every) do it.
-//! A registry keeps its policies alive.
+//! The table of metrics of each policy is in its module.
+//!
+//! # Trade-offs
+//!
+//! Counts reach the recorder only when [`publish`](Registry::publish) is called. Call it from the
+//! handler that renders the metrics, or let [`publish_every`](Registry::publish_every) do so. A
+//! registry keeps its policies alive.
 
 mod custom;
 mod export;
@@ -86,7 +89,7 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds a policy to the list. It takes the place of an earlier one of the same kind and name.
+    /// Adds a policy to the list, in place of an earlier one of the same kind and name.
     pub fn add(&self, policy: &(impl Observe + Clone)) {
         let policy: Arc<dyn Observe> = Arc::new(policy.clone());
         let mut all = lock(&self.0);
@@ -99,14 +102,14 @@ impl Registry {
         }
     }
 
-    /// Returns every policy as it is now, in the order in which they were added.
+    /// Returns a snapshot of every policy, in the order in which they were added.
     pub fn snapshot(&self) -> Vec<PolicySnapshot> {
         // Snapshots take the policies' own locks: not under this one.
         let all = lock(&self.0).clone();
         all.iter().map(|policy| policy.snapshot()).collect()
     }
 
-    /// Hands the counts of now to the recorder of the `metrics` crate.
+    /// Publishes the present counts to the recorder of the `metrics` crate.
     ///
     /// Names begin with `buttress_`, those of counters end in `_total`, and every metric has the
     /// label `policy`. Counters are set to their absolute value, so it does not matter how often
@@ -115,7 +118,7 @@ impl Registry {
         self.snapshot().iter().for_each(export::publish);
     }
 
-    /// Publishes now and then every `period`, which is a millisecond at least.
+    /// Publishes at once, and again after every `period`. A period under 1 ms is taken for 1 ms.
     ///
     /// It goes on for as long as the future is polled: spawn it, or let it run beside the server.
     pub async fn publish_every(self, period: Duration) -> Infallible {

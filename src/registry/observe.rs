@@ -18,7 +18,7 @@ use crate::timeout::{self, Timeout};
 
 /// A policy that can be listed in a [`Registry`](super::Registry).
 ///
-/// All policies of this crate are. For one of your own, return a [`CustomSnapshot`].
+/// All policies of this crate implement this. For one of your own, return a [`CustomSnapshot`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be listed in a registry",
     note = "the handles of policies can, and not their layers or builders: `registry.add(&breaker)`",
@@ -27,13 +27,13 @@ use crate::timeout::{self, Timeout};
 pub trait Observe: Send + Sync + 'static {
     /// Returns the name of the policy, such as `orders-db`.
     fn name(&self) -> &'static str;
-    /// Returns what kind of policy it is, in snake case: `circuit_breaker`.
+    /// Returns what kind of policy it is, in snake case, such as `circuit_breaker`.
     fn kind(&self) -> &'static str;
-    /// Returns all that can be seen of the policy now. May take the policy's own locks.
+    /// Returns a snapshot of the policy. May take the policy's own locks.
     fn snapshot(&self) -> PolicySnapshot;
 }
 
-/// A policy at one moment.
+/// The snapshot of a policy of any kind.
 ///
 /// Serialised, it is a flat map with the entries `kind` and `name` first.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -46,7 +46,7 @@ pub enum PolicySnapshot {
     /// A circuit breaker.
     #[cfg(feature = "circuit-breaker")]
     CircuitBreaker(circuit_breaker::Snapshot),
-    /// A circuit breaker per key.
+    /// A circuit breaker for each key.
     #[cfg(feature = "circuit-breaker")]
     KeyedCircuitBreaker(circuit_breaker::KeyedSnapshot),
     /// A load shed.

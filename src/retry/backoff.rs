@@ -8,7 +8,7 @@
 use crate::error::InvalidConfig;
 use std::{fmt, sync::Arc, time::Duration};
 
-/// How the waits before further attempts grow, and how they are spread.
+/// A backoff, which says how long to wait before each further attempt.
 #[doc(alias("exponential_backoff", "ExponentialBackoff"))]
 #[derive(Clone)]
 pub struct Backoff(BackoffKind);
@@ -28,21 +28,24 @@ enum BackoffKind {
     Custom(Arc<dyn Fn(u32, f64) -> Duration + Send + Sync>),
 }
 
-/// How a wait is spread, so that callers who failed together do not come back together.
+/// The kind of jitter, which spreads waits so that callers who failed together do not come back
+/// together.
 ///
-/// With `v = initial * multiplier^(n - 1)` before the `n`th retry, and no more than the maximum:
+/// Below, `v` is the wait without jitter: `initial * multiplier^(n - 1)` before the `n`th retry,
+/// and no more than the maximum.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Jitter {
-    /// Anything from nothing to `v`.
+    /// Anything from zero to `v`.
     #[default]
     Full,
-    /// Half of `v`, and anything up to the other half: never at once, at the price of more calls.
+    /// Anything from half of `v` to `v`: never at once, at the price of more calls.
     Equal,
-    /// Anything from the initial wait to three times the last one, which is a random walk that does
-    /// not depend on `n`.
+    /// Anything from the initial wait to three times the last one, and no more than the maximum.
+    /// This is a random walk that does not depend on `n`.
     Decorrelated,
-    /// `v` exactly. For tests and demonstrations; callers that failed together come back together.
+    /// Exactly `v`. It is for tests and demonstrations, because callers that failed together come
+    /// back together.
     None,
 }
 
@@ -51,8 +54,8 @@ pub enum Jitter {
 const MAX: Duration = Duration::from_secs(10);
 
 impl Backoff {
-    /// Returns a backoff that waits for `initial` before the second attempt and twice as long
-    /// before every further one, up to 10 s (or `initial`, if that is longer), with full jitter.
+    /// Returns an exponential backoff: up to `initial` before the second attempt, and twice as long
+    /// before every further one, up to 10 s (or `initial`, if that is longer). It has full jitter.
     #[doc(alias = "exponential_backoff")]
     pub const fn exponential(initial: Duration) -> Self {
         Self(BackoffKind::Exponential {
@@ -63,8 +66,8 @@ impl Backoff {
         })
     }
 
-    /// Returns a backoff that waits this long before every further attempt, without jitter. Zero
-    /// makes no timer.
+    /// Returns a backoff that waits this long before every further attempt, without jitter. With
+    /// zero, attempts follow each other at once.
     #[doc(alias("fixed", "fixed_delay", "fixed_interval"))]
     pub const fn constant(wait: Duration) -> Self {
         Self(BackoffKind::Exponential {
@@ -75,16 +78,17 @@ impl Backoff {
         })
     }
 
-    /// Returns a backoff of your own: a function of the number of the retry (the first is 1) and a
-    /// random number in `[0, 1)`.
+    /// Returns a backoff that calls a function of your own, with the number of the retry (the first
+    /// is 1) and a random number in `[0, 1)`.
     ///
-    /// What it returns is waited for as it is; the other settings do not apply.
+    /// The wait is what the function returns, unless the service asks for a longer one; multiplier,
+    /// maximum and jitter do not apply.
     pub fn custom(wait: impl Fn(u32, f64) -> Duration + Send + Sync + 'static) -> Self {
         Self(BackoffKind::Custom(Arc::new(wait)))
     }
 
-    /// Sets what each wait is multiplied by for the next. By default 2, the slowest growth at which
-    /// the load of all retries together stays finite however many callers fail. At least 1.
+    /// Sets by what each wait is multiplied for the next one. At least 1. By default 2, the slowest
+    /// growth at which the load of all retries together stays finite however many callers fail.
     #[doc(alias = "factor")]
     #[must_use]
     pub fn multiplier(mut self, by: f64) -> Self {
@@ -95,7 +99,7 @@ impl Backoff {
     }
 
     /// Sets the longest wait, jitter included. By default 10 s, or the initial wait if that is
-    /// longer: beyond it a caller is gone, and a service that is back is found late.
+    /// longer: with longer waits the caller has gone, and a service that is back is noticed late.
     #[doc(alias("max_delay", "max_backoff", "max_interval"))]
     #[must_use]
     pub fn max(mut self, longest: Duration) -> Self {
@@ -105,7 +109,7 @@ impl Backoff {
         self
     }
 
-    /// Sets how waits are spread. By default [`Jitter::Full`], which takes the fewest calls.
+    /// Sets the kind of jitter. By default [`Jitter::Full`], which needs the fewest calls.
     #[must_use]
     pub fn jitter(mut self, kind: Jitter) -> Self {
         if let BackoffKind::Exponential { jitter, .. } = &mut self.0 {
@@ -201,8 +205,8 @@ fn cap(initial: Duration, max: Option<Duration>) -> Duration {
 }
 
 impl Default for Backoff {
-    /// Returns an exponential backoff from 100 ms: some round trips within a region, so that what
-    /// was a hiccup is over.
+    /// Returns an exponential backoff from 100 ms: some round trips within a region, so that a
+    /// hiccup is over.
     fn default() -> Self {
         Self::exponential(Duration::from_millis(100))
     }

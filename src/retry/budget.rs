@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-/// What the retries to one target are paid from: a balance of retries, filled by successes.
+/// A retry budget: a balance that retries of calls to one target are paid from, and that successes
+/// fill.
+///
+/// Without one, retries multiply the load of a service exactly when it has too much of it.
 ///
 /// # Clone
 /// Clones share the balance. Give one to every policy that calls the same target:
@@ -75,23 +78,24 @@ pub(crate) enum Paid {
 }
 
 impl Budget {
-    /// Creates a budget with all defaults: a tenth of a retry for each success, 10 saved up at
-    /// most, and one a second without a token, unless more calls have failed than succeeded since
-    /// the last such one ([`BudgetBuilder::floor`]).
+    /// Creates a budget with all defaults: each success pays for a tenth of a retry, at most 10
+    /// retries are saved up, and one a second is granted to callers with few calls, unless more of
+    /// them have failed than succeeded since the last such grant ([`BudgetBuilder::floor`]).
     pub fn new() -> Self {
         BudgetBuilder::default().make()
     }
 
-    /// Begins a budget with other settings.
+    /// Returns the settings of a budget, all of them at their [defaults](super#defaults).
     pub fn builder() -> BudgetBuilder {
         BudgetBuilder::default()
     }
 
     /// Creates a budget that pays for every retry, which is no budget at all.
     ///
-    /// For a target that nobody else depends on, and for tests. Anywhere else this is what turns a
-    /// short failure into a long one: with three attempts at each of two tiers, a service that is
-    /// full gets nine times the calls that it could not serve, and goes on getting them.
+    /// It is for tests, and for a target that nobody else depends on. Anywhere else it turns a
+    /// short failure into a long one: with three attempts in each of two services in a row, the
+    /// full service behind them gets nine times the calls that it could not serve, and goes on
+    /// getting them.
     pub fn unlimited() -> Self {
         BudgetBuilder {
             unlimited: true,
@@ -100,7 +104,8 @@ impl Budget {
         .make()
     }
 
-    /// Returns how many retries the balance would pay for now; infinitely many without a limit.
+    /// Returns how many retries the balance would pay for now; infinity for an
+    /// [unlimited](Self::unlimited) budget.
     pub fn balance(&self) -> f64 {
         if self.0.unlimited {
             return f64::INFINITY;
@@ -194,7 +199,9 @@ impl Default for Budget {
     }
 }
 
-/// The configuration of a [`Budget`], begun by [`Budget::builder`].
+/// The settings of a [`Budget`], begun by [`Budget::builder`].
+///
+/// The [module](super#defaults) has a table of the defaults.
 #[derive(Clone, Debug)]
 pub struct BudgetBuilder {
     ratio: f64,
@@ -215,17 +222,17 @@ impl Default for BudgetBuilder {
 }
 
 impl BudgetBuilder {
-    /// Sets how many retries each success pays for. By default 0.1, so that retries never add more
-    /// than a tenth to the load of a service that works, and stop when more than one call in eleven
-    /// fails. From 0 to 1000.
+    /// Sets how many retries each success pays for. From 0 to 1000. By default 0.1, so that retries
+    /// never add more than a tenth to the load of a service that works, and run out when more than
+    /// one call in eleven fails.
     #[doc(alias = "percent_can_retry")]
     #[must_use]
     pub fn ratio(self, ratio: f64) -> Self {
         Self { ratio, ..self }
     }
 
-    /// Sets the most retries that can be saved up. By default 10, enough to get over a connection
-    /// that breaks with some calls on it. A budget starts full.
+    /// Sets how many retries can be saved up at most. A budget starts full. By default 10, enough
+    /// when a connection breaks with some calls on it.
     #[doc(alias = "max_tokens")]
     #[must_use]
     pub fn cap(self, cap: u32) -> Self {
@@ -233,17 +240,17 @@ impl BudgetBuilder {
     }
 
     /// Sets how many retries per second an empty budget pays for all the same. By default 1, for
-    /// callers so rare that their successes never add up.
+    /// callers so rare that their successes never add up. With 0, it pays for none.
     ///
-    /// They are granted only while there have been no fewer successes than failures since the last
-    /// one, so that a dead service gets none. 0 for none ever.
+    /// Such a retry is granted only if there have been at least as many successes as failures since
+    /// the last one, so that a dead service gets none.
     #[doc(alias = "min_retries_per_sec")]
     #[must_use]
     pub fn floor(self, floor: u32) -> Self {
         Self { floor, ..self }
     }
 
-    /// Builds the budget, full.
+    /// Builds the budget, which starts full.
     ///
     /// # Errors
     /// If the ratio is not a number from 0 to 1000.

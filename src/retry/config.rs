@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// The configuration of a [`Retry`], begun by [`Retry::builder`].
+/// The settings of a [`Retry`], begun by [`Retry::builder`].
 ///
 /// The [module](super#defaults) has a table of the defaults.
 #[derive(Debug)]
@@ -33,25 +33,24 @@ impl RetryBuilder {
         }
     }
 
-    /// Sets the most attempts at one call, the first included. By default 3.
-    ///
-    /// If two more do not help, the trouble is rarely one that a fourth would get around. At least
-    /// 1, which retries nothing.
+    /// Sets the largest number of attempts at one call, the first included. At least 1, which
+    /// retries nothing. By default 3: if two retries do not help, a third rarely does.
     #[doc(alias("max_attempts", "max_retries", "with_max_times"))]
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
         Self { attempts, ..self }
     }
 
-    /// Sets how long to wait between attempts. By default [`Backoff::default`]: 100 ms, doubled for
-    /// each further one up to 10 s, with full jitter.
+    /// Sets how long to wait between attempts. By default [`Backoff::default`], which is
+    /// exponential: 100 ms, doubled for each further attempt up to 10 s, with full jitter.
     #[doc(alias = "exponential_backoff")]
     #[must_use]
     pub fn backoff(self, backoff: Backoff) -> Self {
         Self { backoff, ..self }
     }
 
-    /// Sets what retries are paid from. By default a [`Budget::new`] of this policy's own.
+    /// Sets the budget that retries are paid from. By default a [`Budget::new`] of this policy's
+    /// own.
     #[doc(alias("retry_budget", "retry_throttling"))]
     #[must_use]
     pub fn budget(self, budget: Budget) -> Self {
@@ -61,10 +60,10 @@ impl RetryBuilder {
         }
     }
 
-    /// Sets the longest that a service may ask to be left alone if it is to be called again. By
-    /// default 60 s, since few callers wait for longer.
+    /// Sets the longest wait that a service may ask for (`Retry-After`, say) if it is to be called
+    /// again. By default 60 s, since few callers wait for longer.
     ///
-    /// Beyond it the caller gets the answer, which says for how long.
+    /// If the service asks for a longer wait, the caller gets its response at once.
     #[must_use]
     pub fn max_retry_after(self, longest: Duration) -> Self {
         Self {
@@ -82,10 +81,10 @@ impl RetryBuilder {
         }
     }
 
-    /// Builds the retry.
+    /// Builds the policy.
     ///
     /// # Errors
-    /// If there is not to be even one attempt, or the backoff could not work.
+    /// If there is to be no attempt, or a setting of the backoff is out of its range.
     pub fn build(self) -> Result<Retry, InvalidConfig> {
         InvalidConfig::check(
             self.attempts > 0,

@@ -1,20 +1,22 @@
-//! Other attempts at what failed, as far as the service can bear them.
+//! Retries of calls that failed, as many as the service can bear.
 //!
-//! After each attempt that failed it decides whether there is another one, and how long to wait
-//! before it:
+//! After each attempt that failed, the policy decides whether to make another one, and how long to
+//! wait before it:
 //!
-//! - only a [`Failure`](crate::Outcome::Failure) or an [`Overloaded`](crate::Outcome::Overloaded)
-//!   is retried, as the [classifier](crate::Classify) sees it. A rejection by another layer of this
-//!   crate below is not, and costs nothing: an open breaker is still open a moment later. The
-//!   exception is a [timeout](crate::Kind::TimedOut), which ends an attempt like any other failure;
-//! - there are at most [`attempts`](RetryBuilder::attempts);
-//! - [`Backoff`] says how long to wait. A service that says when it wants to be called again is
-//!   never called earlier, and one that wants to be left alone for too long is not called again;
-//! - no attempt is waited for that would start after the [deadline](crate::context) of the call. An
-//!   attempt that runs is not cut off at it; a `DeadlineLayer` outside does that, and sets it;
-//! - the [`Budget`] pays. An empty one means that the service cannot bear more.
+//! - Only a [`Failure`](crate::Outcome::Failure) or an [`Overloaded`](crate::Outcome::Overloaded)
+//!   is retried, as the [classifier](crate::Classify) sees it. A rejection by a layer of this crate
+//!   further in is not: an open breaker, for example, is still open a moment later. The exception
+//!   is a [timeout](crate::Kind::TimedOut), which ends an attempt like any other failure.
+//! - A call has at most [`attempts`](RetryBuilder::attempts) attempts, the first included.
+//! - [`Backoff`] says how long to wait. If the service says when it wants to be called again, it is
+//!   not called earlier; if that is [too late](RetryBuilder::max_retry_after), it is not called
+//!   again.
+//! - An attempt that could only start after the [deadline](crate::context) of the call is not
+//!   waited for. An attempt that runs is not cut off at the deadline: put a `DeadlineLayer`
+//!   outside, which sets the deadline and does that.
+//! - Each retry is paid from the [`Budget`]. If it is empty, the service cannot bear more retries.
 //!
-//! Whenever the answer is no, the caller gets the real result of the last attempt, at once.
+//! If there is no further attempt, the caller gets the real result of the last one, at once.
 //!
 //! ```
 //! use buttress::{Error, retry::{Backoff, Retry}};
@@ -46,14 +48,14 @@
 //!
 //! | setting | default | why |
 //! |---|---|---|
-//! | [`attempts`](RetryBuilder::attempts) | 3 | if two more do not help, a fourth rarely does |
-//! | [`backoff`](RetryBuilder::backoff) | from 100 ms | some round trips within a region, so that what was a hiccup is over |
+//! | [`attempts`](RetryBuilder::attempts) | 3 | if two retries do not help, a third rarely does |
+//! | [`backoff`](RetryBuilder::backoff) | exponential, from 100 ms | some round trips within a region, so that a hiccup is over |
 //! | [`Backoff::multiplier`] | 2 | the slowest growth at which the load of all retries stays finite however many callers fail |
-//! | [`Backoff::max`] | 10 s | beyond it a caller is gone, and a service that is back is found late |
-//! | [`Backoff::jitter`] | [`Jitter::Full`] | the fewest calls of all kinds, and it ends no later |
+//! | [`Backoff::max`] | 10 s | with longer waits the caller has gone, and a service that is back is noticed late |
+//! | [`Backoff::jitter`] | [`Jitter::Full`] | needs the fewest calls of all kinds of jitter, and is done no later |
 //! | [`budget`](RetryBuilder::budget) | a [`Budget`] of the policy's own | |
 //! | [`BudgetBuilder::ratio`] | 0.1 | retries never add more than a tenth to the load of a service that works |
-//! | [`BudgetBuilder::cap`] | 10 | gets over a connection that breaks with some calls on it |
+//! | [`BudgetBuilder::cap`] | 10 | enough when a connection breaks with some calls on it |
 //! | [`BudgetBuilder::floor`] | 1 a second | for callers so rare that their successes never add up; none while more of their calls fail than succeed |
 //! | [`max_retry_after`](RetryBuilder::max_retry_after) | 60 s | few callers wait for longer |
 //! | [`seed`](RetryBuilder::seed) | random | callers that failed together must not come back together |
@@ -67,18 +69,19 @@
 //! |---|---|---|
 //! | `buttress_retry_failed_attempts_total` | counter | attempts that failed |
 //! | `buttress_retry_retries_total` | counter | attempts made after the first of their call |
-//! | `buttress_retry_budget_exhausted_total` | counter | failures handed to the caller because the budget was empty |
-//! | `buttress_retry_gave_up_total` | counter | failures handed to the caller for want of attempts, time, or the service's wish to be called again |
+//! | `buttress_retry_budget_exhausted_total` | counter | failures returned to the caller because the budget was empty |
+//! | `buttress_retry_gave_up_total` | counter | failures returned to the caller because there were no attempts left, no time, no request to send again, or because the service asked not to be called again |
 //! | `buttress_retry_budget_balance` | gauge | retries that the budget would pay for now |
 //!
 //! # Trade-offs
 //!
-//! A retry repeats whatever the service did before it failed. `Retry::layer()` clones the request
-//! and leaves it to you whether that is safe; the `http` adapter retries only what HTTP calls
-//! idempotent. A request, and a clone of the service, are kept for as long as the call runs.
-//! Retry in one place of a stack: with three layers of three attempts each, one call becomes
-//! twenty-seven. The number of the attempt [travels](crate::context::Context::attempt), so that a
-//! service can see that a call is not the first.
+//! - A retry repeats whatever the service did before it failed. `Retry::layer()` clones the
+//!   request, and leaves it to you whether repeating it is safe. `.http()` retries only requests
+//!   with methods that HTTP calls idempotent, unless told otherwise.
+//! - A clone of the request, and one of the service, are kept for as long as the call runs.
+//! - Retry in one place of a stack only: with three layers of three attempts each, one call becomes
+//!   twenty-seven. The [context](crate::context::Context::attempt) has the number of the attempt,
+//!   so that code further in can see that a call is not the first.
 
 mod attempts;
 mod backoff;
@@ -105,7 +108,9 @@ use std::{
     time::Duration,
 };
 
-/// A policy that makes other attempts at calls that failed.
+/// A retry policy, which makes further attempts at calls that failed.
+///
+/// The [module](self) describes how it decides, with an example and the defaults.
 ///
 /// # Clone
 /// Clones are one policy: they share the budget and the counters.
@@ -129,35 +134,35 @@ struct Core {
 }
 
 impl Retry {
-    /// Creates a retry with all defaults: see the [module](self#defaults).
+    /// Creates a retry policy with the [defaults](self#defaults).
     pub fn new(name: impl Into<Name>) -> Self {
         Self::builder(name).make()
     }
 
-    /// Begins a retry with other settings.
+    /// Returns the settings of a retry policy, all of them at their [defaults](self#defaults).
     pub fn builder(name: impl Into<Name>) -> RetryBuilder {
         RetryBuilder::new(name.into())
     }
 
-    /// Returns the name of the retry.
+    /// Returns the name of the policy.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// Returns what the retries are paid from.
+    /// Returns the budget that retries are paid from.
     pub fn budget(&self) -> &Budget {
         &self.0.budget
     }
 
     /// Returns a tower layer that repeats failed calls, with clones of their requests.
     ///
-    /// What a failure is has to be said: with [`classify`](RetryLayer::classify), or with `.http()`
-    /// or `.grpc()`, which also know which requests may be sent twice.
+    /// It still has to be told what a failure is: by [`classify`](RetryLayer::classify), or by
+    /// `.http()` or `.grpc()`, which also make requests fit to be sent again.
     pub fn layer(&self) -> RetryLayer {
         RetryLayer::new(self.clone())
     }
 
-    /// Returns what the retry has done so far.
+    /// Returns what the policy has done so far.
     pub fn snapshot(&self) -> Snapshot {
         let core = &*self.0;
         Snapshot {
@@ -173,23 +178,24 @@ impl Retry {
 
 /// What a [`Retry`] has done so far. A call that succeeds at once is counted nowhere.
 ///
-/// [`Retry::snapshot`] takes it. With the `registry` feature it can be serialised, and its numbers
-/// become the metrics in the [module's table](self#metrics). Counts are those since the start.
+/// [`Retry::snapshot`] takes it. With the `registry` feature it can be serialised, and the metrics
+/// in the [module's table](self#metrics) are made from it. What ends in `_total` counts since the
+/// policy was made.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The name of the retry.
+    /// The name of the policy.
     pub name: &'static str,
     /// Attempts that failed.
     pub failed_attempts_total: u64,
     /// Attempts made after the first of their call.
     pub retries_total: u64,
-    /// Failures handed to the caller because the budget was empty.
+    /// Failures returned to the caller because the budget was empty.
     pub budget_exhausted_total: u64,
-    /// Failures handed to the caller because there were no attempts left, no time, or no wish on
-    /// the service's side.
+    /// Failures returned to the caller because there were no attempts left, no time, no request to
+    /// send again, or because the service asked not to be called again.
     pub gave_up_total: u64,
-    /// Retries that the budget would pay for now; infinite if it is unlimited.
+    /// How many retries the budget would pay for now; infinite if it is unlimited.
     pub budget_balance: f64,
 }

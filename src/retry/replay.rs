@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// A strategy that makes the requests of a call's attempts out of the one request that there is.
+/// A strategy that makes the requests of all attempts at a call from the one request that there is.
 ///
-/// [`CloneRequest`] is the plain one. What a response says about further attempts is asked for
-/// through [`Pushback`], which a strategy implements as well.
+/// The plain one is [`CloneRequest`]. A strategy also implements [`Pushback`], which reads what a
+/// response asks of further attempts.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot send a `{Req}` again",
     label = "a retry needs every request more than once",
@@ -14,43 +14,44 @@ use std::time::Duration;
     note = "anything else says how with `.replay(..)`"
 )]
 pub trait Replay<Req> {
-    /// What the inner service is called with.
+    /// The request that the inner service is called with.
     type Request;
-    /// What is kept for further attempts.
+    /// What is kept to make the requests of further attempts from.
     type Kept;
 
-    /// Returns the request of the first attempt, and what further ones are made from: `None` if
-    /// this request must not be sent twice.
+    /// Returns the request of the first attempt, and what those of further ones are made from. That
+    /// is `None` if this request must not be sent twice.
     fn first_request(&self, req: Req) -> (Self::Request, Option<Self::Kept>);
 
-    /// Returns the request of another attempt (the second is 2), or `None` if it cannot be made any
-    /// more.
+    /// Returns the request of another attempt (the first retry is attempt 2), or `None` if it
+    /// cannot be made any more.
     ///
-    /// Called before the failed attempt's response is given up.
+    /// Called before the response of the failed attempt is dropped.
     fn next_request(&self, kept: &mut Self::Kept, attempt: u32) -> Option<Self::Request>;
 }
 
-/// What the end of an attempt asks of whoever would make another one.
+/// A strategy that reads from the result of an attempt what the service asks of further ones.
 pub trait Pushback<Res, E> {
-    /// Returns what the end of this attempt says about the next. By default nothing.
+    /// Returns what the result of this attempt says about the next. By default [`Hint::None`].
     ///
-    /// Called for failures only. Where it has nothing to say, the
-    /// [`retry_after`](crate::Outcome::Overloaded) of the classifier counts.
+    /// Called for failures only. With [`Hint::None`], the
+    /// [`retry_after`](crate::Outcome::Overloaded) that the classifier returned counts, if there is
+    /// one.
     fn hint(&self, _result: Result<&Res, &E>) -> Hint {
         Hint::None
     }
 }
 
-/// When another attempt may be made.
+/// A service's wish about when another attempt may be made.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Hint {
-    /// When the backoff says: nothing was asked for.
+    /// Nothing was asked for: the backoff decides.
     #[default]
     None,
-    /// Not before this, and spread over the time after it. `Retry-After` is one of these.
+    /// Not before this long, and with jitter after it. `Retry-After` is one of these.
     After(Duration),
-    /// After exactly this time; the backoff begins anew. gRPC's pushback is one of these.
+    /// After exactly this long; the backoff then begins anew. gRPC's pushback is one of these.
     Exactly(Duration),
     /// Never.
     Stop,

@@ -17,10 +17,11 @@ use std::{
 use tokio::time::sleep_until;
 
 impl Retry {
-    /// Runs `op`, and runs it again if it fails: every `Err` is a failure, unless a policy inside
-    /// made it.
+    /// Runs `op`, and runs it again if it fails. Every `Err` is a failure, except a rejection by a
+    /// policy inside `op`; but one for a [timeout](crate::Kind::TimedOut) is a failure, too.
     ///
-    /// The error need not be able to hold a [`Rejected`](crate::Rejected): a retry makes none.
+    /// The error need not be able to hold a [`Rejected`](crate::Rejected), because this never
+    /// rejects a call.
     ///
     /// # Errors
     /// What the last attempt returned.
@@ -28,7 +29,8 @@ impl Retry {
         self.run_classified(ErrorsAsFailures, op).await
     }
 
-    /// Runs `op`, and runs it again if this classifier takes its end for a failure.
+    /// Runs `op`, and runs it again if this classifier takes its result for a failure or for
+    /// overload.
     ///
     /// ```
     /// use buttress::{Outcome, retry::Retry};

@@ -22,10 +22,10 @@ pub(super) struct LayerState<R, C> {
     pub(super) classifier: C,
 }
 
-/// The tower layer that repeats failed calls, made by [`Retry::layer`].
+/// A tower layer that repeats failed calls, made by [`Retry::layer`].
 ///
-/// The service must be `Clone`: a call that may be repeated takes a clone along for its further
-/// attempts, and every one of them waits for that to be ready.
+/// The inner service must be `Clone`: a call that may be repeated keeps a clone for its further
+/// attempts, and each of these waits until that clone is ready.
 pub struct RetryLayer<R = CloneRequest, C = Unclassified> {
     layer: Shared<LayerState<R, C>>,
 }
@@ -47,8 +47,8 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
         }
     }
 
-    /// Sets what is taken for a failure; [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every
-    /// `Err`.
+    /// Sets the classifier that says what a failure is.
+    /// [`ErrorsAsFailures`](crate::ErrorsAsFailures) takes every `Err` for one.
     pub fn classify<C2: Send + Sync + 'static>(
         self,
         classifier: C2,
@@ -63,7 +63,8 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
         })
     }
 
-    /// Sets how requests are made again. By default they are cloned: [`CloneRequest`].
+    /// Sets the strategy that makes the requests of further attempts. By default [`CloneRequest`],
+    /// which clones them.
     pub fn replay<R2: Send + Sync + 'static>(self, replay: R2) -> RetryLayer<R2, C>
     where
         C: Clone,
@@ -129,8 +130,8 @@ impl<R, C> fmt::Debug for RetryLayer<R, C> {
 
 /// A service whose failed calls are repeated, built by [`RetryLayer`].
 ///
-/// It is ready when the inner service is. Further attempts ask a clone of that, in the call's
-/// future.
+/// It is ready when the inner service is. Further attempts use a clone of the inner service, and
+/// wait for it to be ready within the call's future.
 ///
 /// # Clone
 /// A clone repeats calls under the same policy. The inner service is also cloned for every request

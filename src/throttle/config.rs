@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-/// Settings of a [`Throttle`], each with a [default](super#defaults).
+/// The settings of a [`Throttle`], begun by [`Throttle::builder`].
+///
+/// The [module](super#defaults) has a table of the defaults.
 #[derive(Debug)]
 pub struct ThrottleBuilder {
     name: Name,
@@ -51,57 +53,59 @@ impl ThrottleBuilder {
         }
     }
 
-    /// Remembers calls for this long, in steps of a tenth: 1 s unless told otherwise; from 10 ms to
-    /// an hour.
+    /// Sets how long calls are remembered, in steps of a tenth. From 10 ms to an hour. The default
+    /// is 1 s.
     ///
-    /// How many calls get through can at most double per window, so after an outage it takes a few
-    /// of them to be back: 4 s were measured, and 79 to 112 s with a window of 10 s.
+    /// The number of calls that get through can at most double in a window, so it takes a few
+    /// windows after an outage until all calls are sent again: 4 s were measured with the default,
+    /// and 79 to 112 s with a window of 10 s.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         self.terms.window = window;
         self
     }
 
-    /// Sends this many calls for each one that is accepted: 2 unless told otherwise, so that
-    /// refusals cost the service no more than one for each accepted call, and it is noticed when
-    /// the service can do more. From 1 to 1000.
+    /// Sets how many calls are sent for each one that is accepted. From 1 to 1000.
     ///
-    /// With 1.1 one call in eleven is wasted, and recovery is slower.
+    /// The default is 2: the service has to refuse no more than one call for each one that it
+    /// accepts, and the throttle notices when it can do more. With 1.1, only one call in eleven is
+    /// sent in vain, but recovery is slower.
     #[must_use]
     pub fn multiplier(mut self, multiplier: f64) -> Self {
         self.terms.multiplier = multiplier;
         self
     }
 
-    /// Lets this many calls of a window be refused without any consequence: 2 unless told
-    /// otherwise.
+    /// Sets how many calls in a window may be refused before any call is held back. The default
+    /// is 2.
     ///
-    /// Without them, a client with few calls holds back the next one after a single refusal, even
-    /// when the service is half idle.
+    /// With 0, a client with few calls may hold back the next one after a single refusal, even when
+    /// the service is half idle.
     #[must_use]
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.terms.minimum_calls = calls;
         self
     }
 
-    /// Limits the share of calls that is held back, to at most 0.999: 0.8 unless told otherwise.
+    /// Sets the largest share of calls that may be held back. From 0, which never holds anything
+    /// back, to 0.999. The default is 0.8.
     ///
-    /// The rest finds out when the service has room again; with 1 it would never recover. 0 never
-    /// holds anything back.
+    /// The rest of the calls find out when the service has room again. With 1, none would, and the
+    /// throttle would never recover.
     #[must_use]
     pub fn max_rejection(mut self, share: f64) -> Self {
         self.terms.max_rejection = share;
         self
     }
 
-    /// Makes the throttle's choices repeatable. Random unless told otherwise.
+    /// Makes the throttle's choices repeatable, for tests. They are random by default.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Returns the throttle.
+    /// Builds the throttle.
     ///
     /// # Errors
     /// [`InvalidConfig`] if a setting is out of its range.

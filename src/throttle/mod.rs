@@ -1,10 +1,10 @@
 //! Client-side throttling: does not send what the service would refuse anyway.
 //!
-//! It decides, call by call and at random, how many of the calls to a service that says it is full
-//! are still worth sending. A service that refuses spends work on each refusal; a client that
-//! believes its refusals saves it that work, and a round trip for itself. This is the adaptive
-//! throttling of "Client-Side Throttling" in Google's SRE book, chapter 21: of the calls of the
-//! last [window](ThrottleBuilder::window), those held back included, it refuses the share
+//! When a service says that it is overloaded, the throttle decides at random for each call whether
+//! it is still worth sending. Each refusal costs the service work, and the client a round trip: a
+//! client that holds back calls saves both. This is the adaptive throttling of "Client-Side
+//! Throttling" in Google's SRE book, chapter 21. Counting the calls of the last
+//! [window](ThrottleBuilder::window), those held back included, the throttle holds back the share
 //!
 //! ```text
 //! (calls - multiplier * accepted - minimum_calls) / (calls + 1)
@@ -29,21 +29,23 @@
 //! ```
 //!
 //! # What counts
-//! Only [`Overloaded`](crate::Outcome::Overloaded) says that the service refused a call; so the
-//! classifier has to tell it from a failure (`.layer().http()`, `.grpc()` and rejections by this
-//! crate's own layers below do). A [`Failure`](crate::Outcome::Failure) counts as accepted: the
-//! service took the call and did badly, and fewer calls do not make a broken service well. That is
-//! the circuit breaker's business. A call that was cancelled, that panicked, or that another guard
-//! refused after this one says nothing and is not counted at all; nor is one while it runs.
+//! Only [`Overloaded`](crate::Outcome::Overloaded) means that the service refused a call, so the
+//! classifier has to tell it from a failure. `.layer().http()` and `.layer().grpc()` do so, and
+//! rejections by layers of this crate further in are recognised. A
+//! [`Failure`](crate::Outcome::Failure) counts as accepted: the service took the call and did
+//! badly, and fewer calls do not make a broken service well. That is a matter for a circuit
+//! breaker. A call is not counted while it runs, nor at all if it was cancelled, panicked, or was
+//! refused by another guard after this one.
 //!
 //! # Defaults
 //!
 //! | setting | default | why |
 //! |---|---|---|
-//! | [`window`](ThrottleBuilder::window) | 1 s | full service is back within seconds of an outage |
-//! | [`multiplier`](ThrottleBuilder::multiplier) | 2 | at most one refusal for each accepted call, and room is noticed |
+//! | [`window`](ThrottleBuilder::window) | 1 s | all calls are sent again within seconds of the end of an outage |
+//! | [`multiplier`](ThrottleBuilder::multiplier) | 2 | at most one refusal for each accepted call, and free capacity is noticed |
 //! | [`minimum_calls`](ThrottleBuilder::minimum_calls) | 2 | one refusal does not hold back a client with few calls |
-//! | [`max_rejection`](ThrottleBuilder::max_rejection) | 0.8 | a fifth of the calls finds out when there is room again |
+//! | [`max_rejection`](ThrottleBuilder::max_rejection) | 0.8 | a fifth of the calls find out when there is room again |
+//! | [`seed`](ThrottleBuilder::seed) | random | |
 //!
 //! # Metrics
 //!
@@ -56,11 +58,12 @@
 //! | `buttress_rejected_total` (`kind` is `throttle`) | counter | calls held back |
 //!
 //! # Trade-offs
-//! With two clients of the same service, both are throttled by the share of their own calls that is
-//! refused, so it is fair only if the service is. Put it inside of a retry (each attempt is a call)
-//! and outside of a circuit breaker only if an open breaker is to count as a refusal. The window is
-//! short on purpose: with the book's two minutes, full service came back minutes after an outage,
-//! with one second after four.
+//! - Each client is throttled by the share of its own calls that is refused, so throttling is fair
+//!   among clients only if the service refuses fairly.
+//! - Put it inside a retry, so that each attempt is a call. Put it outside a circuit breaker only
+//!   if an open breaker is to count as a refusal.
+//! - The window is short on purpose: after an outage it took minutes until all calls were sent
+//!   again with the book's window of two minutes, and four seconds with one of a second.
 
 mod config;
 mod counts;
@@ -81,10 +84,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// A throttle: it holds back calls to a service that has been refusing them.
+/// A client-side throttle, which holds back calls to a service that has been refusing them.
 ///
-/// A handle: clones, and all layers made from them, share one state. The [module](self) has the
-/// decision, an example and the defaults.
+/// It is a handle: clones, and all layers made from them, share one state. The [module](self)
+/// describes how it decides, with an example and the defaults.
 #[doc(alias = "adaptive_throttling")]
 #[doc(alias = "client_side_throttling")]
 #[derive(Clone, Debug)]
@@ -111,7 +114,7 @@ impl Throttle {
         Self::builder(name).make()
     }
 
-    /// Returns settings for a throttle, all of them at their [defaults](self#defaults).
+    /// Returns the settings of a throttle, all of them at their [defaults](self#defaults).
     pub fn builder(name: impl Into<Name>) -> ThrottleBuilder {
         ThrottleBuilder::new(name.into())
     }
@@ -121,14 +124,17 @@ impl Throttle {
         self.0.name
     }
 
-    /// Returns a tower layer, which has to be told what a refusal looks like: by `.http()`,
+    /// Returns a tower layer, which still has to be told what a refusal looks like: by `.http()`,
     /// `.grpc()` or [`GuardLayer::classify`]. All layers of this handle and of its clones share one
     /// state.
     pub fn layer(&self) -> GuardLayer<Self> {
         GuardLayer::new(self.clone())
     }
 
-    /// Runs `op` unless it is held back.
+    /// Runs `op`, unless the throttle holds it back.
+    ///
+    /// Without a classifier, only a refusal by a policy inside `op` counts as overload; any other
+    /// error is a failure. So use a layer where the service itself says that it is overloaded.
     ///
     /// # Errors
     /// A [`Rejected`] of [`Kind::Throttled`] as `E`, or what `op` returned.
@@ -139,7 +145,7 @@ impl Throttle {
         guard::run(self, &(), op).await
     }
 
-    /// Returns what the throttle has done so far, and what it does now.
+    /// Returns what the throttle has done so far, and what it would do now.
     pub fn snapshot(&self) -> Snapshot {
         let (core, now) = (&*self.0, Time::now());
         let recent = core.counts.recent(now);
@@ -237,10 +243,10 @@ impl<Req> Guard<Req> for Throttle {
     }
 }
 
-/// What a throttle has done so far, and what it does now.
+/// What a throttle has done so far, and what it would do now.
 ///
-/// [`Throttle::snapshot`] takes it. With the `registry` feature it can be serialised, and its
-/// numbers become the metrics in the [module's table](self#metrics).
+/// [`Throttle::snapshot`] takes it. With the `registry` feature it can be serialised, and the
+/// metrics in the [module's table](self#metrics) are made from it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -251,7 +257,7 @@ pub struct Snapshot {
     pub calls: u64,
     /// Calls in the window that the service accepted.
     pub accepted: u64,
-    /// The share of calls that is held back now.
+    /// The share of calls that is held back now, from 0 to 1.
     pub probability: f64,
     /// Calls that the service refused since the throttle was made.
     pub overloaded_total: u64,

@@ -19,8 +19,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The tower layer that limits every call of a service by a [`Timeout`], made by
-/// [`Timeout::layer`].
+/// A tower layer that limits every call of a service by a [`Timeout`], made by [`Timeout::layer`].
 #[derive(Clone, Debug)]
 pub struct TimeoutLayer {
     timeout: Timeout,
@@ -46,10 +45,10 @@ impl<S> Layer<S> for TimeoutLayer {
 
 /// A service whose calls have a timeout, built by [`TimeoutLayer`].
 ///
-/// It is ready when the inner service is: waiting for that is not part of the attempt.
+/// It is ready when the inner service is. The wait for that is not part of the attempt.
 ///
 /// # Clone
-/// A clone has the same timeout, and counts with it.
+/// A clone has the same timeout, and shares its counts.
 #[derive(Clone, Debug)]
 pub struct TimeoutService<S /* `buttress::check` says why */> {
     inner: S,

@@ -19,12 +19,13 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The tower layer that gives every call a deadline, for itself and for all that it causes.
+/// A tower layer that gives every call a deadline, for itself and for all that it causes.
 ///
-/// A call that is not over by then is cancelled (its future is dropped) and answered with
-/// [`DeadlineExceeded`](Kind::DeadlineExceeded); one whose caller's deadline has passed already is
-/// not started. A call that answers with an `http::Response` is over with its head. Put it outside a retry: then the attempts and the pauses between them share it, and
-/// an attempt that could not start in time is never waited for.
+/// A call that is not over by its deadline is cancelled (its future is dropped), and ends with a
+/// rejection of [`DeadlineExceeded`](Kind::DeadlineExceeded). A call whose caller's deadline has
+/// passed already is not started. Put the layer outside a retry: then the attempts and the waits
+/// between them share one deadline, and the retry does not wait for an attempt that could not start
+/// in time. A call that answers with an `http::Response` is over with its head.
 ///
 /// ```
 /// use buttress::{Error, Kind, timeout::{Deadline, DeadlineLayer}};
@@ -53,16 +54,16 @@ pub struct DeadlineLayer {
 }
 
 impl DeadlineLayer {
-    /// Creates a layer whose calls end this long after they were made.
+    /// Creates a layer whose calls have a deadline this long after they were made, or that of the
+    /// [context](crate::context) if it comes sooner.
     ///
-    /// [`Duration::MAX`] sets no deadline, but has calls keep to the one of the
-    /// [context](crate::context).
+    /// With [`Duration::MAX`], only the deadline of the context counts.
     pub fn within(name: impl Into<Name>, within: Duration) -> Self {
         let name = name.into().as_str();
         Self { name, within }
     }
 
-    /// Returns the name that the rejections of this layer carry.
+    /// Returns the name that rejections by this layer carry.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -82,7 +83,7 @@ impl<S> Layer<S> for DeadlineLayer {
 
 /// A service whose calls have a deadline, built by [`DeadlineLayer`].
 ///
-/// It is ready when the inner service is. The time until then is not in the deadline.
+/// It is ready when the inner service is. The wait for that does not count towards the deadline.
 #[derive(Clone, Debug)]
 pub struct DeadlineService<S /* `buttress::check` says why */> {
     inner: S,

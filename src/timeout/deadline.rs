@@ -11,10 +11,10 @@ use std::{
 
 /// The moment at which the caller stops waiting.
 ///
-/// It is kept in the task's [context](crate::context) and not in the request, so that it reaches
-/// every policy and every client that a handler uses, whatever their requests look like, without
-/// being handed on. It only ever gets nearer: a deadline set inside another one that comes sooner
-/// changes nothing.
+/// It is kept in the task's [context](crate::context) and not in the request. So it reaches every
+/// policy and every client that a handler uses, whatever their requests look like, without being
+/// passed on by hand. A call's deadline never gets later: within another deadline that comes
+/// sooner, setting one changes nothing.
 ///
 /// A task that the handler spawns has a context of its own. Give it the deadline with
 /// [`scope`](Self::scope):
@@ -34,7 +34,7 @@ use std::{
 pub struct Deadline(Time);
 
 impl Deadline {
-    /// Returns the deadline that is this far from now.
+    /// Returns the deadline that is this long from now.
     pub fn within(time: Duration) -> Self {
         Self(Time::now().after(time))
     }
@@ -59,9 +59,11 @@ impl Deadline {
         self.0.since(Time::now())
     }
 
-    /// Runs a future under this deadline, or under the context's if that comes sooner.
+    /// Returns a future that runs the given one under this deadline, or under that of the
+    /// [context](crate::context) if it comes sooner.
     ///
-    /// It does not cut the future off; everything in it that waits keeps to the deadline.
+    /// The future is not cut off at the deadline, but the policies and clients inside it keep to
+    /// it.
     pub fn scope<F: Future>(self, future: F) -> DeadlineScope<F> {
         DeadlineScope {
             future,

@@ -1,8 +1,9 @@
-//! How long an attempt may take, and until when a whole call is worth working on.
+//! Timeouts for single attempts, and deadlines for whole calls.
 //!
-//! A [`Timeout`] limits one attempt, and nothing else: a time limiter. A [`Deadline`] is the moment
-//! at which the caller stops waiting, and everything done for that call, here and further on, keeps
-//! to it; a [`DeadlineLayer`] gives calls one.
+//! A [`Timeout`] limits how long one attempt may take, and nothing else: a time limiter. A
+//! [`Deadline`] is the moment at which the caller stops waiting. All that is done for a call keeps
+//! to its deadline, and with the layers for `DEADLINE_HEADER` in the [`http`](crate::http) module
+//! so does what other services do for it. A [`DeadlineLayer`] gives calls a deadline.
 //!
 //! ```
 //! use buttress::{Error, Kind, timeout::{Deadline, Timeout}};
@@ -31,15 +32,15 @@
 //! The call is **cancelled**: its future is dropped, and only then does the caller get its
 //! [`TimedOut`](crate::Kind::TimedOut) or [`DeadlineExceeded`](crate::Kind::DeadlineExceeded).
 //! Dropping a call gives back whatever it held in this process. It does not undo what the service
-//! may have done already; [`reached_service`](crate::Rejected::reached_service) says so. A call
-//! that its caller drops is not a timeout, and is counted nowhere.
+//! may have done already: [`reached_service`](crate::Rejected::reached_service) tells whether that
+//! is possible. A call that its caller drops is not a timeout, and is counted nowhere.
 //!
 //! # Defaults
 //!
 //! | setting | default | why |
 //! |---|---|---|
-//! | name | none | it is what rejections and metrics are told apart by |
-//! | the limit of a [`Timeout`] | none | only you know how long your service takes when it is well; some three times its 99th percentile is a start |
+//! | name | none | it tells rejections and metrics of several timeouts apart |
+//! | the limit of a [`Timeout`] | none | only you know how long your service takes when it is well; about three times its 99th percentile is a start |
 //! | the time of a [`DeadlineLayer`] | none | only you know for how long your callers wait |
 //! | the deadline of a call | none | without one, calls take as long as they take |
 //!
@@ -55,10 +56,10 @@
 //!
 //! # Trade-offs
 //!
-//! A call that ends at its first poll costs no clock read, no timer and no allocation. The price
-//! is that the time runs from the moment at which the call is pending for the first time, and so
-//! without what the service did before it first had to wait. A call that never yields cannot be
-//! cut off at all.
+//! A [`Timeout`] on a call that ends at its first poll costs no clock read, no timer and no
+//! allocation. The price is that its time starts when the call is first pending: what the service
+//! does before it first has to wait is not included. A call that never yields cannot be cut off at
+//! all.
 //!
 //! Over HTTP and gRPC a call ends, for a timeout and a deadline, with the head of its response: a body
 //! that stalls after that is not cut off. Where this can happen, read the body in the service that is
@@ -105,11 +106,11 @@ struct Core {
 impl Timeout {
     /// Creates a timeout of this length.
     ///
-    /// There is no default: only you know how long your service takes when it is well; some three
-    /// times its 99th percentile is a start.
+    /// There is no default, because only you know how long your service takes when it is well.
+    /// About three times its 99th percentile is a start.
     ///
-    /// Zero lets through what ends without waiting, and [`Duration::MAX`] never fires: then only
-    /// the deadline of the [context](crate::context) limits the call.
+    /// With zero, only calls that end at their first poll get through. [`Duration::MAX`] never
+    /// fires: then only the deadline of the [context](crate::context) limits the call.
     pub fn new(name: impl Into<Name>, limit: Duration) -> Self {
         Self(Shared::new(Core {
             name: name.into().as_str(),
@@ -119,7 +120,7 @@ impl Timeout {
         }))
     }
 
-    /// Returns the name of the timeout.
+    /// Returns the name that rejections by this timeout carry.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
@@ -130,15 +131,18 @@ impl Timeout {
         self.0.limit
     }
 
-    /// Returns a tower layer that limits every call of a service by this timeout.
+    /// Returns a tower layer that limits every call by this timeout, and by the deadline of the
+    /// [context](crate::context) if that comes sooner.
     pub fn layer(&self) -> TimeoutLayer {
         TimeoutLayer::new(self.clone())
     }
 
-    /// Runs `op`, but not for longer than the timeout, nor past the deadline of the context.
+    /// Runs `op`, but not for longer than the timeout, nor past the deadline of the
+    /// [context](crate::context).
     ///
     /// # Errors
-    /// The [`Rejected`] as `E` if the time is up, or what `op` returned.
+    /// A [`Rejected`] of [`Kind::TimedOut`] or [`Kind::DeadlineExceeded`] as `E`, or what `op`
+    /// returned.
     pub async fn run<T, E: FromRejected>(
         &self,
         op: impl AsyncFnOnce() -> Result<T, E>,
@@ -183,8 +187,8 @@ impl Timeout {
 
 /// What a [`Timeout`] has done so far.
 ///
-/// [`Timeout::snapshot`] takes it. With the `registry` feature it can be serialised, and its counts
-/// become the metrics in the [module's table](self#metrics).
+/// [`Timeout::snapshot`] takes it. With the `registry` feature it can be serialised, and the
+/// metrics in the [module's table](self#metrics) are made from it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "registry", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -197,7 +201,7 @@ pub struct Snapshot {
         serde(serialize_with = "crate::registry::seconds")
     )]
     pub limit: Duration,
-    /// Attempts that took longer, since the timeout was made.
+    /// Attempts that took longer than the limit, since the timeout was made.
     pub timed_out_total: u64,
     /// Attempts whose caller's deadline came first, before or during the attempt, since the timeout
     /// was made.

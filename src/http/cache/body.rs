@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The body of a response that passed a cache: whole, or as the service sends it.
+/// The body of a response from a cached service: whole, or streamed as the service sends it.
 pub struct CacheBody<B: Body>(State<B>);
 
 enum State<B: Body> {

@@ -29,7 +29,7 @@ use std::{borrow::Cow, fmt, ops::Deref, sync::Arc, time::Duration};
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// The adapter between HTTP and a cache, made by [`Cache::http_layer`].
+/// The adapter between HTTP and a cache, used by [`Cache::http_layer`].
 #[derive(Clone)]
 pub struct HttpAdapter(Arc<Terms>);
 
@@ -50,8 +50,8 @@ type TagOf = dyn Fn(&http::Uri) -> String + Send + Sync;
 type Original = fn(&http::Extensions) -> Option<&http::Uri>;
 
 impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
-    /// Returns a tower layer that keeps HTTP responses, for axum, hyper and everything else of
-    /// `http::Request` and `http::Response`.
+    /// Returns a tower layer that caches HTTP responses, for axum, hyper, and every other service
+    /// of `http::Request` and `http::Response`.
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -65,56 +65,61 @@ impl<St: Store<StoredResponse>> Cache<StoredResponse, St> {
     /// # Ok::<_, buttress::InvalidConfig>(())
     /// ```
     ///
-    /// **Requests.** `GET` is looked up, by scheme, host, path, query and the fields that it is
-    /// told to [vary by](CacheLayer::vary). Others pass; so do ranges, upgrades, what says
-    /// `no-store`, and what carries `Authorization` or `Cookie`, unless these are varied by or
-    /// [ignored](CacheLayer::ignore). `no-cache` does not get past the cache: or any client could
-    /// take away what it is there for.
+    /// **Requests.** A `GET` request is looked up by its scheme, host, path, query and the fields
+    /// that the layer [varies](CacheLayer::vary) by. Other methods bypass the cache. So do range
+    /// requests, upgrades, requests with `Cache-Control: no-store`, and requests with
+    /// `Authorization` or `Cookie`, unless the layer varies by that field or
+    /// [ignores](CacheLayer::ignore) it. A request with `no-cache` is answered from the cache all
+    /// the same, because otherwise any client could send the service the load that the cache is
+    /// there to keep away.
     ///
     /// **Responses** are kept for as long as their `Cache-Control` or `Expires` says (RFC 9111,
-    /// with the `stale-*` times of RFC 5861), or else as the cache was configured; 404 and 410 for
-    /// a [shorter time](CacheLayer::negative), and statuses that are not cacheable by default only
-    /// if they say so. What is `private` or `no-cache`, sets a cookie, varies by something that is
-    /// not in the key, is partial, has trailers or is longer than the
-    /// [limit](CacheLayer::body_limit) passes through. A server error or an overload is never
-    /// stored, and a stale response is answered instead if there is one.
+    /// with the `stale-*` times of RFC 5861), or else as the cache was configured. 404 and 410 are
+    /// kept for a [shorter time](CacheLayer::negative), and statuses that are not cacheable by
+    /// default only if the response says so. A response is not kept if it is `private` or
+    /// `no-cache`, sets a cookie, varies by something that is not in the key, is partial or an
+    /// event stream, has trailers, or is longer than the [limit](CacheLayer::body_limit). A server
+    /// error or an overload is never stored; if there is a stale response, it is returned instead.
     ///
-    /// Requests that come together share one call to the service **if the response may be stored**
-    /// for others. What passes through is for the one who asked: the others ask for themselves, all
-    /// at once, and for some seconds nobody waits for anybody under this key. So it is with a
-    /// response that is stale at once (`max-age=0`) and kept only to be better than an error.
+    /// **Single flight.** Requests for one key that come together share one call to the service
+    /// **if the response may be stored** for others. If not, it is only for the one who asked: the
+    /// others call the service themselves, all at once, and for some seconds no request with this
+    /// key waits for another. The same holds for a response that is stale at once (`max-age=0`) and
+    /// kept only for when a load fails.
     ///
-    /// **Writes.** After any other method succeeded, all responses for the same path are
-    /// invalidated before the answer is passed on (RFC 9111, 4.4), or those that share its
-    /// [tag](CacheLayer::tag). So they are after one that may have succeeded: it timed out, or its
-    /// caller gave up (then in the background). If the store could not be told, the answer says so:
-    /// `Cache-Status: pages; fwd=method; detail=invalidation-pending`.
+    /// **Writes.** After a request with an unsafe method (`POST`, say) has succeeded, all responses
+    /// for the same path, or those that share its [tag](CacheLayer::tag), are invalidated before
+    /// its response is returned (RFC 9111, section 4.4). The same happens after a request that may
+    /// have succeeded, because it timed out or because its caller gave up; in the latter case in
+    /// the background. If the store could not be told, the response says so: `Cache-Status: pages;
+    /// fwd=method; detail=invalidation-pending`.
     ///
-    /// Every response says how it came about in `Cache-Status` (RFC 9211), and how old it is in
-    /// `Age`.
+    /// Every response says how it came about in `Cache-Status` (RFC 9211). A response from the
+    /// cache says how old it is in `Age`.
     ///
-    /// **Nested routers.** A router that nests others takes their prefix from the path: `/a/items`
-    /// and `/b/items` are both `/items` to a layer within. With the feature `axum` requests are
-    /// known by the whole path, wherever the layer stands (from axum 0.8's `OriginalUri`, which
-    /// axum puts in every request). **Without that feature, or under another router, nested routers
-    /// of one cache take each other's answers for theirs**: say [where the whole URI
+    /// **Nested routers.** A router that nests others takes their prefix off the path: `/a/items`
+    /// and `/b/items` are both `/items` to a layer within. With the feature `axum`, the key has the
+    /// whole path, wherever the layer stands (from axum 0.8's `OriginalUri`, which axum puts into
+    /// every request). **Without that feature, or under another router, nested routers that share a
+    /// cache take each other's answers for theirs**: say [where the whole URI
     /// is](CacheLayer::uri_from_extension), put the layer around the outermost router, or give each
-    /// a cache of its own.
+    /// router a cache of its own.
     ///
-    /// **Schemes.** What was asked by http is not the answer to https, where a redirect from the
-    /// one to the other would have no end. They are told apart by the request's URI if it is an
-    /// absolute one, and by what `X-Forwarded-Proto` and `Forwarded` say, unless these are
-    /// [ignored](CacheLayer::ignore). Anybody may make these up: it decides under which of a few
-    /// keys is looked, and nothing else. A write invalidates the answers to all of them. A service
-    /// that listens for both by itself sees neither over HTTP/1.1: give each port a cache of its
-    /// own, or set `X-Forwarded-Proto` before it. By other fields that the service goes by, say
-    /// `X-Forwarded-Host`, responses must [vary](CacheLayer::vary).
+    /// **Schemes.** Requests over http and over https do not share responses, because a cached
+    /// redirect from one to the other would never end. The scheme comes from the request's URI if
+    /// that is absolute, and from `X-Forwarded-Proto` and `Forwarded`, unless these are
+    /// [ignored](CacheLayer::ignore). Anyone can make these up, but they decide only which of a few
+    /// keys is looked up, and a write invalidates the responses for all of them. A service that
+    /// itself listens for both http and https cannot tell them apart over HTTP/1.1: give each port
+    /// a cache of its own, or set `X-Forwarded-Proto` before the layer. If the service goes by
+    /// other such fields, such as `X-Forwarded-Host`, the layer must [vary](CacheLayer::vary) by
+    /// them.
     ///
-    /// Instances that share a store must see the same `Host`, which is part of the key: let the
-    /// proxy before them hand it on.
+    /// **Hosts.** Instances that share a store must see the same `Host`, which is part of the key:
+    /// let the proxy before them pass it on.
     ///
-    /// Trade-offs: a response of unknown length is held back until its end, or until it is known to
-    /// be too long. A conditional request is answered in full.
+    /// **Trade-offs.** A response of unknown length is held back until its end, or until it is
+    /// known to be too long. A conditional request is answered in full.
     #[doc(alias = "http_cache")]
     #[doc(alias = "cache_control")]
     #[doc(alias = "rfc9111")]
@@ -141,41 +146,44 @@ impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpAdapter> {
         })
     }
 
-    /// Keeps a response for each value of these request fields: `accept-language`, say. There are
-    /// none by default, since every client decides what it sends. A response whose `Vary` names
-    /// another field is not kept.
+    /// Keeps a response for each value of these request fields, such as `accept-language`. There
+    /// are none by default, because every client can send as many values as it likes. A response
+    /// whose `Vary` names any other field is not kept.
     #[must_use]
     pub fn vary(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.with(|terms| terms.varies_by.extend(fields))
     }
 
-    /// Answers requests with these fields as if they had none: `cookie`, where responses do not
-    /// depend on it.
+    /// Treats requests with these fields as if they did not have them: the fields are not part of
+    /// the key, and are removed before the service is called. For `cookie`, say, where responses do
+    /// not depend on it.
     #[must_use]
     pub fn ignore(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.with(|terms| terms.ignores.extend(fields))
     }
 
-    /// Sets for how long it holds that something is not there (404, 410), which is never longer
-    /// than other responses are fresh. The default is 5 s: what is not there may be put there at
-    /// any moment, and not only through this cache.
+    /// Sets how long a response that says that something is not there (404 or 410) is fresh, which
+    /// is never longer than other responses are. The default is 5 s: what is not there may be
+    /// created at any moment, and not only through this cache.
     #[doc(alias = "negative_ttl")]
     #[must_use]
     pub fn negative(self, fresh: Duration) -> Self {
         self.with(|terms| terms.negative = fresh)
     }
 
-    /// Sets the longest body that is kept, in bytes. The default is 1 MiB: as much of each response
-    /// of unknown length may be held back in memory while it is read.
+    /// Sets the longest body that is kept, in bytes. The default is 1 MiB. While a response of
+    /// unknown length is read, up to this much of it is held back in memory.
     #[must_use]
     pub fn body_limit(self, bytes: usize) -> Self {
         self.with(|terms| terms.body_limit = bytes)
     }
 
-    /// Sets what is invalidated together, by the request's URI. The default is its path. With
-    /// `|uri| uri.path().split('/').nth(1).unwrap_or_default().into()` a write to `/tasks/7`
-    /// invalidates `/tasks/7`, and `/tasks` with all its queries. In a nested router the URI is
-    /// whole, as the client sent it.
+    /// Sets the tag of a response, by the request's URI: responses with one tag are invalidated
+    /// together. The default is the path.
+    ///
+    /// With `|uri| uri.path().split('/').nth(1).unwrap_or_default().into()` a write to `/tasks/7`
+    /// invalidates `/tasks/7`, and `/tasks` with all its queries. The URI is the whole one, also in
+    /// a nested router (see [`http_layer`](Cache::http_layer)).
     #[doc(alias = "surrogate_key")]
     #[doc(alias = "cache_tag")]
     #[must_use]
@@ -183,9 +191,11 @@ impl<St: Store<StoredResponse>> CacheLayer<StoredResponse, St, HttpAdapter> {
         self.with(|terms| terms.tag = Some(Arc::new(tag)))
     }
 
-    /// Reads the whole URI from an extension of the request, if a router took a prefix from its
-    /// path: `.uri_from_extension::<axum::extract::OriginalUri>()`, where the feature `axum` is off
-    /// or axum another version. All layers of a cache must read the same.
+    /// Reads the whole URI from an extension of the request, for routers that take a prefix off the
+    /// path.
+    ///
+    /// Use `.uri_from_extension::<axum::extract::OriginalUri>()` where the feature `axum` is off,
+    /// or with another version of axum. All layers of a cache must read the same extension.
     #[must_use]
     pub fn uri_from_extension<P>(self) -> Self
     where

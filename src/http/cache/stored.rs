@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, Response, StatusCode, header, response::Parts};
 use std::{fmt, sync::Arc};
 
-/// A whole response, body and all. Clones share it.
+/// A whole response as a cache stores it, body included. Clones are cheap, and share it.
 #[derive(Clone)]
 pub struct StoredResponse(Arc<Whole>);
 
@@ -73,7 +73,7 @@ impl StoredResponse {
         &self.0.body
     }
 
-    /// Returns about how many bytes of memory the response takes, for
+    /// Returns approximately how many bytes of memory the response takes. For
     /// [`MemoryStore::weighed`](crate::cache::MemoryStore::weighed).
     pub fn weight(&self) -> usize {
         let fields = self.0.headers.iter();

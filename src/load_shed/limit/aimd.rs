@@ -2,14 +2,14 @@ use super::{Limit, NextWindow, SampleWindow};
 use crate::{clock::Time, error::InvalidConfig};
 use std::time::Duration;
 
-/// A limit that adds one while calls wait for a permit, and takes off a tenth when the service
-/// refuses calls or loses them.
+/// A limit that grows by one while calls wait for a permit, and shrinks by a tenth when the service
+/// refuses calls or loses them: additive increase, multiplicative decrease.
 ///
-/// For services that say when they are full, as other instances of this layer do. It sees no
-/// queue: in front of a service that answers everything late it grows until calls time out, and
-/// with the timeouts of your callers far above the service's latency that is too late. After
-/// `AIMDLimit` in Netflix's concurrency-limits, with a decision per window and not per call: eight
-/// refusals of one round trip are one event and not eight.
+/// It suits services that say when they are full, as those behind a load shed do. It does not
+/// notice a queue inside the service: in front of a service that answers everything late, it grows
+/// until calls time out, which is too late if timeouts are far above the service's usual latency.
+/// It is modelled on `AIMDLimit` in Netflix's concurrency-limits, but decides per window and not
+/// per call: eight refusals in one round trip are one event and not eight.
 #[doc(alias("AIMDLimit", "additive_increase"))]
 #[derive(Clone, Debug)]
 pub struct Aimd {
@@ -32,7 +32,7 @@ impl Aimd {
         }
     }
 
-    /// Sets where the limit starts, and the most it may be. By default 20 and 1000.
+    /// Sets the limit to start with, and the highest it may be. By default 20 and 1000.
     ///
     /// # Errors
     /// If the initial limit is 0 or above the maximum.
@@ -49,7 +49,7 @@ impl Aimd {
         Ok(Self { limit, max, ..self })
     }
 
-    /// Sets what the limit is multiplied by when the service has had enough. By default 0.9.
+    /// Sets what the limit is multiplied by when the service is overloaded. By default 0.9.
     ///
     /// # Errors
     /// If it is not from 0.1 to 0.99.
@@ -60,7 +60,8 @@ impl Aimd {
         Ok(Self { backoff, ..self })
     }
 
-    /// Sets the mean latency above which the service has had enough, too. By default there is none.
+    /// Sets a mean latency above which the service counts as overloaded, too. By default there is
+    /// none.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self {

@@ -1,10 +1,10 @@
 use super::{Limit, NextWindow, SampleWindow};
 use crate::clock::Time;
 
-/// A limit that stays what it is.
+/// A limit that does not change.
 ///
-/// For a service whose parallelism is known (its workers, its connections). Then the queue in front
-/// of it is ours, and so is its delay.
+/// It suits a service whose parallelism is known, such as its number of workers or connections.
+/// Then calls wait in the load shed's queue and not inside the service.
 #[doc(alias("FixedLimit", "semaphore"))]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fixed(pub usize);

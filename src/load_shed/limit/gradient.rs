@@ -3,10 +3,11 @@ use crate::{clock::Time, error::InvalidConfig};
 
 /// A limit that compares the latency of the last second with its long average.
 ///
-/// For those who come from Netflix's concurrency-limits and its `Gradient2Limit`, whose rule and
-/// numbers these are. It moves slowly (seconds per permit from a small limit on, so give it a
-/// fitting [`initial`](Self::within) one) and cannot see a level that is steadily bad: over ten
-/// minutes of overload its limit and latency were measured to grow by half and more.
+/// It is for those who come from Netflix's concurrency-limits: its rule and its numbers are those
+/// of `Gradient2Limit`. It moves slowly, by one permit in some seconds while the limit is small, so
+/// give it a fitting [initial limit](Self::within). It does not notice a latency that is steadily
+/// bad: over ten minutes of overload, its limit and the latency were measured to grow by half and
+/// more.
 #[doc(alias = "Gradient2Limit")]
 #[derive(Clone, Debug)]
 pub struct Gradient2 {
@@ -37,7 +38,8 @@ impl Gradient2 {
         }
     }
 
-    /// Sets where the limit starts, and its bounds. By default 20, and from 20 to 200.
+    /// Sets the limit to start with, and its bounds. By default it starts at 20, and stays between
+    /// 20 and 200.
     ///
     /// # Errors
     /// If not `1 <= min <= initial <= max`.

@@ -1,13 +1,13 @@
-//! How many calls may be in flight: the rules, pure.
+//! Rules that set how many calls may be in flight.
 //!
-//! A [`Limit`] is asked once per [`SampleWindow`] what the limit shall be from now on, and says
-//! with a [`NextWindow`] when it wants to be asked again. It sees calls only from outside: how many
-//! were in flight for how long, and how they ended. Nothing changes within a window.
+//! At the end of each [`SampleWindow`] a [`Limit`] returns the limit from then on, and a
+//! [`NextWindow`] that says when the next window ends. It sees calls only from outside: how many
+//! were in flight for how long, and how they ended. The limit does not change within a window.
 //!
 //! | rule | takes for overload | use it when |
 //! |---|---|---|
 //! | [`Fixed`] | nothing | you know what the service can do at once |
-//! | [`Adaptive`] | a latency that falls when the limit does | you do not; the default |
+//! | [`Adaptive`] | a latency that falls when the limit does | you do not know it; this is the default |
 //! | [`Aimd`] | rejections and timeouts by the service | the service says when it is full |
 //! | [`Vegas`] | latency above the least seen | service times hardly vary |
 //! | [`Gradient2`] | latency above its own long average | you come from Netflix's library |
@@ -27,7 +27,7 @@ pub use vegas::Vegas;
 use crate::clock::Time;
 use std::{fmt::Debug, time::Duration};
 
-/// A rule for the number of calls in flight.
+/// A rule that sets how many calls may be in flight.
 ///
 /// ```
 /// use buttress::{Time, load_shed::limit::{NextWindow, Limit, SampleWindow}};
@@ -52,25 +52,25 @@ use std::{fmt::Debug, time::Duration};
 /// }
 /// ```
 pub trait Limit: Debug + Send + 'static {
-    /// Returns the limit to start with. At least 1; a 0 is taken for 1, here and in the other
-    /// answers.
+    /// Returns the limit to start with, at least 1. Here and in [`on_window`](Self::on_window), 0
+    /// is taken for 1.
     fn initial(&self) -> usize;
 
-    /// Returns when the window that begins now is to close. Asked once per window, at its start.
+    /// Returns when the window that begins now is to close. Called once per window, at its start.
     fn close(&self) -> NextWindow;
 
-    /// Learns from a window that has closed, and returns the limit from now on, which is also when
-    /// the next window begins.
+    /// Learns from a window that has closed, and returns the limit from now on. The next window
+    /// begins at once.
     fn on_window(&mut self, window: &SampleWindow, now: Time) -> usize;
 
-    /// Returns whether the limit never changes, so that nothing has to be measured and no window is
-    /// ever closed. By default `false`.
+    /// Returns whether the limit never changes, so that nothing need be measured and no window ever
+    /// closes. By default `false`.
     fn is_fixed(&self) -> bool {
         false
     }
 
-    /// Returns what the rule takes for the latency of a call that does not wait inside the service,
-    /// if it has such an idea. By default `None`.
+    /// Returns the rule's estimate of how long a call takes that does not wait inside the service,
+    /// if it has one. By default `None`.
     fn base_latency(&self) -> Option<Duration> {
         None
     }
@@ -94,32 +94,32 @@ impl<L: Limit + ?Sized> Limit for Box<L> {
     }
 }
 
-/// When a window closes, and which calls count in it.
+/// The terms of a window: when it closes, and which calls count in it.
 ///
-/// Whoever carries the rule looks at every end of a call, and at every arrival that finds no
-/// permit, whether the window [`is_over`](Self::is_over).
+/// Whether the window [`is_over`](Self::is_over) is checked when calls end, and when a call arrives
+/// that finds no permit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct NextWindow {
-    /// After this many ends, though never before as many as were in flight at once: calls that
-    /// started under an earlier limit have to be gone before a window can say something about this
-    /// one.
+    /// How many calls have to end before the window closes. If more were in flight at once, that
+    /// many have to end: calls that started under an earlier limit have to be gone before a window
+    /// can tell something about the present one.
     pub ends: u64,
-    /// Not before this.
+    /// The shortest time that the window is open.
     pub min: Duration,
-    /// After this with only [`few`](Self::few) ends.
+    /// The time after which [`few`](Self::few) ends are enough.
     pub max: Duration,
-    /// The ends that are enough at [`max`](Self::max).
+    /// How many ends are enough once [`max`](Self::max) has passed.
     pub few: u64,
-    /// Instead of all that: as soon as no more than this many calls are in flight, or at
-    /// [`max`](Self::max) if they stay.
+    /// If set, replaces all of the above: the window closes as soon as no more than this many calls
+    /// are in flight, or after [`max`](Self::max).
     pub drained: Option<usize>,
-    /// A call that was cancelled or panicked sooner than this is left out of the window altogether,
-    /// its time in flight included: the hedges and the impatient say nothing. Later, it is
-    /// [`lost`](SampleWindow::lost).
+    /// The time below which a call that was cancelled or panicked is left out of the window
+    /// altogether, its time in flight included: a hedged call, or an impatient caller, says nothing
+    /// about the service. One that ran longer is [`lost`](SampleWindow::lost).
     pub short: Duration,
-    /// A call that failed later than this is [`lost`](SampleWindow::lost), because what ends so
-    /// late in a failure is a timeout in disguise. Sooner, it is a completion.
+    /// The time above which a call that failed is [`lost`](SampleWindow::lost): a failure that late
+    /// is a timeout in disguise. One that failed sooner is a completion.
     pub long: Duration,
 }
 
@@ -128,18 +128,19 @@ pub struct NextWindow {
 pub struct WindowProgress {
     /// How long it has been open.
     pub elapsed: Duration,
-    /// Calls that ended in it and count.
+    /// Calls that ended in the window and count.
     pub ends: u64,
     /// Calls in flight now.
     pub in_flight: usize,
-    /// The most calls in flight at once.
+    /// The most calls that were in flight at once.
     pub peak_in_flight: usize,
-    /// The limit.
+    /// The limit that holds in the window.
     pub limit: usize,
 }
 
 impl NextWindow {
-    /// Returns a window of this many ends, no shorter than 100 ms, and at 1 s content with 20.
+    /// Returns a window that closes after this many ends, but not before 100 ms; after 1 s, 20 ends
+    /// are enough.
     pub const fn after(ends: u64) -> Self {
         Self {
             ends,
@@ -167,7 +168,7 @@ impl NextWindow {
 /// For how long a call must have run to mean something, while nobody knows how long calls take.
 const UNKNOWN: Duration = Duration::from_millis(250);
 
-/// What was seen of the calls between two decisions.
+/// What was seen of the calls between two decisions of a [`Limit`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampleWindow {
     /// When it began.
@@ -182,30 +183,30 @@ pub struct SampleWindow {
     /// Calls that ran for long without an answer: cancelled or panicked after
     /// [`NextWindow::short`], failed after [`NextWindow::long`].
     pub lost: u64,
-    /// The integral of the calls in flight over the window, in call-seconds, without those that
-    /// [`NextWindow::short`] leaves out. By Little's law their mean latency is this by the
-    /// completions, whichever calls happened to end first.
+    /// The number of calls in flight, integrated over the window, in call-seconds; without the
+    /// calls that [`NextWindow::short`] leaves out. By Little's law, the mean latency is this
+    /// divided by the completions, whichever calls happened to end first.
     pub in_flight_integral: f64,
     /// The sum of the completions' latencies, in seconds.
     pub latency_sum: f64,
-    /// The sum of their squares.
+    /// The sum of the squares of the completions' latencies, in seconds squared.
     pub latency_squares: f64,
-    /// The least of them, in seconds; infinite if there were none.
+    /// The least latency of a completion, in seconds; infinite if there was no completion.
     pub latency_min: f64,
-    /// The most calls in flight at once, as far as was seen.
+    /// The most calls that were in flight at once, as far as was seen.
     pub peak_in_flight: usize,
     /// The limit that held in this window.
     pub limit: usize,
-    /// The share of the window's time in which no permit was free; or, which is the same if they
-    /// come at random, the share of arrivals that found none.
+    /// The share of the window's time in which no permit was free. It may be measured as the share
+    /// of arrivals that found none, which is the same if calls arrive at random.
     pub saturated_share: f64,
-    /// Whether a call waited, or was refused, for want of a permit. A limit that nobody ran into
-    /// has taught nothing about a higher one.
+    /// Whether a call waited, or was refused, for want of a permit. If none did, the window tells
+    /// nothing about a higher limit.
     pub used: bool,
 }
 
 impl SampleWindow {
-    /// Returns an empty window under this limit, from now on.
+    /// Returns an empty window under this limit that begins at `started`.
     pub const fn starting(started: Time, limit: usize) -> Self {
         Self {
             started,
@@ -244,14 +245,14 @@ impl SampleWindow {
         }
     }
 
-    /// Returns the mean latency of the completions themselves, in seconds, if there is one above
-    /// zero.
+    /// Returns the mean latency of the completions, in seconds, or `None` if it is not above zero.
     pub fn mean_latency(&self) -> Option<f64> {
         let mean = self.latency_sum / self.completions as f64;
         (mean.is_finite() && mean > 0.0).then_some(mean)
     }
 
-    /// Returns the part of the calls that ended without an answer: lost, or refused by the service.
+    /// Returns the share of the calls that ended without an answer: lost, or refused by the
+    /// service.
     pub fn unanswered(&self) -> f64 {
         match self.ends() {
             0 => 0.0,

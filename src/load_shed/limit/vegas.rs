@@ -4,11 +4,11 @@ use crate::{clock::Time, error::InvalidConfig};
 /// A limit that keeps a few calls waiting inside the service: more while its latency is close to
 /// the least seen, fewer when it is well above.
 ///
-/// For services whose calls all take about the same. It knows the base latency only as the least
-/// of its windows, which is far too low where service times vary much and stale where the service
-/// got slower for good, until it is forgotten. After TCP Vegas (Brakmo and Peterson, 1994) and
-/// `VegasLimit` in Netflix's concurrency-limits, on the means of windows: taken call by call, the
-/// least latency makes it shed at half the load.
+/// It suits services whose calls all take about the same time. It takes the least mean latency of a
+/// window for the latency without load. That is far too low where service times vary much, and
+/// stale for a while where the service got slower for good. It is modelled on TCP Vegas (Brakmo and
+/// Peterson, 1994) and on `VegasLimit` in Netflix's concurrency-limits, but uses the means of
+/// windows: with the least latency of single calls, it would shed at half the load.
 #[doc(alias = "VegasLimit")]
 #[derive(Clone, Debug)]
 pub struct Vegas {
@@ -34,7 +34,7 @@ impl Vegas {
         }
     }
 
-    /// Sets where the limit starts, and the most it may be. By default 20 and 1000.
+    /// Sets the limit to start with, and the highest it may be. By default 20 and 1000.
     ///
     /// # Errors
     /// If the initial limit is 0 or above the maximum.

@@ -16,7 +16,7 @@ pub(crate) use threshold::Threshold;
 use crate::{criticality::Criticality, key::KeyHash};
 use std::hash::Hash;
 
-/// How much a request matters, and whose it is.
+/// The priority of a request: how much it matters, and whose it is.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Priority {
     class: Criticality,
@@ -30,8 +30,8 @@ impl Priority {
         Self { class, user: None }
     }
 
-    /// Names the request's user (a tenant, an API key, an address): under overload, users who ask
-    /// for more than others are refused before them.
+    /// Sets the request's user, such as a tenant, an API key or an address. Under overload, among
+    /// requests of one class, users who ask for more than others are refused first.
     #[doc(alias("fairness", "fair_queueing"))]
     #[must_use]
     pub fn of_user(self, user: impl Hash) -> Self {
@@ -53,8 +53,8 @@ impl From<Criticality> for Priority {
     }
 }
 
-/// A way to find out how much a request matters, such as a closure that returns a [`Criticality`]
-/// or a [`Priority`].
+/// A function that says how much a request matters, such as a closure that returns a
+/// [`Criticality`] or a [`Priority`].
 ///
 /// ```
 /// use buttress::{Criticality, load_shed::{Prioritize, Priority}};
@@ -90,7 +90,7 @@ impl<Req, P: Into<Priority>, F: Fn(&Req) -> P> Prioritize<Req> for F {
     }
 }
 
-/// The priority under which all requests matter equally: the default.
+/// The default priority, under which all requests matter equally.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Equal;
 

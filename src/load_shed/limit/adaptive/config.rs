@@ -7,9 +7,9 @@ const KIND: &str = "adaptive limit";
 impl Adaptive {
     /// Creates a limit that starts at 20 and stays between 1 and 10,000.
     ///
-    /// Few services cannot bear 20 calls for the moment it takes to look, and with them a service
-    /// that is not overloaded sheds nothing from its first call on. In front of a single worker the
-    /// first calls of an overload were measured to take up to 0.4 s.
+    /// Nearly every service can bear 20 calls for the moment that the first search takes, and with
+    /// this start, a service that is not overloaded sheds nothing from its first call on. In front
+    /// of a single worker, the first calls of an overload were measured to take up to 0.4 s.
     pub const fn new() -> Self {
         Self {
             initial: MOST_AT_FIRST,
@@ -29,11 +29,12 @@ impl Adaptive {
         }
     }
 
-    /// Sets where the limit starts. By default 20; more is taken for 20, because from 200 in front
-    /// of a single worker it was measured to take up to 40 seconds to come down.
+    /// Sets the limit to start with. By default 20. More than 20 is taken for 20, because from 200
+    /// in front of a single worker, the limit was measured to take up to 40 seconds to come down.
     ///
-    /// From 1, the only number that is too high for no service, it doubles while calls wait for it;
-    /// a service that gets five calls at once sheds about a hundred until that has been done.
+    /// A start at 1 is too high for no service. The limit then doubles while calls wait for a
+    /// permit; a service that gets five calls at once sheds about a hundred until it is high
+    /// enough.
     ///
     /// # Errors
     /// If it is 0.
@@ -46,7 +47,7 @@ impl Adaptive {
 
     /// Sets the bounds of the limit. By default 1 and 10,000.
     ///
-    /// A minimum above 1 keeps that many calls in flight even in front of a service that hangs.
+    /// A minimum above 1 allows that many calls in flight even in front of a service that hangs.
     ///
     /// # Errors
     /// If the minimum is 0 or above the maximum.

@@ -8,19 +8,21 @@ use crate::clock::Time;
 use search::{Search, SearchStep, Step};
 use std::time::Duration;
 
-/// A limit that finds how many calls the service works on at once, and allows a quarter and a
-/// square root more.
+/// A limit that finds out how many calls the service works on at once, and allows that number, a
+/// quarter of it more, and its square root.
 ///
-/// Below that number latency does not depend on the limit; above it, calls wait inside the service
-/// and their latency grows in proportion. The mean latency of a window comes from Little's law
-/// (calls in flight by completions per second), which no call biases by ending early or late. It is
-/// compared with a base latency, that of a call that does not wait; and because a base goes stale
-/// (the service gets slower, or was never seen without a queue), it is found anew every few seconds
-/// under load by lowering the limit to less than half for some dozens of calls: if latency falls in
-/// proportion, there was a queue in the service, and the search goes on from there.
+/// Below that number, latency does not depend on the limit. Above it, calls wait inside the
+/// service, and their latency grows in proportion. The rule takes the mean latency of a window from
+/// Little's law (calls in flight divided by completions per second), so that calls which end early
+/// or late do not bias it. It compares this with a base latency, that of a call that does not wait.
 ///
-/// It grows only when calls wait for a permit, at first by doubling, and halves when calls are lost
-/// to timeouts. The rules and the scenarios they hold in are described in ARCHITECTURE.md.
+/// A base goes stale when the service gets slower, and may be wrong if the service was never seen
+/// without a queue. So every few seconds under load the rule searches for it anew: it lowers the
+/// limit to less than half for some dozens of calls. If latency falls in proportion, there was a
+/// queue inside the service, and the search goes on from there.
+///
+/// The limit grows only while calls wait for a permit, at first by doubling, and halves when calls
+/// are lost to timeouts.
 #[doc(alias = "adaptive_concurrency")]
 #[derive(Clone, Debug)]
 pub struct Adaptive {
