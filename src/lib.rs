@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | a dependency fails, or hangs | [`CircuitBreaker`], one for each key with [`KeyedCircuitBreaker`](circuit_breaker::KeyedCircuitBreaker) | guard |
 //! | a client asks too often | [`RateLimiter`], or [`WaitingLimiter`](rate_limit::WaitingLimiter) if calls should wait in order | guard |
-//! | more calls arrive than the service can handle | [`LoadShed`], which rejects calls at once, in a bounded queue ([`Queued`](load_shed::Queued)), or holds callers back ([`Backpressure`](load_shed::Backpressure)) | guard |
+//! | more calls arrive than the service can handle | [`LoadShed`], which rejects calls at once, has them wait in a bounded queue ([`Queued`](load_shed::Queued)), or holds callers back ([`Backpressure`](load_shed::Backpressure)) | guard |
 //! | a service you call says that it is overloaded | [`Throttle`], which throttles on the client's side | guard |
 //! | an attempt takes too long | [`Timeout`] | attempt |
 //! | a call as a whole takes too long | [`DeadlineLayer`](timeout::DeadlineLayer); between services, [`DeadlineHeaderLayer`](http::DeadlineHeaderLayer) | attempt |
