@@ -25,6 +25,38 @@ macro_rules! level {
     };
 }
 
+/// Tells what breakers count, one and those of keys alike.
+#[cfg(feature = "circuit-breaker")]
+macro_rules! breaker {
+    ($s:ident) => {
+        for (outcome, calls) in [
+            ("success", $s.successes_total),
+            ("failure", $s.failures_total),
+        ] {
+            count!(
+                "buttress_circuit_breaker_calls_total",
+                "Calls that succeeded, and calls that failed",
+                calls, "policy" => $s.name, "outcome" => outcome
+            );
+        }
+        count!(
+            "buttress_circuit_breaker_slow_calls_total", "Calls that were slow",
+            $s.slow_calls_total, "policy" => $s.name
+        );
+        count!(
+            "buttress_circuit_breaker_trips_total",
+            "How often a circuit has opened by itself, after failed probes too",
+            $s.trips_total, "policy" => $s.name
+        );
+        count!(
+            "buttress_circuit_breaker_would_reject_total",
+            "Calls that an observing breaker let in and would have rejected",
+            $s.would_reject_total, "policy" => $s.name
+        );
+        rejected("circuit_breaker", $s.name, $s.rejected_total);
+    };
+}
+
 /// Hands one policy's counts to the recorder.
 pub(super) fn publish(policy: &PolicySnapshot) {
     match *policy {
@@ -64,15 +96,7 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             for (state, label) in STATES {
                 circuits(s.name, label, f64::from(u8::from(s.state == state)));
             }
-            calls(
-                s.name,
-                s.successes_total,
-                s.failures_total,
-                s.slow_calls_total,
-            );
-            trips(s.name, s.trips_total);
-            count!("buttress_circuit_breaker_would_reject_total", "Calls that an observing breaker let in and would have rejected", s.would_reject_total, "policy" => s.name);
-            rejected("circuit_breaker", s.name, s.rejected_total);
+            breaker!(s);
         }
         #[cfg(feature = "circuit-breaker")]
         PolicySnapshot::KeyedCircuitBreaker(ref s) => {
@@ -80,16 +104,9 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             for ((_, label), keys) in STATES.into_iter().zip([closed, s.open, s.half_open]) {
                 circuits(s.name, label, keys as f64);
             }
-            calls(
-                s.name,
-                s.successes_total,
-                s.failures_total,
-                s.slow_calls_total,
-            );
-            trips(s.name, s.trips_total);
+            breaker!(s);
             count!("buttress_circuit_breaker_evicted_total", "Keys evicted to make room for others", s.evicted_total, "policy" => s.name);
             count!("buttress_circuit_breaker_evicted_open_total", "Keys evicted while their circuit was not closed", s.evicted_open_total, "policy" => s.name);
-            rejected("circuit_breaker", s.name, s.rejected_total);
         }
         #[cfg(feature = "load-shed")]
         PolicySnapshot::LoadShed(ref s) => {
@@ -155,27 +172,6 @@ fn circuits(policy: &'static str, state: &'static str, number: f64) {
         "Circuits in each state",
         number, "policy" => policy, "state" => state
     );
-}
-
-#[cfg(feature = "circuit-breaker")]
-fn calls(policy: &'static str, successes: u64, failures: u64, slow: u64) {
-    for (outcome, calls) in [("success", successes), ("failure", failures)] {
-        count!(
-            "buttress_circuit_breaker_calls_total",
-            "Calls that succeeded, and calls that failed",
-            calls, "policy" => policy, "outcome" => outcome
-        );
-    }
-    count!(
-        "buttress_circuit_breaker_slow_calls_total",
-        "Calls that were slow",
-        slow, "policy" => policy
-    );
-}
-
-#[cfg(feature = "circuit-breaker")]
-fn trips(policy: &'static str, trips: u64) {
-    count!("buttress_circuit_breaker_trips_total", "How often a circuit has opened by itself, after failed probes too", trips, "policy" => policy);
 }
 
 #[allow(dead_code)] // which layers reject calls depends on which are compiled in

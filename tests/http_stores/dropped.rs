@@ -143,7 +143,7 @@ async fn is_not_handed_on<St: Store<StoredResponse>>(cache: Cache<StoredResponse
     assert_eq!((status, &*body), (500, ""), "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_write_dropped_from_memory_is_not_handed_on() {
     is_not_handed_on(cache_of(soon_stale(), memory()).await).await;
 }
