@@ -1,5 +1,5 @@
-//! What every table of keys is made of: shards under locks of their own, and a clock hand that finds
-//! whom to forget.
+//! What every table of keys is made of: shards under locks of their own, and a clock hand that
+//! finds whom to forget.
 //!
 //! The tables themselves differ; ARCHITECTURE.md says why.
 
@@ -14,8 +14,8 @@ use std::{
 ///
 /// # Invariants
 /// 1. The number of shards is a power of two, so that a key's own is found with a mask.
-/// 2. A key's shard depends on the bits of its hash from the 40th on, and on as few of them as there
-///    are shards for: what is inside a shard finds its slots by other bits.
+/// 2. A key's shard depends on the bits of its hash from the 40th on, and on as few of them as
+///    there are shards for: what is inside a shard finds its slots by other bits.
 #[derive(Debug)]
 pub(crate) struct KeyShards<S>(Box<[Padded<Mutex<S>>]>);
 
@@ -41,8 +41,8 @@ impl<S> KeyShards<S> {
     }
 }
 
-/// A hand that goes round the slots of a table and stops where it found what it looked for: so every
-/// slot has its turn, and none has two before the others.
+/// A hand that goes round the slots of a table and stops where it found what it looked for: so
+/// every slot has its turn, and none has two before the others.
 ///
 /// F. J. Corbató, *A Paging Experiment with the Multics System* (1968).
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 //!
 //! Every call holds on to its policy, and axum clones the service for every request. With one
 //! `Arc` both write the same word from every thread: 52 ns a call alone become 228 with two
-//! threads. Here each thread has a stripe, an `Arc` of its own to the same value, and clones count on
-//! the stripe of the thread that clones.
+//! threads. Here each thread has a stripe, an `Arc` of its own to the same value, and clones count
+//! on the stripe of the thread that clones.
 //!
 //! Someone has to keep the stripes alive while the thread that uses them holds nothing: a list that
 //! the process keeps. Values that nothing outside that list points to are let go when the list has
@@ -12,9 +12,9 @@
 //! # Values on the hot path
 //!
 //! What a call carries from its admission to its end (permits, rejections) is one to three words
-//! of eight bytes, and functions that return it are inlined. A value that is returned through memory
-//! is written word by word and read back in larger pieces; a processor cannot forward such a read
-//! from its store buffer and stalls for longer than most policies' whole decision takes.
+//! of eight bytes, and functions that return it are inlined. A value that is returned through
+//! memory is written word by word and read back in larger pieces; a processor cannot forward such a
+//! read from its store buffer and stalls for longer than most policies' whole decision takes.
 
 use std::{
     cell::Cell,

@@ -69,8 +69,8 @@ impl CapacityForecast {
     }
 
     /// Returns when a call of this cost is admitted behind calls that cost `ahead` together, if all
-    /// of them cost 1. With other costs it is a lower bound: a call whose cost does not fit yet holds
-    /// up those behind it.
+    /// of them cost 1. With other costs it is a lower bound: a call whose cost does not fit yet
+    /// holds up those behind it.
     pub(super) fn at_least(&self, ahead: u64, cost: u32) -> u64 {
         match self {
             Self::Window(window) => window.unit_at(ahead.saturating_add(cost.into()).max(1) - 1),
@@ -80,8 +80,8 @@ impl CapacityForecast {
         }
     }
 
-    /// Returns when a call of this cost is admitted behind calls of these costs, exactly; walks over
-    /// all of them. Those that no longer fit will be refused when their turn comes.
+    /// Returns when a call of this cost is admitted behind calls of these costs, exactly; walks
+    /// over all of them. Those that no longer fit will be refused when their turn comes.
     pub(super) fn exactly(self, ahead: impl Iterator<Item = u32>, cost: u32) -> u64 {
         match self {
             Self::Window(window) => {

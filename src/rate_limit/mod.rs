@@ -59,7 +59,8 @@
 //!
 //! A call that was admitted here and refused by a later guard of the same tuple of guards
 //! (`GuardLayer::new((limiter, breaker))`) gives back what it took. So does one whose service fails
-//! to become ready. However else a call ends, also refused by another layer of the stack, it counts.
+//! to become ready. However else a call ends, also refused by another layer of the stack, it
+//! counts.
 //!
 //! # Defaults
 //!

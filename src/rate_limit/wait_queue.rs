@@ -15,8 +15,8 @@ use std::{
 ///
 /// # Invariants
 /// 1. `busy` is the number of shards whose `waiting` is not 0.
-/// 2. `waiting` is the number of calls in the shard's queues, and of arrivals that hold its lock. It
-///    is written under that lock only.
+/// 2. `waiting` is the number of calls in the shard's queues, and of arrivals that hold its lock.
+///    It is written under that lock only.
 /// 3. No queue is empty.
 /// 4. The number of shards is a power of two.
 #[derive(Debug)]
@@ -78,8 +78,8 @@ impl WaitQueues {
     }
 }
 
-/// The queues of one shard, locked. The wakers that it returns are to be woken or dropped without the
-/// lock.
+/// The queues of one shard, locked. The wakers that it returns are to be woken or dropped without
+/// the lock.
 pub(super) struct LockedQueues<'a> {
     busy: &'a AtomicUsize,
     waiting: &'a AtomicUsize,

@@ -61,10 +61,10 @@
 //! does before it first has to wait is not included. A call that never yields cannot be cut off at
 //! all.
 //!
-//! Over HTTP and gRPC a call ends, for a timeout and a deadline, with the head of its response: a body
-//! that stalls after that is not cut off. Where this can happen, read the body in the service that is
-//! limited, as in `response.bytes()` within the closure of [`Timeout::run`]; then a retry around it
-//! repeats what broke off half-way, too.
+//! Over HTTP and gRPC a call ends, for a timeout and a deadline, with the head of its response: a
+//! body that stalls after that is not cut off. Where this can happen, read the body in the service
+//! that is limited, as in `response.bytes()` within the closure of [`Timeout::run`]; then a retry
+//! around it repeats what broke off half-way, too.
 //!
 //! Put a timeout *inside* a retry to limit each attempt, and a deadline outside to limit them all.
 

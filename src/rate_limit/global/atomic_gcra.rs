@@ -12,7 +12,8 @@ use std::sync::{
     },
 };
 
-/// The generic cell rate algorithm, decided by one word. All threads write it: the price of its size.
+/// The generic cell rate algorithm, decided by one word. All threads write it: the price of its
+/// size.
 #[derive(Debug)]
 pub(in crate::rate_limit) struct AtomicGcra {
     /// The theoretical arrival time.

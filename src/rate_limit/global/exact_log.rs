@@ -63,8 +63,8 @@ impl ExactLog {
         self.latest
     }
 
-    /// Returns the moment at which the admission counts, or when it would be admitted, or `None` for
-    /// never.
+    /// Returns the moment at which the admission counts, or when it would be admitted, or `None`
+    /// for never.
     pub(super) fn take(&mut self, cost: u32, now: u64) -> Result<u64, Option<u64>> {
         let cost = u64::from(cost);
         if cost > self.quota {

@@ -8,8 +8,8 @@
 
 use crate::rate_limit::capacity_forecast::{CountedFor, WindowForecast};
 
-/// Sub-windows per window. When 100 calls per window are admitted and 150 arrive, at random, some 60
-/// sub-windows let 97 % of the quota be used, ten let 91 %, and the exact log 98 %.
+/// Sub-windows per window. When 100 calls per window are admitted and 150 arrive, at random, some
+/// 60 sub-windows let 97 % of the quota be used, ten let 91 %, and the exact log 98 %.
 const SUB_WINDOWS: u64 = 64;
 
 /// The count of every sub-window that still counts.

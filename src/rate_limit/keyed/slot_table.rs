@@ -29,8 +29,8 @@ pub(super) struct Slot<'a, D> {
 /// # Invariants
 /// 1. Both arrays are equally long.
 /// 2. Unless there are none, some slot is nobody's: every search ends.
-/// 3. Between the home of a key and its slot there is no slot that is nobody's: a search for it that
-///    starts at its home finds it.
+/// 3. Between the home of a key and its slot there is no slot that is nobody's: a search for it
+///    that starts at its home finds it.
 #[derive(Debug)]
 pub(super) struct SlotTable<D> {
     heads: Box<[SlotHead]>,
