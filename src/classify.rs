@@ -3,12 +3,31 @@
 use std::time::Duration;
 
 /// What the end of a call says about the service that was called.
+///
+/// A [classifier](Classify) makes it of a result. Calls also end without one, and not every end is
+/// about the service, so this is what each policy learns, from outcomes and from the other
+/// [ends](crate::guard::End):
+///
+/// | end | circuit breaker | adaptive load shed | throttle | retry |
+/// |---|---|---|---|---|
+/// | `Success` | success | a sample | accepted | is over |
+/// | `Failure` | failure | a sample; lost, if late | accepted | repeats |
+/// | `Overloaded` | nothing; it keeps to the wait, if it trips | overloaded | refused | repeats, after the wait |
+/// | `Ignored` | nothing | a sample | accepted | is over |
+/// | `Refused`: by another policy, or for a part of the service | nothing | nothing | nothing | is over |
+/// | [`TimedOut`](crate::guard::End::TimedOut): cut off by a limit of the operator's | failure | lost | nothing | repeats |
+/// | [`Cancelled`](crate::guard::End::Cancelled): its caller left, or chose the limit that cut it off | nothing, unless it ran for long | lost, if it ran for long | nothing | is over |
+/// | [`RequestFailed`](crate::guard::End::RequestFailed): the caller's own request broke off | nothing | nothing | nothing | is over |
+/// | [`Panicked`](crate::guard::End::Panicked) | failure | lost, if it ran for long | nothing | is over |
+/// | [`NeverStarted`](crate::guard::End::NeverStarted) | nothing | nothing | nothing | |
+///
+/// A rate limiter learns from none of them; it gives back what a call took that was never started.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The service did what was asked.
     Success,
-    /// The service is unwell: a transport error, a timeout, an internal error.
+    /// The service is unwell: a transport error, an internal error, no answer in time.
     Failure,
     /// The service is well but full: a refusal, with or without a time to come back.
     ///
@@ -18,8 +37,11 @@ pub enum Outcome {
         /// How long the service asked callers to stay away.
         retry_after: Option<Duration>,
     },
-    /// The end says nothing about the service: the caller's own mistake, or a cancelled call.
+    /// The service answered, and the answer says nothing about how it is: the caller's own mistake.
     Ignored,
+    /// The call was refused on its way, for a reason that is not this service's: another circuit is
+    /// open, a quota is used up, the time of the caller was over. The service has not seen it.
+    Refused,
 }
 
 /// A classifier, which turns the result of a call into an [`Outcome`].

@@ -14,13 +14,17 @@
 //! # }
 //! ```
 
-use crate::{clock::Time, criticality::Criticality};
+use crate::{
+    clock::{Time, nanos},
+    criticality::Criticality,
+};
 use pin_project_lite::pin_project;
 use std::{
     cell::Cell,
     future::Future,
     pin::Pin,
     task::{self, Poll},
+    time::Duration,
 };
 
 /// The context of a call: its deadline, its criticality and the number of its attempt.
@@ -36,12 +40,47 @@ pub struct Context {
     pub attempt: u32,
     /// How much the call matters; `None` if nobody has said so.
     pub criticality: Option<Criticality>,
+    /// Whose the deadline is.
+    pub(crate) limiter: Limiter,
+}
+
+/// Whoever chose a limit: the caller, or the operator of this process; and how long it was.
+///
+/// One word: 0 is the caller, and everything else the length of the operator's limit in
+/// nanoseconds, or [`UNKNOWN`](Self::UNKNOWN).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Limiter(u64);
+
+impl Limiter {
+    /// The caller: a deadline that came with a request.
+    pub(crate) const CALLER: Self = Self(0);
+    /// The operator, with a limit whose length is not known.
+    pub(crate) const UNKNOWN: Self = Self(u64::MAX);
+
+    /// The operator, with a limit of this length.
+    pub(crate) fn operator(limit: Duration) -> Self {
+        Self(nanos(limit).max(1))
+    }
+
+    /// Returns whether it is the caller's.
+    pub(crate) fn is_caller(self) -> bool {
+        self == Self::CALLER
+    }
+
+    /// Returns how long the limit was, if that is known.
+    pub(crate) fn limit(self) -> Option<Duration> {
+        match self {
+            Self::CALLER | Self::UNKNOWN => None,
+            Self(nanos) => Some(Duration::from_nanos(nanos)),
+        }
+    }
 }
 
 const NOTHING: Context = Context {
     deadline: None,
     attempt: 1,
     criticality: None,
+    limiter: Limiter::UNKNOWN,
 };
 
 thread_local!(static CURRENT: Cell<Context> = const { Cell::new(NOTHING) });
@@ -132,6 +171,7 @@ mod tests {
         deadline: Some(Time(9)),
         attempt: 3,
         criticality: Some(Criticality::Sheddable),
+        limiter: Limiter::CALLER,
     };
 
     #[test]

@@ -167,6 +167,26 @@ impl Breaker {
         }
     }
 
+    /// Leaves out of a call's time what it spent in waits of other policies.
+    #[cold]
+    pub(super) fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        if permit.began == 0 {
+            return;
+        }
+        let (before, now) = (permit.began, now.get());
+        permit.began = Time(before).after(waited).0.min(now.0).max(before);
+        if let Some(in_flight) = &self.in_flight
+            && permit.word.can_trip()
+            && let Some(index) = permit.place.checked_sub(1)
+        {
+            let epoch = permit.word.epoch();
+            in_flight.leave(index as usize, epoch, Time(before));
+            permit.place = in_flight
+                .enter(epoch, Time(permit.began))
+                .map_or(0, |index| index as u64 + 1);
+        }
+    }
+
     #[inline]
     pub(super) fn settle(&self, permit: Permit, end: End, now: &Now) {
         let word = self.circuit.word();

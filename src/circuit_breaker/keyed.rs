@@ -13,7 +13,7 @@ use crate::{
     guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
     key::{Key, KeyHash},
 };
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// The settings of a [`KeyedCircuitBreaker`], begun by [`CircuitBreakerBuilder::keyed`]: those of
 /// each breaker, and how many breakers there may be.
@@ -292,6 +292,9 @@ impl<K> GuardBase for KeyedCircuitBreaker<K> {
     }
     fn on_pending(&self, KeyedPermit { breaker, permit }: &mut KeyedPermit, now: &Now) {
         breaker.on_pending(permit, now);
+    }
+    fn on_wait(&self, permit: &mut KeyedPermit, waited: Duration, now: &Now) {
+        permit.breaker.on_wait(&mut permit.permit, waited, now);
     }
 }
 

@@ -158,7 +158,7 @@ use crate::{
     guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
 };
 use breaker::Breaker;
-use std::{fmt, sync::Arc, task::Context};
+use std::{fmt, sync::Arc, task::Context, time::Duration};
 use tokio::sync::watch;
 
 /// A circuit breaker, which stops calls to a dependency that fails, and finds out when it is back.
@@ -277,6 +277,9 @@ impl GuardBase for CircuitBreaker {
     #[inline]
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
+    }
+    fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        self.0.on_wait(permit, waited, now);
     }
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         self.0.circuit.poll_closed(cx, now)

@@ -16,12 +16,15 @@ impl CallVerdict {
     pub(super) fn of(end: End, slow: impl FnOnce() -> bool) -> Self {
         match end {
             End::Done(Outcome::Success) => Self::Well,
-            End::Done(Outcome::Failure) | End::Panicked => Self::Unwell,
+            End::Done(Outcome::Failure) | End::Panicked | End::TimedOut { .. } => Self::Unwell,
             // Its caller waited longer than anybody should: the dependency hangs.
             End::Cancelled if slow() => Self::Unwell,
             End::Cancelled
+            | End::RequestFailed
             | End::NeverStarted
-            | End::Done(Outcome::Ignored | Outcome::Overloaded { .. }) => Self::Nothing,
+            | End::Done(Outcome::Ignored | Outcome::Refused | Outcome::Overloaded { .. }) => {
+                Self::Nothing
+            }
         }
     }
 }

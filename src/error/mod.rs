@@ -12,7 +12,7 @@ pub use kind::Kind;
 pub use name::Name;
 #[cfg(feature = "cache")]
 pub(crate) use provenance::note_refusal;
-pub(crate) use provenance::{RefusalMark, refuse};
+pub(crate) use provenance::{RefusalMark, cut_off, limiter, note_wait, refuse};
 pub use rejected::Rejected;
 
 /// An error type that can hold a [`Rejected`]: any with `From<Rejected>`.

@@ -1,19 +1,38 @@
-//! How a layer knows that an error came from a policy below it.
+//! What those who poll a call are told by policies further in, beside its result.
 //!
-//! The error type is the application's, so it cannot be asked: an enum may hold a rejection in any
-//! variant, `#[error(transparent)]` hides it from `source()`, and `anyhow::Error` is opaque. But a
-//! refusal travels up within the one `poll` in which it was made. So whoever refuses leaves a note
-//! on the thread, and whoever polls compares the notes from before and after.
+//! The error type is the application's, so it cannot be asked in general: an enum may hold a
+//! rejection in any variant, `#[error(transparent)]` hides it from `source()`. But a refusal travels
+//! up within the one `poll` in which it was made. So whoever refuses leaves a note on the thread,
+//! and whoever polls compares the notes from before and after. Where the error itself can say, it is
+//! asked first (`known.rs`).
 //!
-//! The known limit: code between two layers that swallows a rejection and fails for another reason
-//! within the same poll is taken for rejected.
+//! In the same way a policy that waits says so when it returns `Pending`, because its time is not
+//! the service's; and whoever cuts a call off says whose limit that was, while he drops it.
 
 use super::{FromRejected, Rejected};
+use crate::context::Limiter;
 use std::cell::Cell;
 
+/// The notes of a thread.
+struct Notes {
+    /// How many refusals were made.
+    refusals: Cell<u64>,
+    /// How many polls ended in a wait of a policy.
+    waits: Cell<u64>,
+    last: Cell<Option<Rejected>>,
+    /// Whose limit it was, while a call is being cut off.
+    cut: Cell<Option<Limiter>>,
+}
+
 thread_local! {
-    static REFUSALS: Cell<u64> = const { Cell::new(0) };
-    static LAST: Cell<Option<Rejected>> = const { Cell::new(None) };
+    static NOTES: Notes = const {
+        Notes {
+            refusals: Cell::new(0),
+            waits: Cell::new(0),
+            last: Cell::new(None),
+            cut: Cell::new(None),
+        }
+    };
 }
 
 /// Makes the rejection the service's error, and leaves the note.
@@ -26,28 +45,69 @@ pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
 /// Leaves the note without making an error: a rejection that was held back for some polls goes up.
 #[cold]
 pub(crate) fn note_refusal(rejected: Rejected) {
-    LAST.set(Some(rejected));
-    REFUSALS.set(REFUSALS.get().wrapping_add(1));
+    NOTES.with(|notes| {
+        notes.last.set(Some(rejected));
+        notes.refusals.set(notes.refusals.get().wrapping_add(1));
+    });
+}
+
+/// Leaves the note that a poll ends in a wait of a policy: for whoever returns `Pending` though no
+/// service is at work.
+#[inline]
+pub(crate) fn note_wait() {
+    NOTES.with(|notes| notes.waits.set(notes.waits.get().wrapping_add(1)));
+}
+
+/// Drops a call that has had its time, so that whoever holds a permit for it knows whose limit that
+/// was.
+#[allow(dead_code)] // which features use it depends on which are on
+pub(crate) fn cut_off(limiter: Limiter, drop: impl FnOnce()) {
+    struct Restore(Option<Limiter>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            NOTES.with(|notes| notes.cut.set(self.0));
+        }
+    }
+    let _restore = Restore(NOTES.with(|notes| notes.cut.replace(Some(limiter))));
+    drop();
+}
+
+/// Returns whose limit it is that is cutting off the call that is being dropped; `None` if its
+/// caller has left.
+pub(crate) fn limiter() -> Option<Limiter> {
+    NOTES.with(|notes| notes.cut.get())
 }
 
 /// A point in this thread's history, set before a service is polled.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RefusalMark(u64);
+pub(crate) struct RefusalMark {
+    refusals: u64,
+    waits: u64,
+}
 
 impl RefusalMark {
     #[inline]
     pub(crate) fn set() -> Self {
-        Self(REFUSALS.get())
+        NOTES.with(|notes| Self {
+            refusals: notes.refusals.get(),
+            waits: notes.waits.get(),
+        })
     }
 
     /// The last refusal made since, if any: asked when the poll has returned an error.
     #[inline]
     pub(crate) fn refusal(self) -> Option<Rejected> {
-        if REFUSALS.get() == self.0 {
-            None
-        } else {
-            LAST.get()
-        }
+        NOTES.with(|notes| match notes.refusals.get() == self.refusals {
+            true => None,
+            false => notes.last.get(),
+        })
+    }
+
+    /// Returns whether a policy has begun to wait since, or goes on waiting: asked when the poll has
+    /// returned `Pending`.
+    #[inline]
+    pub(crate) fn waits(self) -> bool {
+        NOTES.with(|notes| notes.waits.get() != self.waits)
     }
 
     /// Takes back the refusals made since: the error was swallowed, and another attempt made. What
@@ -55,7 +115,7 @@ impl RefusalMark {
     #[allow(dead_code)] // which features use it depends on which are on
     #[inline]
     pub(crate) fn forget(self) {
-        REFUSALS.set(self.0);
+        NOTES.with(|notes| notes.refusals.set(self.refusals));
     }
 }
 
@@ -73,6 +133,19 @@ mod tests {
         let _: Rejected = refuse(rejected);
         assert_eq!(mark.refusal(), Some(rejected));
         assert_eq!(RefusalMark::set().refusal(), None);
+    }
+
+    #[test]
+    fn a_wait_is_seen_by_whoever_polled_it_and_a_cut_only_while_it_lasts() {
+        let mark = RefusalMark::set();
+        assert!(!mark.waits());
+        note_wait();
+        assert!(mark.waits() && !RefusalMark::set().waits());
+        assert_eq!(limiter(), None);
+        cut_off(Limiter::CALLER, || {
+            assert_eq!(limiter(), Some(Limiter::CALLER))
+        });
+        assert_eq!(limiter(), None);
     }
 
     #[test]

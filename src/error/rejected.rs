@@ -11,19 +11,21 @@ use std::{fmt, time::Duration};
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Rejected {
     policy: &'static str,
-    /// Whether the service was reached in the highest bit, the kind's number in the seven below,
-    /// milliseconds in the lower 56. A word on purpose: see "Values on the hot path" in shared.rs.
+    /// Whether the service was reached in the highest bit, whether the limit was the caller's in
+    /// the next, the kind's number in the six below, milliseconds in the lower 56. A word on
+    /// purpose: see "Values on the hot path" in shared.rs.
     word: u64,
 }
 
 const REACHED: u64 = 1 << 63;
+const CALLERS_LIMIT: u64 = 1 << 62;
 const KIND_AT: u32 = 56;
 const MILLIS: u64 = (1 << KIND_AT) - 1;
 /// In place of milliseconds: nobody knows.
 const UNKNOWN: u64 = MILLIS;
 
-// The numbers of all kinds fit below the highest bit.
-const _: () = assert!(Kind::ALL.len() <= 1 << 7);
+// The numbers of all kinds fit below the two highest bits.
+const _: () = assert!(Kind::ALL.len() <= 1 << 6);
 
 impl Rejected {
     /// Creates a rejection of this kind by the policy of this name, without a time to come back.
@@ -60,10 +62,30 @@ impl Rejected {
         }
     }
 
+    /// Marks the call as one that has not reached the service, whatever its kind.
+    #[allow(dead_code)] // which features use it depends on which are on
+    pub(crate) const fn without_reaching_service(self) -> Self {
+        Self {
+            policy: self.policy,
+            word: self.word & !REACHED,
+        }
+    }
+
+    /// Marks the call as one that its policy gave up on because of a limit that the caller had
+    /// chosen, such as a deadline that came with a request.
+    #[inline]
+    #[must_use]
+    pub const fn by_callers_limit(self) -> Self {
+        Self {
+            policy: self.policy,
+            word: self.word | CALLERS_LIMIT,
+        }
+    }
+
     /// Returns why the call was rejected.
     #[inline]
     pub fn kind(&self) -> Kind {
-        let number = ((self.word & !REACHED) >> KIND_AT) as usize;
+        let number = ((self.word & !(REACHED | CALLERS_LIMIT)) >> KIND_AT) as usize;
         match Kind::ALL.get(number) {
             Some(kind) => *kind,
             None => {
@@ -94,6 +116,13 @@ impl Rejected {
     pub const fn reached_service(&self) -> bool {
         self.word & REACHED != 0
     }
+
+    /// Returns whether the limit that ended the call was chosen by its caller. Then it says little
+    /// about the service: the caller may have left it no time.
+    #[inline]
+    pub const fn is_callers_limit(&self) -> bool {
+        self.word & CALLERS_LIMIT != 0
+    }
 }
 
 impl fmt::Debug for Rejected {
@@ -103,6 +132,7 @@ impl fmt::Debug for Rejected {
             .field("policy", &self.policy)
             .field("retry_after", &self.retry_after())
             .field("reached_service", &self.reached_service())
+            .field("is_callers_limit", &self.is_callers_limit())
             .finish()
     }
 }
@@ -133,6 +163,13 @@ mod tests {
                 let reached = matches!(kind, Kind::TimedOut | Kind::LoadFailed);
                 assert_eq!(rejected.reached_service(), reached);
                 assert_eq!(rejected.having_reached_service().kind(), kind);
+                let by_caller = rejected.by_callers_limit();
+                assert_eq!(
+                    (by_caller.kind(), by_caller.reached_service()),
+                    (kind, reached)
+                );
+                assert!(by_caller.is_callers_limit() && !rejected.is_callers_limit());
+                assert_eq!(by_caller.retry_after(), rejected.retry_after());
             }
             assert_eq!(Rejected::new(kind, "p").retry_after(), None);
         }

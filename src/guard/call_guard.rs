@@ -3,11 +3,11 @@
 use super::{End, GuardBase};
 use crate::{
     classify::Outcome,
-    clock::Now,
-    error::{Kind, Rejected},
+    clock::{Now, Time},
+    error::{Kind, RefusalMark, Rejected, limiter},
     shared::Shared,
 };
-use std::{fmt, mem};
+use std::{fmt, mem, num::NonZeroU64, task::Poll, time::Duration};
 
 /// Access to a guard for a running call: a reference in [`run`](fn@super::run), a [`SharedGuard`]
 /// in layers.
@@ -83,14 +83,18 @@ impl<G: GuardBase, P> GuardRef for SharedGuard<G, P> {
 /// 1. A permit is settled exactly once: by [`end`](Self::end), or when this is dropped. Whoever
 ///    [takes](Self::take) the call takes over that duty.
 /// 2. A call that is dropped before the service was called ends as [`End::NeverStarted`]; one that
-///    is dropped later ends as [`End::Cancelled`].
+///    is dropped later ends as [`End::TimedOut`] if a limit of the operator's cut it off in the
+///    service, and else as [`End::Cancelled`].
 /// 3. Code of the application runs inside `during` only, so that a panic in it ends the call as
 ///    [`End::Panicked`].
 /// 4. The stages are passed in order, each at most once; the guard hears of the last one only.
+/// 5. While the call is in a wait of another policy, `waits_since` says since when; the guard hears
+///    of every such wait when it is over, and before it hears of the call's end.
 pub struct CallGuard<R: GuardRef> {
     /// `None` once the call has ended or was taken.
     call: Option<(R, <R::Guard as GuardBase>::Permit)>,
     stage: CallStage,
+    waits_since: Option<NonZeroU64>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -109,6 +113,7 @@ impl<R: GuardRef> CallGuard<R> {
         Self {
             call: Some((guard_ref, permit)),
             stage: CallStage::Admitted,
+            waits_since: None,
         }
     }
 
@@ -120,6 +125,7 @@ impl<R: GuardRef> CallGuard<R> {
         Self {
             call: self.call.take(),
             stage: self.stage,
+            waits_since: self.waits_since.take(),
         }
     }
 
@@ -131,29 +137,90 @@ impl<R: GuardRef> CallGuard<R> {
         }
     }
 
-    /// Ends the call as one that a policy below has rejected.
+    /// Ends the call as one that a policy further in has rejected.
     #[cold]
     pub(crate) fn end_rejected(&mut self, rejected: &Rejected) {
+        let reached = rejected.reached_service();
         self.end(match rejected.kind() {
-            kind if kind.is_failure() => End::Done(Outcome::Failure),
-            // Its caller gave up: whether that says something depends on how long it ran.
-            Kind::DeadlineExceeded if rejected.reached_service() => End::Cancelled,
-            Kind::DeadlineExceeded => End::Done(Outcome::Ignored),
-            _ => End::Done(Outcome::Overloaded {
-                retry_after: rejected.retry_after(),
-            }),
+            // This very service has no room. Its policy's wait is not the service's own.
+            Kind::Overloaded => End::Done(Outcome::Overloaded { retry_after: None }),
+            Kind::LoadFailed => End::Done(Outcome::Failure),
+            Kind::TimedOut | Kind::DeadlineExceeded if !reached => End::Done(Outcome::Refused),
+            Kind::TimedOut | Kind::DeadlineExceeded if rejected.is_callers_limit() => {
+                End::Cancelled
+            }
+            Kind::TimedOut | Kind::DeadlineExceeded => End::TimedOut { limit: None },
+            Kind::CircuitOpen | Kind::RateLimited | Kind::Throttled | Kind::NotReady => {
+                End::Done(Outcome::Refused)
+            }
         });
     }
 
-    /// Tells the guard, once, that a poll of the call, or of its response's body, did not end it.
+    /// Polls the call, or its response's body, and tells the guard what it has to know of a poll
+    /// that did not end it. Returns the note of a refusal beside the result.
     #[inline]
-    pub(crate) fn on_pending(&mut self) {
-        if self.stage != CallStage::Pending
+    pub(crate) fn poll<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<(T, RefusalMark)> {
+        if self.waits_since.is_some() {
+            self.end_wait();
+        }
+        let mark = RefusalMark::set();
+        match self.during(|_| poll()) {
+            Poll::Ready(result) => Poll::Ready((result, mark)),
+            Poll::Pending => {
+                self.on_pending(mark.waits());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Tells the guard, once, that a poll of the call, or of its response's body, did not end it.
+    /// A wait of another policy is told of when it is over.
+    #[inline]
+    fn on_pending(&mut self, waits: bool) {
+        if waits {
+            self.waits_since = NonZeroU64::new(Time::now().as_nanos());
+        } else if self.stage != CallStage::Pending
             && let Some((guard_ref, permit)) = &mut self.call
         {
             self.stage = CallStage::Pending;
             guard_ref.guard().on_pending(permit, &Now::lazy());
         }
+    }
+
+    /// Tells the guard that a wait of another policy is over.
+    #[cold]
+    fn end_wait(&mut self) {
+        if let Some(since) = self.waits_since.take()
+            && let Some((guard_ref, permit)) = &mut self.call
+        {
+            let now = Now::lazy();
+            let waited = now.get().since(Time::from_nanos(since.get()));
+            guard_ref.guard().on_wait(permit, waited, &now);
+        }
+    }
+
+    /// Tells the guard that all the time since it admitted the call was a wait, because another
+    /// guard of the same tuple, or the service's readiness, was waited for.
+    pub(crate) fn has_waited(&mut self) {
+        debug_assert_eq!(self.stage, CallStage::Admitted, "before the call starts");
+        if let Some((guard_ref, permit)) = &mut self.call {
+            guard_ref
+                .guard()
+                .on_wait(permit, Duration::MAX, &Now::lazy());
+        }
+    }
+
+    /// Ends a call that is being dropped, by its caller or by whoever cuts it off.
+    #[cold]
+    fn end_dropped(&mut self) {
+        let waits = self.waits_since.is_some();
+        self.end_wait();
+        self.end(match limiter() {
+            Some(limiter) if !limiter.is_caller() && !waits => End::TimedOut {
+                limit: limiter.limit(),
+            },
+            _ => End::Cancelled,
+        });
     }
 
     /// Calls the service. From now on, a call that is dropped has been cancelled.
@@ -186,10 +253,11 @@ impl<R: GuardRef> CallGuard<R> {
 impl<R: GuardRef> Drop for CallGuard<R> {
     #[inline]
     fn drop(&mut self) {
-        self.end(match self.stage {
-            CallStage::Admitted => End::NeverStarted,
-            CallStage::Called | CallStage::Pending => End::Cancelled,
-        });
+        match self.stage {
+            _ if self.call.is_none() => {}
+            CallStage::Admitted => self.end(End::NeverStarted),
+            CallStage::Called | CallStage::Pending => self.end_dropped(),
+        }
     }
 }
 

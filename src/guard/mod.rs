@@ -87,8 +87,19 @@ use std::{mem, task::Context, time::Duration};
 pub enum End {
     /// It ended with a result, which the layer's classifier has judged.
     Done(Outcome),
-    /// It was dropped before its result, or given up because its caller's deadline had passed.
+    /// It was dropped before its result, or cut off by a limit that its caller had chosen, such as
+    /// a deadline that came with the request.
     Cancelled,
+    /// It was cut off while it was in the service, by a limit that the operator of this process had
+    /// set: a `Timeout` or a `DeadlineLayer`, inside this guard or outside of it.
+    TimedOut {
+        /// How long that limit was, if the guard was inside of it: the service need not have had
+        /// all of it.
+        limit: Option<Duration>,
+    },
+    /// The request of its caller broke off before its end, or was still being sent when a limit cut
+    /// the call off.
+    RequestFailed,
     /// It ended in a panic of the inner service or of the classifier.
     Panicked,
     /// It never reached the service: another guard refused it after this one had admitted it, or
@@ -158,6 +169,14 @@ pub trait GuardBase {
     /// read.
     #[inline]
     fn on_pending(&self, _permit: &mut Self::Permit, _now: &Now) {}
+
+    /// Notes that a call spent so much of its time in waits of other policies of this process, and
+    /// not in the service. Does nothing by default.
+    ///
+    /// Called after every such wait: in a retry's backoff, in a queue, for another's load of a
+    /// cache. `waited` may be longer than the call has run, which means the whole of that time.
+    #[inline]
+    fn on_wait(&self, _permit: &mut Self::Permit, _waited: Duration, _now: &Now) {}
 
     /// Ends a wait whose call was dropped. Only drops the wait by default.
     ///
@@ -232,6 +251,10 @@ impl<G: GuardBase> GuardBase for &G {
     #[inline]
     fn on_pending(&self, permit: &mut G::Permit, now: &Now) {
         (**self).on_pending(permit, now);
+    }
+    #[inline]
+    fn on_wait(&self, permit: &mut G::Permit, waited: Duration, now: &Now) {
+        (**self).on_wait(permit, waited, now);
     }
     #[inline]
     fn abandon(&self, wait: G::Wait, now: &Now) {

@@ -4,7 +4,7 @@ use super::{Admission, CallGuard, End, Guard, WaitProgress, wait::WaitGuard, wai
 use crate::{
     classify::Outcome,
     clock::Now,
-    error::{FromRejected, RefusalMark, refuse},
+    error::{FromRejected, note_wait, refuse},
 };
 use std::{
     future::poll_fn,
@@ -37,12 +37,7 @@ where
     };
     let mut op = pin!(call_guard.start(|| op()));
     poll_fn(|cx| {
-        let mark = RefusalMark::set();
-        let result = call_guard.during(|_| op.as_mut().poll(cx));
-        if result.is_pending() {
-            call_guard.on_pending();
-        }
-        let result = ready!(result);
+        let (result, mark) = ready!(call_guard.poll(|| op.as_mut().poll(cx)));
         match (&result, mark.refusal()) {
             (Ok(_), _) => call_guard.end(End::Done(Outcome::Success)),
             (Err(_), Some(rejected)) => call_guard.end_rejected(&rejected),
@@ -69,14 +64,22 @@ where
             match wait.poll(req, cx, &Now::lazy()) {
                 WaitProgress::Admitted(permit) => {
                     wait.finish();
-                    return Poll::Ready(Ok(CallGuard::new(guard, permit)));
+                    let mut call_guard = CallGuard::new(guard, permit);
+                    call_guard.has_waited();
+                    return Poll::Ready(Ok(call_guard));
                 }
                 WaitProgress::Refused(rejected) => {
                     wait.finish();
                     return Poll::Ready(Err(refuse(rejected)));
                 }
-                WaitProgress::Pending(None) => return Poll::Pending,
-                WaitProgress::Pending(Some(until)) => ready!(poll_until(timer.as_mut(), until, cx)),
+                WaitProgress::Pending(until) => {
+                    let timer = timer.as_mut();
+                    let over = until.map_or(Poll::Pending, |until| poll_until(timer, until, cx));
+                    if over.is_pending() {
+                        note_wait();
+                        return Poll::Pending;
+                    }
+                }
             }
         }
     })

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Kind, RefusalMark, Rejected, refuse},
+    error::{FromRejected, Kind, Rejected, refuse},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -188,12 +188,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Running { call, call_guard } => {
-                let mark = RefusalMark::set();
-                let result = call_guard.during(|_| call.poll(cx));
-                if result.is_pending() {
-                    call_guard.on_pending();
-                }
-                let result = ready!(result);
+                let (result, mark) = ready!(call_guard.poll(|| call.poll(cx)));
                 if result.is_err()
                     && let Some(rejected) = mark.refusal()
                 {

@@ -2,7 +2,7 @@
 
 use super::{Admission, End, Guard, GuardBase, Never, WaitProgress};
 use crate::clock::Now;
-use std::task::Context;
+use std::{task::Context, time::Duration};
 
 /// The wait of a call at a pair of guards.
 ///
@@ -60,6 +60,12 @@ impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
     fn on_pending(&self, (a, b): &mut Self::Permit, now: &Now) {
         self.0.on_pending(a, now);
         self.1.on_pending(b, now);
+    }
+
+    #[inline]
+    fn on_wait(&self, (a, b): &mut Self::Permit, waited: Duration, now: &Now) {
+        self.0.on_wait(a, waited, now);
+        self.1.on_wait(b, waited, now);
     }
 
     fn abandon(&self, wait: Self::Wait, now: &Now) {

@@ -9,14 +9,14 @@ use super::{
 };
 use crate::{
     clock::{Now, Time},
-    error::{FromRejected, refuse},
+    error::{FromRejected, note_wait, refuse},
 };
 use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
@@ -240,9 +240,13 @@ where
                             wait.finish();
                             return Poll::Ready(Err(refuse(rejected)));
                         }
-                        WaitProgress::Pending(None) => return Poll::Pending,
-                        WaitProgress::Pending(Some(until)) => {
-                            ready!(poll_until(timer.as_mut(), until, cx))
+                        WaitProgress::Pending(until) => {
+                            let timer = timer.as_mut();
+                            let wait = |until| poll_until(timer, until, cx);
+                            if until.map_or(Poll::Pending, wait).is_pending() {
+                                note_wait();
+                                return Poll::Pending;
+                            }
                         }
                     }
                 }
@@ -253,14 +257,22 @@ where
                     req,
                     call_guard,
                 } => {
-                    if let Err(error) = ready!(call_guard.during(|_| inner.poll_ready(cx))) {
-                        call_guard.end(End::NeverStarted);
-                        *req = None;
-                        return Poll::Ready(Err(error));
+                    match call_guard.during(|_| inner.poll_ready(cx)) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => {
+                            call_guard.end(End::NeverStarted);
+                            *req = None;
+                            return Poll::Ready(Err(error));
+                        }
+                        Poll::Pending => {
+                            note_wait();
+                            return Poll::Pending;
+                        }
                     }
                     let Some(req) = req.take() else {
                         return after_its_end();
                     };
+                    call_guard.has_waited();
                     let call = call_guard.start(|| inner.call(req));
                     let call = GuardFuture::running(call, call_guard.take());
                     state.set(State::Called { call });

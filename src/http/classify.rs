@@ -64,12 +64,20 @@ impl<B, E> Classify<Response<B>, E> for ServerErrorsAsFailures {
 #[cold]
 pub(crate) fn rejection(rejected: &Rejected) -> Outcome {
     match rejected.kind() {
-        kind if kind.is_failure() => Outcome::Failure,
-        // It was the caller who had no more time.
-        Kind::DeadlineExceeded => Outcome::Ignored,
-        _ => Outcome::Overloaded {
-            retry_after: rejected.retry_after(),
-        },
+        Kind::LoadFailed => Outcome::Failure,
+        Kind::TimedOut | Kind::DeadlineExceeded
+            if rejected.reached_service() && !rejected.is_callers_limit() =>
+        {
+            Outcome::Failure
+        }
+        // This very service has no room. How long to stay away is its policy's word, not its own.
+        Kind::Overloaded => Outcome::Overloaded { retry_after: None },
+        Kind::TimedOut
+        | Kind::DeadlineExceeded
+        | Kind::CircuitOpen
+        | Kind::RateLimited
+        | Kind::Throttled
+        | Kind::NotReady => Outcome::Refused,
     }
 }
 

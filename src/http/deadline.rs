@@ -94,8 +94,12 @@ where
     fn call(&mut self, mut req: Request<B>) -> Self::Future {
         let now = Time::now();
         let given = time_left(req.headers());
-        let within = given.map_or(self.layer.at_most, |given| given.min(self.layer.at_most));
-        let deadline = Deadline::at(now.after(within)).or_sooner();
+        let at_most = self.layer.at_most;
+        let deadline = match given {
+            Some(given) if given < at_most => Deadline::at(now.after(given)).of_caller(),
+            _ => Deadline::within_from(at_most, now),
+        };
+        let deadline = deadline.or_sooner();
         req.extensions_mut().insert(deadline);
         DeadlineFuture::start(self.layer.name, deadline, now, || self.inner.call(req))
     }

@@ -3,7 +3,6 @@
 use super::ServerErrorsAsFailures;
 use crate::{
     classify::{Classify, Outcome},
-    error::RefusalMark,
     guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
 };
 use bytes::Buf;
@@ -161,16 +160,12 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
         let Some(call) = this.call else {
             return this.body.poll_frame(cx);
         };
-        let mark = RefusalMark::set();
-        let polled = call.held.during(|_| {
+        let polled = call.held.poll(|| {
             let frame = ready!(this.body.as_mut().poll_frame(cx));
             let end = frame.is_none() || this.body.is_end_stream();
             Poll::Ready((frame, end))
         });
-        if polled.is_pending() {
-            call.held.on_pending();
-        }
-        let (frame, end) = ready!(polled);
+        let ((frame, end), mark) = ready!(polled);
         match &frame {
             Some(Err(_)) => match mark.refusal() {
                 Some(rejected) => call.held.end_rejected(&rejected),

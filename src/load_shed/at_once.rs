@@ -7,7 +7,7 @@ use crate::{
     guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
     shared::thread_index,
 };
-use std::task::Context;
+use std::{task::Context, time::Duration};
 
 impl<P: Send + Sync + 'static> LoadShed<P> {
     /// Returns a tower layer that rejects a call at once if it finds no permit. It still has to be
@@ -41,6 +41,9 @@ impl<P> GuardBase for LoadShed<P> {
     #[inline]
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
+    }
+    fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        self.0.on_wait(permit, waited, now);
     }
     fn poll_closed(&self, _: &mut Context<'_>, _: &Now) -> bool {
         // An inner service that is not ready says nothing about the load: only the limit does. Who

@@ -14,6 +14,7 @@ use std::{
     fmt,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 /// A [`LoadShed`] that holds its callers back in `poll_ready`, made by [`LoadShed::backpressure`].
@@ -50,6 +51,9 @@ impl<P> GuardBase for Backpressure<P> {
     #[inline]
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
+    }
+    fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        self.0.on_wait(permit, waited, now);
     }
     fn abandon(&self, place: QueueWait, now: &Now) {
         self.0

@@ -113,6 +113,22 @@ impl LimitControl {
         }
     }
 
+    /// Leaves out of a call's time what it spent in waits of other policies.
+    #[cold]
+    pub(super) fn on_wait(&self, permit: &mut Permit, waited: Duration, slot: usize, now: Time) {
+        let timing = permit.timing();
+        match timing {
+            Timing::Untimed | Timing::Reserved | Timing::HeldBack => return,
+            Timing::Timed | Timing::Sampled | Timing::InFlight => {}
+        }
+        let before = permit.start();
+        let start = before.after(waited).min(now).max(before);
+        *permit = Permit::new(start, timing);
+        if timing == Timing::InFlight {
+            self.samples.of(slot).begin_later(before, start);
+        }
+    }
+
     /// Remembers the most calls in flight at once.
     fn peak(&self, in_flight: usize) {
         if self.peak.0.load(Relaxed) < in_flight {
@@ -150,9 +166,9 @@ impl LimitControl {
         let took = now.0.saturating_sub(permit.start().0);
         let seconds = took as f64 * 1e-9;
         let left_out = match end {
-            End::NeverStarted => true,
+            End::NeverStarted | End::RequestFailed | End::Done(Outcome::Refused) => true,
             End::Cancelled | End::Panicked => took < times.short.load(Relaxed),
-            End::Done(_) => false,
+            End::Done(_) | End::TimedOut { .. } => false,
         };
         let mut samples = self.samples.of(slot);
         let weight = match permit.timing() {
@@ -177,7 +193,11 @@ impl LimitControl {
             End::Done(Outcome::Overloaded { .. }) => done.overloaded += 1,
             End::Done(Outcome::Failure) if took > times.long.load(Relaxed) => done.lost += 1,
             End::Done(_) => done.complete(weight, seconds),
-            End::Cancelled | End::Panicked | End::NeverStarted => done.lost += 1,
+            End::TimedOut { .. }
+            | End::Cancelled
+            | End::Panicked
+            | End::RequestFailed
+            | End::NeverStarted => done.lost += 1,
         }
         drop(samples);
         self.is_due(now)

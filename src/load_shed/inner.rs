@@ -11,6 +11,7 @@ use crate::{
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
 };
 
 /// Every so many rejections the clock is read: if nothing ends, they alone can close a window.
@@ -74,6 +75,13 @@ impl<P> Inner<P> {
     pub(super) fn on_pending(&self, permit: &mut Permit, now: &Now) {
         if let Some(control) = &self.control {
             control.on_pending(permit, thread_index(), now, &self.gate);
+        }
+    }
+
+    #[cold]
+    pub(super) fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        if let Some(control) = &self.control {
+            control.on_wait(permit, waited, thread_index(), now.get());
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     guard::{self, Admission, End, Guard, GuardBase, WaitLayer, WaitProgress},
     shared::thread_index,
 };
-use std::{fmt, sync::Arc, task::Context};
+use std::{fmt, sync::Arc, task::Context, time::Duration};
 
 /// A [`LoadShed`] whose calls wait in its queue, made by [`LoadShed::queued`].
 ///
@@ -61,6 +61,9 @@ impl<P> GuardBase for Queued<P> {
     #[inline]
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
+    }
+    fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        self.0.on_wait(permit, waited, now);
     }
     fn abandon(&self, place: QueueWait, now: &Now) {
         self.0

@@ -95,6 +95,11 @@ impl ThreadSamples {
         self.began % 4 == 1
     }
 
+    /// Takes a call in flight for one that began later.
+    pub(super) fn begin_later(&mut self, before: Time, start: Time) {
+        self.level = self.level.wrapping_add(before.0).wrapping_sub(start.0);
+    }
+
     /// Takes out a call that is not in flight any more, since then.
     pub(super) fn end(&mut self, end: Time) {
         self.open = self.open.wrapping_sub(1);

@@ -25,7 +25,7 @@ impl From<Outcome> for AttemptVerdict {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Success => Self::Succeeded,
-            Outcome::Ignored => Self::Final,
+            Outcome::Ignored | Outcome::Refused => Self::Final,
             Outcome::Failure => Self::Failed(None),
             Outcome::Overloaded { retry_after } => Self::Failed(retry_after),
         }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     classify::Classify,
     clock::{Now, Time},
-    error::{FromRejected, Kind, RefusalMark, Rejected, refuse},
+    error::{FromRejected, Kind, RefusalMark, Rejected, note_wait, refuse},
     guard::poll_until,
     shared::Shared,
 };
@@ -119,7 +119,10 @@ where
 
                 // Waiting => Readying
                 StateProj::Waiting { until, req } => {
-                    ready!(poll_until(this.timer.as_mut(), *until, cx));
+                    if poll_until(this.timer.as_mut(), *until, cx).is_pending() {
+                        note_wait();
+                        return Poll::Pending;
+                    }
                     let req = req.take();
                     this.state.set(State::Readying { req });
                 }
@@ -133,6 +136,7 @@ where
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Pending => {
+                            note_wait();
                             let Some(deadline) = this.attempts.deadline() else {
                                 return Poll::Pending;
                             };

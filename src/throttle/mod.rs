@@ -226,7 +226,12 @@ impl GuardBase for Throttle {
                 self.0.counts.accepted(now.get());
             }
             End::Done(Outcome::Overloaded { .. }) => self.0.overloaded(now.get()),
-            End::Cancelled | End::Panicked | End::NeverStarted => {}
+            End::Done(Outcome::Refused)
+            | End::TimedOut { .. }
+            | End::Cancelled
+            | End::RequestFailed
+            | End::Panicked
+            | End::NeverStarted => {}
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The timeout of one attempt, around a service's calls.
 
 use super::{
-    Timeout,
+    Deadline, Timeout,
     limited::{LimitedCall, TimeLimit},
 };
 use crate::{
     clock::Time,
-    context,
+    context::Limiter,
     error::{FromRejected, Rejected},
 };
 use pin_project_lite::pin_project;
@@ -91,16 +91,16 @@ pin_project! {
 struct AttemptLimit {
     timeout: Timeout,
     /// Of the context in which the call was made: its future may be polled in another.
-    deadline: Option<Time>,
+    deadline: Option<Deadline>,
 }
 
 impl<F> TimeoutFuture<F> {
     // Always: the future is large, and would be copied.
     #[inline(always)]
     pub(super) fn start(timeout: &Timeout, call: impl FnOnce() -> F) -> Self {
-        let deadline = context::current().deadline;
+        let deadline = Deadline::current();
         let limit = match deadline {
-            Some(deadline) if deadline <= Time::now() => Err(timeout.too_late()),
+            Some(deadline) if deadline.time() <= Time::now() => Err(timeout.too_late(deadline)),
             _ => Ok(AttemptLimit {
                 timeout: timeout.clone(),
                 deadline,
@@ -116,7 +116,15 @@ impl TimeLimit for AttemptLimit {
     #[inline]
     fn until(&self, now: Time) -> Time {
         let until = now.after(self.timeout.limit());
-        self.deadline.map_or(until, |deadline| until.min(deadline))
+        self.deadline
+            .map_or(until, |deadline| until.min(deadline.time()))
+    }
+
+    fn limiter(&self, until: Time) -> Limiter {
+        match self.deadline {
+            Some(deadline) if deadline.time() <= until => deadline.limiter(),
+            _ => Limiter::operator(self.timeout.limit()),
+        }
     }
 
     fn expired(&self, until: Time) -> Rejected {

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     clock::Time,
-    error::{FromRejected, Kind, Name, Rejected},
+    context::Limiter,
+    error::{FromRejected, Name, Rejected},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -22,7 +23,7 @@ use tower_service::Service;
 /// A tower layer that gives every call a deadline, for itself and for all that it causes.
 ///
 /// A call that is not over by its deadline is cancelled (its future is dropped), and ends with a
-/// rejection of [`DeadlineExceeded`](Kind::DeadlineExceeded). A call whose caller's deadline has
+/// rejection of [`DeadlineExceeded`](crate::Kind::DeadlineExceeded). A call whose caller's deadline has
 /// passed already is not started. Put the layer outside a retry: then the attempts and the waits
 /// between them share one deadline, and the retry does not wait for an attempt that could not start
 /// in time. A call that answers with an `http::Response` is over with its head.
@@ -112,9 +113,8 @@ where
     fn call(&mut self, req: Req) -> Self::Future {
         let DeadlineLayer { name, within } = self.layer;
         let now = Time::now();
-        DeadlineFuture::start(name, Deadline::at(now.after(within)), now, || {
-            self.inner.call(req)
-        })
+        let deadline = Deadline::within_from(within, now);
+        DeadlineFuture::start(name, deadline, now, || self.inner.call(req))
     }
 }
 
@@ -128,7 +128,7 @@ pin_project! {
 
 /// The deadline of a call, and of all that it causes.
 struct CallLimit {
-    deadline: Time,
+    deadline: Deadline,
     name: &'static str,
 }
 
@@ -141,9 +141,9 @@ impl<F> DeadlineFuture<F> {
         now: Time,
         call: impl FnOnce() -> F,
     ) -> Self {
-        let deadline = deadline.or_sooner().time();
-        let limit = match deadline <= now {
-            true => Err(Rejected::new(Kind::DeadlineExceeded, name)),
+        let deadline = deadline.or_sooner();
+        let limit = match deadline.time() <= now {
+            true => Err(deadline.exceeded(name)),
             false => Ok(CallLimit { deadline, name }),
         };
         Self {
@@ -155,16 +155,20 @@ impl<F> DeadlineFuture<F> {
 impl TimeLimit for CallLimit {
     #[inline]
     fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
-        Deadline::at(self.deadline).enter(f)
+        self.deadline.enter(f)
     }
 
     #[inline]
     fn until(&self, _: Time) -> Time {
-        self.deadline
+        self.deadline.time()
+    }
+
+    fn limiter(&self, _: Time) -> Limiter {
+        self.deadline.limiter()
     }
 
     fn expired(&self, _: Time) -> Rejected {
-        Rejected::new(Kind::DeadlineExceeded, self.name).having_reached_service()
+        self.deadline.exceeded(self.name)
     }
 }
 

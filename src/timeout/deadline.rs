@@ -1,6 +1,10 @@
 //! The deadline of a whole call, and all that it causes.
 
-use crate::{clock::Time, context};
+use crate::{
+    clock::Time,
+    context::{self, Limiter},
+    error::{Kind, Rejected},
+};
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
@@ -31,32 +35,75 @@ use std::{
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Deadline(Time);
+pub struct Deadline {
+    time: Time,
+    /// Whose it is: what a service is blamed for depends on that.
+    limiter: Limiter,
+}
 
 impl Deadline {
-    /// Returns the deadline that is this long from now.
+    /// Returns the deadline that is this long from now, as one that the operator of this process
+    /// has set.
     pub fn within(time: Duration) -> Self {
-        Self(Time::now().after(time))
+        Self::within_from(time, Time::now())
     }
 
-    /// Returns the deadline at this moment.
+    pub(crate) fn within_from(time: Duration, now: Time) -> Self {
+        Self {
+            time: now.after(time),
+            limiter: Limiter::operator(time),
+        }
+    }
+
+    /// Returns the deadline at this moment, as one that the operator of this process has set.
     pub const fn at(time: Time) -> Self {
-        Self(time)
+        Self {
+            time,
+            limiter: Limiter::UNKNOWN,
+        }
+    }
+
+    /// Returns this deadline as one that the caller has chosen. For a deadline that came with a
+    /// request, however it is carried: that a service missed it says little about the service.
+    ///
+    /// The layers for [`DEADLINE_HEADER`](crate::http) do so by themselves.
+    #[must_use]
+    pub const fn of_caller(self) -> Self {
+        Self {
+            limiter: Limiter::CALLER,
+            ..self
+        }
     }
 
     /// Returns the deadline of the call that is running, if it has one.
     pub fn current() -> Option<Self> {
-        context::current().deadline.map(Self)
+        let context = context::current();
+        let limiter = context.limiter;
+        context.deadline.map(|time| Self { time, limiter })
     }
 
     /// Returns the moment itself.
     pub const fn time(self) -> Time {
-        self.0
+        self.time
+    }
+
+    /// Returns whose deadline it is.
+    pub(super) const fn limiter(self) -> Limiter {
+        self.limiter
+    }
+
+    /// Returns the rejection of a call that missed it, by the policy of this name.
+    pub(crate) fn exceeded(self, policy: &'static str) -> Rejected {
+        let rejected = Rejected::new(Kind::DeadlineExceeded, policy);
+        match self.limiter.is_caller() {
+            true => rejected.by_callers_limit(),
+            false => rejected,
+        }
     }
 
     /// Returns how long it is until the deadline: zero if it has passed.
     pub fn remaining(self) -> Duration {
-        self.0.since(Time::now())
+        self.time.since(Time::now())
     }
 
     /// Returns a future that runs the given one under this deadline, or under that of the
@@ -75,15 +122,19 @@ impl Deadline {
     #[inline]
     pub(super) fn enter<T>(self, f: impl FnOnce() -> T) -> T {
         let mut context = context::current();
-        if self.0 < context.deadline.unwrap_or(Time(u64::MAX)) {
-            context.deadline = Some(self.0);
+        if self.time < context.deadline.unwrap_or(Time(u64::MAX)) {
+            context.deadline = Some(self.time);
+            context.limiter = self.limiter;
         }
         context.enter(f)
     }
 
     /// Returns the sooner of this deadline and the context's.
     pub(crate) fn or_sooner(self) -> Self {
-        Self::current().map_or(self, |current| current.min(self))
+        match Self::current() {
+            Some(current) if current.time <= self.time => current,
+            _ => self,
+        }
     }
 }
 

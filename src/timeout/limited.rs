@@ -5,7 +5,8 @@
 
 use crate::{
     clock::Time,
-    error::{FromRejected, Rejected, refuse},
+    context::Limiter,
+    error::{FromRejected, RefusalMark, Rejected, cut_off, refuse},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -25,6 +26,9 @@ pub(super) trait TimeLimit {
 
     /// Returns when the call has to be over. Asked once, when the call is first pending.
     fn until(&self, now: Time) -> Time;
+
+    /// Returns whose limit it is that ends at `until`.
+    fn limiter(&self, until: Time) -> Limiter;
 
     /// Counts and returns the rejection of a call that was not over by `until`.
     fn expired(&self, until: Time) -> Rejected;
@@ -78,18 +82,32 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        let rejected = match state.as_mut().project() {
-            StateProj::Running { call, alarm, limit } => {
+        let (rejected, limiter) = match state.as_mut().project() {
+            StateProj::Running {
+                call,
+                mut alarm,
+                limit,
+            } => {
+                let mark = RefusalMark::set();
                 if let Poll::Ready(result) = limit.enter(|| call.poll(cx)) {
                     return Poll::Ready(result);
                 }
-                let until = ready!(alarm.poll(cx, |now| limit.until(now)));
-                limit.expired(until)
+                if !mark.waits() {
+                    *alarm.as_mut().project().in_service = true;
+                }
+                let until = ready!(alarm.as_mut().poll(cx, |now| limit.until(now)));
+                let rejected = limit.expired(until);
+                // All of its time went by in waits of policies further in.
+                let rejected = match *alarm.project().in_service {
+                    true => rejected.having_reached_service(),
+                    false => rejected.without_reaching_service(),
+                };
+                (rejected, limit.limiter(until))
             }
-            StateProj::Over { rejected } => *rejected,
+            StateProj::Over { rejected } => return Poll::Ready(Err(refuse(*rejected))),
         };
         // Running => Over: the call has let go of everything when its caller hears of it.
-        state.set(State::Over { rejected });
+        cut_off(limiter, || state.set(State::Over { rejected }));
         Poll::Ready(Err(refuse(rejected)))
     }
 }
@@ -101,6 +119,8 @@ pin_project! {
         #[pin]
         sleep: Option<Sleep>,
         until: Option<Time>,
+        // Whether the call was ever pending for another reason than a policy's wait.
+        in_service: bool,
     }
 }
 

@@ -163,24 +163,25 @@ impl Timeout {
     /// Counts and returns the rejection of a call whose caller's deadline has passed: there is
     /// nobody to work for.
     #[cold]
-    fn too_late(&self) -> Rejected {
+    fn too_late(&self, deadline: Deadline) -> Rejected {
         self.0.deadline_exceeded.fetch_add(1, Relaxed);
-        Rejected::new(Kind::DeadlineExceeded, self.0.name)
+        deadline.exceeded(self.0.name)
     }
 
     /// Counts and returns the rejection of a call whose time is up. Which time that was, the
     /// timeout or the deadline, follows from `until`.
     #[cold]
-    fn expired(&self, until: Time, deadline: Option<Time>) -> Rejected {
+    fn expired(&self, until: Time, deadline: Option<Deadline>) -> Rejected {
         debug_assert!(
-            deadline.is_none_or(|deadline| until <= deadline),
+            deadline.is_none_or(|deadline| until <= deadline.time()),
             "no call is waited for longer than its deadline"
         );
-        if deadline.is_some_and(|deadline| deadline <= until) {
-            self.too_late().having_reached_service()
-        } else {
-            self.0.timed_out.fetch_add(1, Relaxed);
-            Rejected::new(Kind::TimedOut, self.0.name)
+        match deadline {
+            Some(deadline) if deadline.time() <= until => self.too_late(deadline),
+            _ => {
+                self.0.timed_out.fetch_add(1, Relaxed);
+                Rejected::new(Kind::TimedOut, self.0.name)
+            }
         }
     }
 }
