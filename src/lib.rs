@@ -38,7 +38,8 @@
 //! `retry`, `cache`. So has each adapter: `http`, `grpc`, `redis`, and `registry` (snapshots that
 //! serde can serialise, and export through the `metrics` crate). `axum` lets policies inside nested
 //! axum routers tell requests apart by their whole path, and makes rejections responses
-//! (`IntoResponse`).
+//! (`IntoResponse`). `anyhow` lets policies find a rejection in an `anyhow::Error` (see
+//! [`recognize`]).
 //!
 //! # A server
 //!
@@ -163,7 +164,7 @@ pub use check::check;
 pub use classify::{Classify, ErrorsAsFailures, Outcome};
 pub use clock::{Now, Time};
 pub use criticality::{Criticality, UnknownCriticality};
-pub use error::{AsRejected, Error, FromRejected, InvalidConfig, Kind, Name, Rejected};
+pub use error::{AsRejected, Error, FromRejected, InvalidConfig, Kind, Name, Rejected, recognize};
 pub use guard::{Guard, GuardBase, GuardLayer, ReserveLayer, WaitLayer};
 pub use key::{Global, Key};
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::Time,
     context,
-    error::{Kind, Rejected, refuse},
+    error::{Kind, Rejected, refuse, waiting},
     shared::Shared,
 };
 use std::time::Duration;
@@ -41,7 +41,7 @@ where
             Joined::Follow(follower) => follower,
         };
         // Whoever loads for longer than its lease is not waited for: it may never come back.
-        match timeout(core.lease, follower).await {
+        match waiting(timeout(core.lease, follower)).await {
             Ok(Some(Told::Shared(Verdict::Answer(cached)))) => {
                 core.counters.add(|c| &c.collapsed);
                 core.count(cached.status.served);
@@ -219,7 +219,7 @@ where
                         {
                             return Err(refuse(Rejected::new(Kind::DeadlineExceeded, core.name)));
                         }
-                        sleep(wait.mul_f64(0.75 + core.dice.unit() / 2.0)).await;
+                        waiting(sleep(wait.mul_f64(0.75 + core.dice.unit() / 2.0))).await;
                         pause = (pause * 2).min(Duration::from_millis(50));
                         leader.asks_again();
                     }

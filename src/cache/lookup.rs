@@ -213,16 +213,19 @@ pub(super) fn classify_end<V, T, E>(
     }
 }
 
-/// Runs a load, and returns its result with the rejection that a policy below left a note of when
-/// it refused. The note is taken now, since what comes of it is decided some polls later.
-pub(super) async fn watched<T, E>(
+/// Runs a load, and returns its result with the rejection by a policy further in that its error is.
+/// That is found out now, since what comes of it is decided some polls later.
+pub(super) async fn watched<T, E: 'static>(
     call: impl Future<Output = Result<T, E>>,
 ) -> (Result<T, E>, Option<Rejected>) {
     let mut call = pin!(call);
     poll_fn(|cx| {
         let mark = RefusalMark::set();
         let result = ready!(call.as_mut().poll(cx));
-        let rejected = mark.refusal().filter(|_| result.is_err());
+        let rejected = match &result {
+            Ok(_) => None,
+            Err(error) => mark.rejection(error),
+        };
         mark.forget();
         Poll::Ready((result, rejected))
     })

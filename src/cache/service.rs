@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Rejected, note_refusal},
+    error::{FromRejected, Rejected, note_refusal, waiting},
     shared::Shared,
 };
 use std::{
@@ -315,14 +315,14 @@ struct CallOnce<S, Req, A> {
 
 impl<S, Req, A> CallOnce<S, Req, A>
 where
-    S: Service<Req>,
+    S: Service<Req, Error: 'static>,
 {
     async fn call(self) -> (Result<S::Response, S::Error>, Option<Rejected>) {
         let Self {
             mut service, req, ..
         } = self;
         watched(async move {
-            poll_fn(|cx| service.poll_ready(cx)).await?;
+            waiting(poll_fn(|cx| service.poll_ready(cx))).await?;
             service.call(req).await
         })
         .await

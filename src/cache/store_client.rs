@@ -10,8 +10,8 @@ use super::{
 use crate::{
     circuit_breaker::{CircuitBreaker, State},
     clock::Time,
-    context::{self, Context},
-    error::{Kind, Rejected},
+    context::{self, Context, Limiter},
+    error::{Kind, Rejected, waiting},
     retry::Retry,
     timeout::Timeout,
 };
@@ -74,7 +74,8 @@ impl<St: Send + Sync + 'static> StoreClient<St> {
                 Ok(told) => Ok(Ok(told)),
             }
         };
-        self.breaker.run(move || answered).await?
+        // What is behind a cache is not slow because its store is.
+        waiting(self.breaker.run(move || answered)).await?
     }
 
     pub(super) fn acquire<'a, V: Send + 'static>(
@@ -233,6 +234,8 @@ fn with_half_deadline<'a, T>(
         let half = |at: Time| now.after(at.since(now) / 2);
         let context = Context {
             deadline: context.deadline.map(half),
+            // The store's own limit is its timeout.
+            limiter: Limiter::CALLER,
             ..context
         };
         context.scope(ask).await

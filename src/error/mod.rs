@@ -3,16 +3,19 @@
 
 mod invalid;
 mod kind;
+mod known;
 mod name;
 mod provenance;
 mod rejected;
 
 pub use invalid::InvalidConfig;
 pub use kind::Kind;
+pub use known::recognize;
 pub use name::Name;
 #[cfg(feature = "cache")]
 pub(crate) use provenance::note_refusal;
-pub(crate) use provenance::{RefusalMark, cut_off, limiter, note_wait, refuse};
+#[allow(unused_imports)] // which features use them depends on which are on
+pub(crate) use provenance::{RefusalMark, cut_off, limiter, note_wait, refuse, waiting};
 pub use rejected::Rejected;
 
 /// An error type that can hold a [`Rejected`]: any with `From<Rejected>`.
@@ -28,13 +31,13 @@ pub use rejected::Rejected;
     note = "a foreign error (reqwest, hyper, tokio-postgres): put `.map_err(buttress::Error::Service)` below the layer",
     note = "an axum `Router` or a tonic server (`Infallible`): wrap the stack, `RespondLayer::new(Http, stack)`"
 )]
-pub trait FromRejected: Sized {
+pub trait FromRejected: Sized + 'static {
     /// Makes an error of a rejection.
     fn from_rejected(rejected: Rejected) -> Self;
 }
 
 #[diagnostic::do_not_recommend]
-impl<E: From<Rejected>> FromRejected for E {
+impl<E: From<Rejected> + 'static> FromRejected for E {
     #[inline]
     fn from_rejected(rejected: Rejected) -> Self {
         rejected.into()
@@ -74,13 +77,6 @@ impl<E> Error<E> {
     }
 }
 
-impl<E> From<Rejected> for Error<E> {
-    #[inline]
-    fn from(rejected: Rejected) -> Self {
-        Self::Rejected(rejected)
-    }
-}
-
 impl<E> AsRejected for Error<E> {
     fn as_rejected(&self) -> Option<&Rejected> {
         match self {
@@ -96,7 +92,9 @@ impl AsRejected for Rejected {
     }
 }
 
-impl AsRejected for Box<dyn std::error::Error + Send + Sync> {
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl AsRejected for BoxError {
     fn as_rejected(&self) -> Option<&Rejected> {
         let mut error: &(dyn std::error::Error + 'static) = &**self;
         loop {

@@ -9,9 +9,13 @@
 //! In the same way a policy that waits says so when it returns `Pending`, because its time is not
 //! the service's; and whoever cuts a call off says whose limit that was, while he drops it.
 
-use super::{FromRejected, Rejected};
+use super::{FromRejected, Rejected, known::learn_type};
 use crate::context::Limiter;
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+};
 
 /// The notes of a thread.
 struct Notes {
@@ -38,6 +42,7 @@ thread_local! {
 /// Makes the rejection the service's error, and leaves the note.
 #[cold]
 pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
+    learn_type::<E>();
     note_refusal(rejected);
     E::from_rejected(rejected)
 }
@@ -56,6 +61,20 @@ pub(crate) fn note_refusal(rejected: Rejected) {
 #[inline]
 pub(crate) fn note_wait() {
     NOTES.with(|notes| notes.waits.set(notes.waits.get().wrapping_add(1)));
+}
+
+/// Runs a future whose every `Pending` is a wait of a policy.
+#[allow(dead_code)] // which features use it depends on which are on
+pub(crate) async fn waiting<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        if polled.is_pending() {
+            note_wait();
+        }
+        polled
+    })
+    .await
 }
 
 /// Drops a call that has had its time, so that whoever holds a permit for it knows whose limit that

@@ -38,10 +38,12 @@ where
     let mut op = pin!(call_guard.start(|| op()));
     poll_fn(|cx| {
         let (result, mark) = ready!(call_guard.poll(|| op.as_mut().poll(cx)));
-        match (&result, mark.refusal()) {
-            (Ok(_), _) => call_guard.end(End::Done(Outcome::Success)),
-            (Err(_), Some(rejected)) => call_guard.end_rejected(&rejected),
-            (Err(_), None) => call_guard.end(End::Done(Outcome::Failure)),
+        match &result {
+            Ok(_) => call_guard.end(End::Done(Outcome::Success)),
+            Err(error) => match mark.rejection(error) {
+                Some(rejected) => call_guard.end_rejected(&rejected),
+                None => call_guard.end(End::Done(Outcome::Failure)),
+            },
         }
         Poll::Ready(result)
     })

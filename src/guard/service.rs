@@ -189,8 +189,8 @@ where
         match self.project().state.project() {
             StateProj::Running { call, call_guard } => {
                 let (result, mark) = ready!(call_guard.poll(|| call.poll(cx)));
-                if result.is_err()
-                    && let Some(rejected) = mark.refusal()
+                if let Err(error) = &result
+                    && let Some(rejected) = mark.rejection(error)
                 {
                     call_guard.end_rejected(&rejected);
                 }

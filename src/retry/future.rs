@@ -169,12 +169,16 @@ fn without_what_it_needs<T>() -> Poll<T> {
 
 impl<R, C> LayerState<R, C> {
     #[inline]
-    fn verdict<Res, E>(&self, mark: RefusalMark, result: Result<&Res, &E>) -> AttemptVerdict
+    fn verdict<Res, E: 'static>(
+        &self,
+        mark: RefusalMark,
+        result: Result<&Res, &E>,
+    ) -> AttemptVerdict
     where
         C: Classify<Res, E>,
     {
-        if result.is_err()
-            && let Some(rejected) = mark.refusal()
+        if let Err(error) = result
+            && let Some(rejected) = mark.rejection(error)
         {
             return rejected.into();
         }

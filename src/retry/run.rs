@@ -7,7 +7,7 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     clock::{Now, Time},
-    error::RefusalMark,
+    error::{RefusalMark, waiting},
 };
 use std::{
     future::{Future, poll_fn},
@@ -25,7 +25,7 @@ impl Retry {
     ///
     /// # Errors
     /// What the last attempt returned.
-    pub async fn run<T, E>(&self, op: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
+    pub async fn run<T, E: 'static>(&self, op: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
         self.run_classified(ErrorsAsFailures, op).await
     }
 
@@ -55,7 +55,7 @@ impl Retry {
     ///
     /// # Errors
     /// What the last attempt returned.
-    pub async fn run_classified<T, E>(
+    pub async fn run_classified<T, E: 'static>(
         &self,
         classifier: impl Classify<T, E>,
         mut op: impl AsyncFnMut() -> Result<T, E>,
@@ -71,7 +71,10 @@ impl Retry {
                     let mark = RefusalMark::set();
                     let result = attempts.enter(|| call.as_mut().poll(cx));
                     result.map(|result| {
-                        let refusal = mark.refusal().filter(|_| result.is_err());
+                        let refusal = match &result {
+                            Ok(_) => None,
+                            Err(error) => mark.rejection(error),
+                        };
                         let verdict = match refusal {
                             Some(rejected) => rejected.into(),
                             None => classifier.classify(result.as_ref()).into(),
@@ -100,7 +103,7 @@ impl Retry {
             // Kept only where it may turn out to be the answer: when the timer is late.
             let last = attempts.deadline().map(|deadline| (deadline, result));
             if !wait.is_zero() {
-                sleep_until(now.get().after(wait).to_instant()).await;
+                waiting(sleep_until(now.get().after(wait).to_instant())).await;
             }
             if let Some((deadline, result)) = last
                 && deadline <= Time::now()

@@ -23,26 +23,36 @@ async fn seen(refusal: Rejected) -> End {
 
 #[tokio::test]
 async fn what_a_rejection_from_below_says_depends_on_its_kind() {
-    let again = Duration::from_secs(3);
-    let overloaded = |retry_after| End::Done(Outcome::Overloaded { retry_after });
-    for kind in [
-        Kind::CircuitOpen,
-        Kind::RateLimited,
-        Kind::Overloaded,
-        Kind::Throttled,
+    let (refused, failed) = (Outcome::Refused, Outcome::Failure);
+    let overloaded = Outcome::Overloaded { retry_after: None };
+    for (kind, outcome) in [
+        // Not this service, or only a part of it.
+        (Kind::CircuitOpen, refused),
+        (Kind::RateLimited, refused),
+        (Kind::Throttled, refused),
+        (Kind::NotReady, refused),
+        // It was never sent.
+        (Kind::DeadlineExceeded, refused),
+        // This very service.
+        (Kind::Overloaded, overloaded),
+        (Kind::LoadFailed, failed),
     ] {
         let refusal = Rejected::new(kind, "below");
-        assert_eq!(seen(refusal).await, overloaded(None), "{kind}");
-        let refusal = refusal.with_retry_after(again);
-        assert_eq!(seen(refusal).await, overloaded(Some(again)), "{kind}");
+        assert_eq!(seen(refusal).await, End::Done(outcome), "{kind}");
+        // How long a policy of ours asks to stay away is not the service's word.
+        let refusal = refusal.with_retry_after(Duration::from_secs(3));
+        assert_eq!(seen(refusal).await, End::Done(outcome), "{kind}");
     }
-    // The service was slow: that is a failure of it.
-    let timed_out = Rejected::new(Kind::TimedOut, "below");
-    assert_eq!(seen(timed_out).await, End::Done(Outcome::Failure));
-    // The caller gave up, on a call that ran or on one that did not.
-    let late = Rejected::new(Kind::DeadlineExceeded, "below");
-    assert_eq!(seen(late.having_reached_service()).await, End::Cancelled);
-    assert_eq!(seen(late).await, End::Done(Outcome::Ignored));
+    for kind in [Kind::TimedOut, Kind::DeadlineExceeded] {
+        let late = Rejected::new(kind, "below").having_reached_service();
+        let cut_off = End::TimedOut { limit: None };
+        assert_eq!(seen(late).await, cut_off, "{kind}: the operator's limit");
+        assert_eq!(
+            seen(late.by_callers_limit()).await,
+            End::Cancelled,
+            "{kind}"
+        );
+    }
 }
 
 #[tokio::test]
