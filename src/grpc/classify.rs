@@ -1,10 +1,9 @@
 //! What a status says about the service that sent it.
 
-use super::status::ServerPushback;
 use crate::{
     classify::{Classify, Outcome},
-    error::{AsRejected, Rejected},
-    http::{OVERLOADED, ServerErrorsAsFailures, rejection},
+    error::{AsRejected, Kind, Rejected},
+    http::{ServerErrorsAsFailures, ServerPushback, is_callers_deadline, marked, rejection},
 };
 use http::{HeaderMap, Response, StatusCode, header};
 use tonic::{Code, Status};
@@ -14,8 +13,10 @@ use tonic::{Code, Status};
 /// | code | outcome |
 /// |---|---|
 /// | `OK` | success |
-/// | `RESOURCE_EXHAUSTED` | overloaded |
-/// | `UNAVAILABLE` with `grpc-retry-pushback-ms` of zero or more, or with `buttress-overloaded` | overloaded |
+/// | `RESOURCE_EXHAUSTED`, `UNAVAILABLE` with `buttress-rejected` of `circuit-open`, `throttled`, `not-ready` | refused: a policy of the server's refused it, for something that it needs |
+/// | other `RESOURCE_EXHAUSTED` | overloaded |
+/// | `UNAVAILABLE` with `grpc-retry-pushback-ms` of zero or more | overloaded |
+/// | `DEADLINE_EXCEEDED`, if the deadline was given by whoever called this process | refused: it was too short, which is not the server's doing |
 /// | other `UNAVAILABLE`, `INTERNAL`, `UNKNOWN`, `DATA_LOSS`, `DEADLINE_EXCEEDED` | failure |
 /// | the rest | ignored: the caller's mistake, or the caller has cancelled |
 ///
@@ -99,8 +100,39 @@ pub(super) fn trailers<C: Classify<(), Status>>(
     if code == "0" {
         return Some(classifier.classify(Ok(&())));
     }
-    let status = Status::from_header_map(headers)?;
+    let status = match headers.get(Status::GRPC_STATUS_DETAILS) {
+        // tonic panics over these.
+        Some(details) if !is_base64(details.as_bytes()) => {
+            let mut headers = headers.clone();
+            headers.remove(Status::GRPC_STATUS_DETAILS);
+            Status::from_header_map(&headers)
+        }
+        _ => Status::from_header_map(headers),
+    }?;
     Some(classifier.classify(Err(&status)))
+}
+
+/// Returns whether this is base64 (RFC 4648, section 4), with its padding or a part of it.
+fn is_base64(text: &[u8]) -> bool {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    let (digits, _) = text.split_at(text.len() - padding);
+    let last = digits.last().copied().and_then(digit).unwrap_or(0);
+    // How much padding there may be, and which bits of the last digit are of no byte.
+    let (most, unused) = match digits.len() % 4 {
+        0 => (0, 0),
+        2 => (2, 0b1111),
+        3 => (1, 0b11),
+        _ => return false,
+    };
+    padding <= most && last & unused == 0 && digits.iter().all(|byte| digit(*byte).is_some())
 }
 
 fn by_status(status: &Status) -> Outcome {
@@ -108,22 +140,24 @@ fn by_status(status: &Status) -> Outcome {
         return rejection(rejected);
     }
     let metadata = status.metadata().as_ref();
-    let pushback = ServerPushback::read(metadata).and_then(ServerPushback::after);
-    match status.code() {
-        Code::Ok => Outcome::Success,
-        Code::ResourceExhausted => Outcome::Overloaded {
-            retry_after: pushback,
-        },
-        Code::Unavailable if pushback.is_some() || metadata.contains_key(OVERLOADED) => {
-            Outcome::Overloaded {
-                retry_after: pushback,
-            }
-        }
-        Code::Unavailable
-        | Code::Internal
-        | Code::Unknown
-        | Code::DataLoss
-        | Code::DeadlineExceeded => Outcome::Failure,
+    let retry_after = ServerPushback::read(metadata).and_then(ServerPushback::after);
+    match (status.code(), marked(metadata)) {
+        (Code::Ok, _) => Outcome::Success,
+        (
+            Code::ResourceExhausted | Code::Unavailable,
+            Some(Kind::CircuitOpen | Kind::Throttled | Kind::NotReady),
+        ) => Outcome::Refused,
+        (Code::DeadlineExceeded, _) if is_callers_deadline() => Outcome::Refused,
+        (Code::ResourceExhausted, _) => Outcome::Overloaded { retry_after },
+        (Code::Unavailable, None) if retry_after.is_some() => Outcome::Overloaded { retry_after },
+        (
+            Code::Unavailable
+            | Code::Internal
+            | Code::Unknown
+            | Code::DataLoss
+            | Code::DeadlineExceeded,
+            _,
+        ) => Outcome::Failure,
         _ => Outcome::Ignored,
     }
 }
@@ -142,7 +176,6 @@ fn by_http_status(status: StatusCode) -> Code {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
     use std::time::Duration;
 
     const OVERLOAD: Outcome = Outcome::Overloaded { retry_after: None };
@@ -171,31 +204,79 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_overload_in_this_process_and_in_the_next() {
+    fn a_rejections_status_means_what_its_policy_meant_here_and_in_the_next_process() {
         let after = Duration::from_millis(70);
-        for kind in [Kind::CircuitOpen, Kind::RateLimited, Kind::NotReady] {
-            let known = Outcome::Overloaded {
-                retry_after: Some(after),
-            };
-            for (rejected, expected) in [
-                (Rejected::new(kind, "p"), OVERLOAD),
-                (Rejected::new(kind, "p").with_retry_after(after), known),
-            ] {
-                let status = Status::from(rejected);
-                assert_eq!(by_status(&status), expected);
-                let mut response: Response<()> = status.into_http();
-                response.extensions_mut().clear();
-                assert_eq!(head(&CodesAsFailures, &response), Some(expected));
-            }
+        let asked = Outcome::Overloaded {
+            retry_after: Some(after),
+        };
+        let answers = [
+            (Kind::TimedOut, Outcome::Failure, Outcome::Failure),
+            (Kind::LoadFailed, Outcome::Failure, Outcome::Failure),
+            (Kind::DeadlineExceeded, Outcome::Refused, Outcome::Failure),
+            (Kind::Overloaded, OVERLOAD, asked),
+            (Kind::RateLimited, Outcome::Refused, asked),
+            (Kind::CircuitOpen, Outcome::Refused, Outcome::Refused),
+            (Kind::Throttled, Outcome::Refused, Outcome::Refused),
+            (Kind::NotReady, Outcome::Refused, Outcome::Refused),
+        ];
+        assert_eq!(answers.len(), Kind::ALL.len());
+        for (kind, here, there) in answers {
+            let status = Status::from(Rejected::new(kind, "p").with_retry_after(after));
+            assert_eq!(by_status(&status), here, "{kind}");
+            let mut response: Response<()> = status.into_http();
+            response.extensions_mut().clear();
+            assert_eq!(head(&CodesAsFailures, &response), Some(there), "{kind}");
         }
-        let timed_out = Status::from(Rejected::new(Kind::TimedOut, "p"));
-        assert_eq!(by_status(&timed_out), Outcome::Failure);
         // "Do not call again" names no time.
         let mut status = Status::unavailable("");
         status
             .metadata_mut()
             .insert("grpc-retry-pushback-ms", "-1".parse().unwrap());
         assert_eq!(by_status(&status), Outcome::Failure);
+    }
+
+    #[cfg(feature = "timeout")]
+    #[test]
+    fn a_callers_deadline_that_was_missed_says_nothing_about_the_server() {
+        use crate::timeout::Deadline;
+        let missed = Status::deadline_exceeded("");
+        let own = Deadline::within(Duration::from_secs(1));
+        assert_eq!(own.enter(|| by_status(&missed)), Outcome::Failure);
+        assert_eq!(
+            own.of_caller().enter(|| by_status(&missed)),
+            Outcome::Refused
+        );
+    }
+
+    #[test]
+    fn details_that_are_no_base64_are_left_out_and_harm_nobody() {
+        let texts = [
+            "", "TQ", "TQ=", "TQ==", "TWE", "TWE=", "TWFu", "TWFuTWFu", "T", "TQ===", "TR",
+        ];
+        let more = [
+            "=",
+            "TWE==",
+            "TWFu=",
+            "!!!!",
+            "T=Q=",
+            "TQ==TQ==",
+            "TWFuT",
+            "TW Fu",
+            "TWF\u{e9}",
+        ];
+        for text in texts.iter().chain(&more) {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-status", "13".parse().unwrap());
+            headers.insert("grpc-status-details-bin", text.parse().unwrap());
+            // What tonic makes of it, which may be a panic.
+            let read = std::panic::catch_unwind(|| Status::from_header_map(&headers).is_some());
+            assert_eq!(is_base64(text.as_bytes()), read.is_ok(), "{text}");
+            assert_eq!(
+                trailers(&CodesAsFailures, &headers),
+                Some(Outcome::Failure),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     classify::{Classify, Outcome},
     guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
-    http::{BodyEnd, GuardedBody, hold},
+    http::{BodyEnd, GuardedBody, end_if_rejected, hold},
 };
 use http::{HeaderMap, Response};
 use http_body::Body;
@@ -74,6 +74,7 @@ where
     ) -> Result<Self::Response<G>, E> {
         match result {
             Ok(response) => {
+                end_if_rejected(held, &response);
                 let judge = |settle: &Self| match head(&settle.0, &response) {
                     Some(outcome) => GrpcHead::Said(outcome),
                     None => GrpcHead::InTrailers,

@@ -2,14 +2,11 @@
 
 use crate::{
     error::{AsRejected, Kind, Rejected},
-    http::{OVERLOADED_NAME, Respond, overload_token},
+    http::{PUSHBACK, REJECTED_NAME, Respond, ServerPushback, token},
 };
-use http::{HeaderMap, Response};
-use std::{error::Error, sync::Arc, time::Duration};
+use http::Response;
+use std::{error::Error, sync::Arc};
 use tonic::{Code, Status, metadata::MetadataValue};
-
-/// When, or whether, the server wants the call again (gRPC proposal A6).
-pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The responder that answers a rejection with a gRPC status, in a response of nothing but
 /// trailers.
@@ -21,8 +18,8 @@ pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// | `LoadFailed` | `UNAVAILABLE` |
 /// | `TimedOut`, `DeadlineExceeded` | `DEADLINE_EXCEEDED` |
 ///
-/// `grpc-retry-pushback-ms` is set when the policy knows the time. `UNAVAILABLE`, except for
-/// `LoadFailed`, also carries `buttress-overloaded`, so that
+/// `grpc-retry-pushback-ms` is set when the policy knows the time. The metadata `buttress-rejected`
+/// has the kind as its value, such as `circuit-open`: by it,
 /// [`CodesAsFailures`](super::CodesAsFailures) in another process does not take a refusal for a
 /// failure. The [`Rejected`] is in the response's extensions.
 ///
@@ -59,14 +56,11 @@ impl From<Rejected> for Status {
         let mut status = Self::new(code, rejected.to_string());
         let metadata = status.metadata_mut();
         if let Some(after) = rejected.retry_after() {
-            // A `Rejected` has its time in whole milliseconds, and fewer than 2^56.
-            let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            let millis = ServerPushback::millis(after);
             metadata.insert(PUSHBACK, MetadataValue::from(millis));
         }
-        if code == Code::Unavailable && !rejected.kind().is_failure() {
-            let token = MetadataValue::from_static(overload_token(rejected.kind()));
-            metadata.insert(OVERLOADED_NAME, token);
-        }
+        let token = MetadataValue::from_static(token(rejected.kind()));
+        metadata.insert(REJECTED_NAME, token);
         status.set_source(Arc::new(rejected));
         status
     }
@@ -96,35 +90,11 @@ pub fn status<E: Into<Box<dyn Error + Send + Sync>>>(error: E) -> Status {
     Status::from_error(error.into())
 }
 
-/// What the server said about calling it again.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum ServerPushback {
-    /// Not before.
-    After(Duration),
-    /// Not at all: a negative number, or something that is none.
-    Never,
-}
-
-impl ServerPushback {
-    pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
-        let value = headers.get(PUSHBACK)?;
-        let millis = value.to_str().ok().and_then(|text| text.parse().ok());
-        Some(millis.map_or(Self::Never, |millis| {
-            Self::After(Duration::from_millis(millis))
-        }))
-    }
-
-    pub(super) const fn after(self) -> Option<Duration> {
-        match self {
-            Self::After(after) => Some(after),
-            Self::Never => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::time::Duration;
 
     const MS_1500: Duration = Duration::from_millis(1500);
 
@@ -150,9 +120,7 @@ mod tests {
             );
             assert!(status.message().starts_with("orders: "));
             assert!(status.metadata().get(PUSHBACK).is_none());
-            let marked = status.metadata().contains_key(OVERLOADED_NAME);
-            let unworked = code == Code::Unavailable && !rejected.reached_service();
-            assert_eq!(marked, unworked);
+            assert_eq!(status.metadata().get(REJECTED_NAME).unwrap(), token(kind));
 
             let status = Status::from(rejected.with_retry_after(MS_1500));
             assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "1500");
@@ -174,20 +142,5 @@ mod tests {
         assert_eq!(response.extensions().get(), Some(&rejected));
         let read = Status::from_header_map(response.headers()).unwrap();
         assert_eq!(read.message(), rejected.to_string());
-    }
-
-    #[test]
-    fn a_negative_or_unreadable_pushback_means_never() {
-        let read = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(PUSHBACK, value.parse().unwrap());
-            ServerPushback::read(&headers)
-        };
-        assert_eq!(read("1500"), Some(ServerPushback::After(MS_1500)));
-        assert_eq!(read("0"), Some(ServerPushback::After(Duration::ZERO)));
-        for never in ["-1", "", "soon", "1.5", "99999999999999999999999"] {
-            assert_eq!(read(never), Some(ServerPushback::Never), "{never}");
-        }
-        assert_eq!(ServerPushback::read(&HeaderMap::new()), None);
     }
 }

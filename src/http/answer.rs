@@ -1,6 +1,6 @@
 //! The HTTP response that a rejection becomes.
 
-use super::{Respond, classify::OVERLOADED};
+use super::{Respond, marker};
 use crate::error::{Kind, Rejected};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -24,10 +24,9 @@ use std::{
 ///
 /// - `Retry-After` is set when the policy knows the time. It is in whole seconds, rounded up, and
 ///   at least one, so that no client that obeys comes back early.
-/// - A 503, except for `LoadFailed`, carries the header `buttress-overloaded`, with the kind as its
-///   value. It says that no work was done for the call. By it,
-///   [`ServerErrorsAsFailures`](super::ServerErrorsAsFailures) in a client tells a server that
-///   sheds load from one that is broken, even without `Retry-After`.
+/// - The header `buttress-rejected` has the kind as its value, such as `circuit-open`. By it,
+///   [`ServerErrorsAsFailures`](super::ServerErrorsAsFailures) in a client tells a server that is
+///   full from one that is broken, and from one of which only a part is closed.
 /// - The body is `application/problem+json`, and names the policy. If clients must not see the
 ///   names of policies, use a closure as the responder instead.
 /// - The [`Rejected`] itself is in the response's extensions, for layers further out and for logs.
@@ -82,12 +81,7 @@ impl Http {
         if let Some(seconds) = retry_after_seconds(&rejected) {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE && !rejected.kind().is_failure() {
-            headers.insert(
-                OVERLOADED,
-                HeaderValue::from_static(overload_token(rejected.kind())),
-            );
-        }
+        marker::mark(headers, rejected.kind());
         response.extensions_mut().insert(rejected);
         response
     }
@@ -102,20 +96,6 @@ fn status(kind: Kind) -> StatusCode {
         | Kind::NotReady
         | Kind::LoadFailed => StatusCode::SERVICE_UNAVAILABLE,
         Kind::TimedOut | Kind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-    }
-}
-
-/// Returns the value of [`OVERLOADED`] for this kind of rejection.
-pub(crate) fn overload_token(kind: Kind) -> &'static str {
-    match kind {
-        Kind::CircuitOpen => "circuit-open",
-        Kind::Throttled => "throttled",
-        Kind::NotReady => "not-ready",
-        Kind::Overloaded
-        | Kind::RateLimited
-        | Kind::TimedOut
-        | Kind::DeadlineExceeded
-        | Kind::LoadFailed => "overloaded",
     }
 }
 
@@ -190,14 +170,13 @@ mod tests {
     ];
 
     #[test]
-    fn every_kind_is_answered_with_its_status_and_the_marker_where_no_work_was_done() {
+    fn every_kind_is_answered_with_its_status_and_its_marker() {
         assert_eq!(KINDS.len(), Kind::ALL.len());
         for (kind, status) in KINDS {
             let rejected = Rejected::new(kind, "orders");
             let response: Response<Bytes> = Http.respond(rejected);
             assert_eq!(response.status(), status, "{kind}");
-            let unworked = status == 503 && !rejected.reached_service();
-            assert_eq!(response.headers().contains_key(OVERLOADED), unworked);
+            assert_eq!(marker::marked(response.headers()), Some(kind));
             assert_eq!(response.extensions().get(), Some(&rejected));
             assert!(!response.headers().contains_key("retry-after"));
         }

@@ -1,16 +1,14 @@
 //! What a response says about the service that sent it.
 
+use super::marker;
 use crate::{
     classify::{Classify, Outcome},
     clock::wall_clock,
+    context,
     error::{Kind, Rejected},
 };
-use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use std::time::Duration;
-
-/// The header that marks a rejection by [`Http`](super::Http).
-pub(crate) const OVERLOADED: HeaderName = HeaderName::from_static(OVERLOADED_NAME);
-pub(crate) const OVERLOADED_NAME: &str = "buttress-overloaded";
 
 /// The classifier that takes server errors for failures, and tells a full server from a broken one.
 ///
@@ -18,16 +16,20 @@ pub(crate) const OVERLOADED_NAME: &str = "buttress-overloaded";
 /// |---|---|---|
 /// | `Err` | failure | no answer came |
 /// | 429 | overloaded | the service is well, but refuses more calls |
-/// | 503 with `Retry-After` or `buttress-overloaded` | overloaded | it sheds load on purpose |
+/// | 503 with `buttress-rejected: overloaded`, or with `Retry-After` | overloaded | it sheds load on purpose |
+/// | 503 with `buttress-rejected` of `circuit-open`, `throttled`, `not-ready` | refused | a policy of the server's refused it, for something that it needs; the server is well |
+/// | 504 with `buttress-rejected: deadline-exceeded`, if the deadline was given by whoever called this process | refused | it was too short, which is not the server's doing |
+/// | 408 | failure | the server gave up: since requests are rarely sent slowly, on its own work |
 /// | 501, 505 | ignored | the server does not support what was asked for, and never did |
 /// | any other 5xx | failure | |
 /// | any other 4xx | ignored | see below |
 /// | the rest | success | |
 ///
 /// A response with a [`Rejected`] in its extensions was made by a policy in this process, and
-/// counts like the rejection: a timeout is a failure, a refusal is overload.
+/// counts like the rejection: a timeout is a failure; a full load shed is overload; any other
+/// refusal is one.
 ///
-/// A 4xx is, as the server sees it, the caller's mistake. A client that keeps asking for what is
+/// Any other 4xx is, as the server sees it, the caller's mistake. A client that keeps asking for what is
 /// not there (scanners get 401 and 404) must not open a breaker for all others. Nor may it keep a
 /// breaker closed, with cheap responses that never reach what is broken. Where a 404 is a proper
 /// response, such as a look-up that found nothing, use a closure:
@@ -83,19 +85,26 @@ pub(crate) fn rejection(rejected: &Rejected) -> Outcome {
 
 #[cold]
 fn server_error(status: StatusCode, headers: &HeaderMap) -> Outcome {
-    match status.as_u16() {
-        429 => Outcome::Overloaded {
-            retry_after: retry_after(headers),
-        },
-        503 if headers.contains_key(OVERLOADED) || headers.contains_key(header::RETRY_AFTER) => {
-            Outcome::Overloaded {
-                retry_after: retry_after(headers),
-            }
-        }
-        501 | 505 => Outcome::Ignored,
-        status if status >= 500 => Outcome::Failure,
+    let overloaded = || Outcome::Overloaded {
+        retry_after: retry_after(headers),
+    };
+    match (status.as_u16(), marker::marked(headers)) {
+        (429, _) | (503, Some(Kind::Overloaded | Kind::RateLimited)) => overloaded(),
+        (503, Some(Kind::CircuitOpen | Kind::Throttled | Kind::NotReady)) => Outcome::Refused,
+        (503, Some(Kind::TimedOut | Kind::DeadlineExceeded | Kind::LoadFailed)) => Outcome::Failure,
+        (503, None) if headers.contains_key(header::RETRY_AFTER) => overloaded(),
+        (504, Some(Kind::DeadlineExceeded)) if is_callers_deadline() => Outcome::Refused,
+        (501 | 505, _) => Outcome::Ignored,
+        (408 | 500.., _) => Outcome::Failure,
         _ => Outcome::Ignored,
     }
+}
+
+/// Returns whether the call that is being polled has a deadline that came to this process with a
+/// request: then that it was missed says nothing about whoever missed it.
+pub(crate) fn is_callers_deadline() -> bool {
+    let context = context::current();
+    context.deadline.is_some() && context.limiter.is_caller()
 }
 
 /// Returns when the server wants to be asked again: `Retry-After`, as seconds or as a date (RFC
@@ -137,10 +146,10 @@ mod tests {
         for status in [200, 204, 206, 301, 304] {
             assert_eq!(classify(status, &[]), Outcome::Success, "{status}");
         }
-        for status in [400, 401, 403, 404, 408, 409, 422, 499, 501, 505] {
+        for status in [400, 401, 403, 404, 409, 422, 499, 501, 505] {
             assert_eq!(classify(status, &[]), Outcome::Ignored, "{status}");
         }
-        for status in [500, 502, 503, 504, 507, 520, 599] {
+        for status in [408, 500, 502, 503, 504, 507, 520, 599] {
             assert_eq!(classify(status, &[]), Outcome::Failure, "{status}");
         }
         assert_eq!(classify(429, &[]), overloaded(None));
@@ -148,25 +157,57 @@ mod tests {
         assert_eq!(classify(503, &[("retry-after", "7")]), overloaded(Some(7)));
         // Garbage still says that the server shed the call on purpose.
         assert_eq!(classify(503, &[("retry-after", "soon")]), overloaded(None));
-        let marked = [("buttress-overloaded", "throttled")];
-        assert_eq!(classify(503, &marked), overloaded(None));
         assert_eq!(classify(500, &[("retry-after", "7")]), Outcome::Failure);
         let error = Classify::<Response<()>, _>::classify(&ServerErrorsAsFailures, Err(&()));
         assert_eq!(error, Outcome::Failure);
     }
 
+    /// What an answer to a rejection says: in this process, and in the next one.
+    const ANSWERS: [(Kind, Outcome, Outcome); 8] = [
+        (Kind::TimedOut, Outcome::Failure, Outcome::Failure),
+        (Kind::LoadFailed, Outcome::Failure, Outcome::Failure),
+        (Kind::DeadlineExceeded, Outcome::Refused, Outcome::Failure),
+        (Kind::Overloaded, overloaded(None), overloaded(Some(3))),
+        (Kind::RateLimited, Outcome::Refused, overloaded(Some(3))),
+        (Kind::CircuitOpen, Outcome::Refused, Outcome::Refused),
+        (Kind::Throttled, Outcome::Refused, Outcome::Refused),
+        (Kind::NotReady, Outcome::Refused, Outcome::Refused),
+    ];
+
+    fn judge(response: &Response<bytes::Bytes>) -> Outcome {
+        Classify::<_, ()>::classify(&ServerErrorsAsFailures, Ok(response))
+    }
+
     #[test]
-    fn a_rejection_in_the_extensions_means_what_its_policy_meant() {
-        for (kind, outcome) in [
-            (Kind::TimedOut, Outcome::Failure),
-            (Kind::DeadlineExceeded, Outcome::Ignored),
-            (Kind::CircuitOpen, overloaded(Some(3))),
-        ] {
-            let mut response = Response::builder().status(504).body(()).unwrap();
+    fn an_answer_to_a_rejection_means_what_its_policy_meant_here_and_in_the_next_process() {
+        assert_eq!(ANSWERS.len(), Kind::ALL.len());
+        for (kind, here, there) in ANSWERS {
             let rejected = Rejected::new(kind, "p").with_retry_after(Duration::from_secs(3));
-            response.extensions_mut().insert(rejected);
-            let got = Classify::<_, ()>::classify(&ServerErrorsAsFailures, Ok(&response));
-            assert_eq!(got, outcome);
+            let mut response = super::super::Http.respond(rejected);
+            assert_eq!(judge(&response), here, "{kind}");
+            response.extensions_mut().clear();
+            assert_eq!(judge(&response), there, "{kind}, from another process");
+        }
+    }
+
+    #[test]
+    fn whose_deadline_it_was_decides_what_missing_it_says() {
+        let missed = Rejected::new(Kind::DeadlineExceeded, "p").having_reached_service();
+        for (rejected, outcome) in [
+            (missed, Outcome::Failure),
+            (missed.by_callers_limit(), Outcome::Refused),
+        ] {
+            assert_eq!(judge(&super::super::Http.respond(rejected)), outcome);
+        }
+        #[cfg(feature = "timeout")]
+        {
+            use crate::timeout::Deadline;
+            let mut response = super::super::Http.respond(missed);
+            response.extensions_mut().clear();
+            let own = Deadline::within(Duration::from_secs(1));
+            assert_eq!(own.enter(|| judge(&response)), Outcome::Failure);
+            let callers = own.of_caller();
+            assert_eq!(callers.enter(|| judge(&response)), Outcome::Refused);
         }
     }
 

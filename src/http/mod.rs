@@ -85,7 +85,9 @@ mod forwarded;
 #[cfg(feature = "axum")]
 mod into_response;
 mod keys;
+mod marker;
 mod proxies;
+mod pushback;
 #[cfg(feature = "retry")]
 mod replay;
 mod respond;
@@ -127,7 +129,8 @@ pub use settle::{BodyEnd, GuardedBody, OnBodyEnd};
 pub use time_left::DEADLINE_HEADER;
 #[cfg(feature = "grpc")]
 pub(crate) use {
-    answer::overload_token,
-    classify::{OVERLOADED, OVERLOADED_NAME, rejection},
-    settle::hold,
+    classify::{is_callers_deadline, rejection},
+    marker::{REJECTED_NAME, marked, token},
+    pushback::{PUSHBACK, ServerPushback},
+    settle::{end_if_rejected, hold},
 };

@@ -3,6 +3,7 @@
 use super::{
     ServerErrorsAsFailures,
     classify::retry_after,
+    pushback::ServerPushback,
     replay::{RecordedBody, ReplayBody},
 };
 use crate::{
@@ -14,7 +15,6 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE, request::Parts,
 };
 use http_body::Body;
-use std::time::Duration;
 
 /// The strategy that sends HTTP requests again if that is safe, and if they are small enough to
 /// keep.
@@ -239,29 +239,12 @@ impl<M, B, E> Pushback<Response<B>, E> for HttpReplay<M> {
         {
             return Hint::Stop;
         }
-        match pushback(response.headers()) {
-            Hint::None => retry_after(response.headers()).map_or(Hint::None, Hint::After),
-            hint => hint,
+        let headers = response.headers();
+        match ServerPushback::read(headers) {
+            Some(ServerPushback::After(wait)) => Hint::Exactly(wait),
+            Some(ServerPushback::Never) => Hint::Stop,
+            None => retry_after(headers).map_or(Hint::None, Hint::After),
         }
-    }
-}
-
-/// Returns what a gRPC server asks for (gRFC A6, "Pushback"): a number of milliseconds to wait, or
-/// anything else not to be called again. For headers and for trailers.
-pub(crate) fn pushback(headers: &HeaderMap) -> Hint {
-    let Some(value) = headers.get("grpc-retry-pushback-ms") else {
-        return Hint::None;
-    };
-    // A signed 32-bit number, says A6.
-    match value
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse::<i32>().ok())
-    {
-        Some(millis) => u64::try_from(millis).map_or(Hint::Stop, |millis| {
-            Hint::Exactly(Duration::from_millis(millis))
-        }),
-        None => Hint::Stop,
     }
 }
 

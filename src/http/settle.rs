@@ -66,6 +66,9 @@ where
         held: &mut CallGuard<SharedGuard<G, Self>>,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<G>, E> {
+        if let Ok(response) = &result {
+            end_if_rejected(held, response);
+        }
         let judge = |settle: &Self| settle.0.classify(result.as_ref());
         let head = held.during(|held| held.strategy().map(judge));
         match result {
@@ -77,6 +80,18 @@ where
                 Err(error)
             }
         }
+    }
+}
+
+/// Ends a call whose response was made of a rejection by a policy in this process: a layer further
+/// in answers for it.
+#[inline]
+pub(crate) fn end_if_rejected<B, G: GuardBase, P>(
+    held: &mut CallGuard<SharedGuard<G, P>>,
+    response: &Response<B>,
+) {
+    if let Some(rejected) = response.extensions().get() {
+        held.end_rejected(rejected);
     }
 }
 

@@ -120,7 +120,7 @@ impl Deadline {
 
     /// Runs `f` under this deadline, or under the context's if that comes sooner.
     #[inline]
-    pub(super) fn enter<T>(self, f: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(self, f: impl FnOnce() -> T) -> T {
         let mut context = context::current();
         if self.time < context.deadline.unwrap_or(Time(u64::MAX)) {
             context.deadline = Some(self.time);

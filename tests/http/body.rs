@@ -1,6 +1,6 @@
 //! The body that holds a permit, polled frame by frame.
 
-use crate::tally::{SUCCESS, Tally, overloaded};
+use crate::tally::{REFUSED, SUCCESS, Tally};
 use buttress::ErrorsAsFailures;
 use buttress::{
     Error, Guard, GuardBase, GuardLayer, Kind, Now,
@@ -84,7 +84,7 @@ async fn a_rejection_by_a_policy_that_the_body_asks_is_not_the_services_failure(
     }));
     let mut body = pin!(held(&tally, StreamBody::new(frames)).await);
     assert!(body.frame().await.unwrap().is_err());
-    assert_eq!(tally.ends(), [overloaded(Some(1500))]);
+    assert_eq!(tally.ends(), [REFUSED]);
 }
 
 #[tokio::test]

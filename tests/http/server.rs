@@ -1,6 +1,6 @@
 //! An axum `Router` behind our layers.
 
-use crate::tally::{FAILURE, IGNORED, SUCCESS, Tally, eventually, overloaded};
+use crate::tally::{FAILURE, IGNORED, REFUSED, SUCCESS, Tally, eventually, overloaded};
 use axum::{
     Router,
     body::Body,
@@ -199,17 +199,17 @@ async fn statuses_are_classified_and_the_size_of_a_body_is_still_known() {
 }
 
 #[tokio::test]
-async fn a_rejection_answered_by_an_inner_edge_is_overload_for_the_guards_outside() {
+async fn a_rejection_answered_by_an_inner_edge_means_the_same_to_the_guards_outside() {
     let (outer, inner) = (Tally::default(), Tally::default());
     inner.refuse(Kind::CircuitOpen);
     let app = Router::new().route("/", get(|| async { "in" }));
     let app = guarded(&outer, guarded(&inner, app));
     let response = call(&app, Method::GET, "/").await;
     assert_eq!(response.status(), 503);
-    assert_eq!(response.headers()["buttress-overloaded"], "circuit-open");
+    assert_eq!(response.headers()["buttress-rejected"], "circuit-open");
     assert!(response.extensions().get::<Rejected>().is_some());
     drop(response);
-    assert_eq!(outer.ends(), [overloaded(Some(1500))]);
+    assert_eq!(outer.ends(), [REFUSED]);
     // The same response over the wire, where no extensions travel.
     let far = Tally::default();
     let address = serve(guarded(
@@ -223,7 +223,7 @@ async fn a_rejection_answered_by_an_inner_edge_is_overload_for_the_guards_outsid
     };
     let app = guarded(&far, Router::new().route("/", get(proxy)));
     drop(call(&app, Method::GET, "/").await);
-    assert_eq!(far.ended(1).await, [overloaded(Some(2000))]);
+    assert_eq!(far.ended(1).await, [REFUSED]);
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn a_tuple_of_layers_and_a_service_builder_are_stacks_and_a_closure_is_a_r
         assert_eq!(call(&app, Method::GET, "/").await.status(), 503);
     }
     // The first of the tuple is the outermost: it saw the call that the second one refused.
-    assert_eq!(outer.ends(), [overloaded(Some(1500)); 2]);
+    assert_eq!(outer.ends(), [overloaded(None); 2]);
     let plain = app.layer(RespondLayer::new(
         teapot,
         GuardLayer::new(inner.clone()).http(),
@@ -339,7 +339,7 @@ async fn a_handler_can_return_the_error_of_a_policy() {
     breaker.force_open();
     let refused = answer().await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(refused.headers()["buttress-overloaded"], "circuit-open");
+    assert_eq!(refused.headers()["buttress-rejected"], "circuit-open");
     let rejected = refused.extensions().get::<Rejected>().unwrap();
     assert_eq!(rejected.kind(), Kind::CircuitOpen);
 }

@@ -47,6 +47,11 @@ impl Tally {
         self.0.lock().unwrap().ends.clone()
     }
 
+    /// Forgets the ends so far.
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap().ends.clear();
+    }
+
     /// The ends so far, once there are `n` and nothing is in flight.
     pub(crate) async fn ended(&self, n: usize) -> Vec<End> {
         eventually(|| self.ends().len() >= n && self.in_flight() == 0).await;
@@ -68,6 +73,7 @@ pub(crate) async fn eventually(mut is: impl FnMut() -> bool) {
 pub(crate) const SUCCESS: End = End::Done(Outcome::Success);
 pub(crate) const FAILURE: End = End::Done(Outcome::Failure);
 pub(crate) const IGNORED: End = End::Done(Outcome::Ignored);
+pub(crate) const REFUSED: End = End::Done(Outcome::Refused);
 
 pub(crate) const fn overloaded(millis: Option<u64>) -> End {
     let retry_after = match millis {

@@ -9,7 +9,7 @@ async fn a_full_server_says_so_and_when_to_come_back() {
     let response = http::Response::<reqwest::Body>::from(response.unwrap());
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["retry-after"], "1");
-    assert_eq!(response.headers()["buttress-overloaded"], "overloaded");
+    assert_eq!(response.headers()["buttress-rejected"], "overloaded");
     let outcome = Classify::<_, ()>::classify(&ServerErrorsAsFailures, Ok(&response));
     let retry_after = Some(HTTP_HINT);
     assert_eq!(outcome, Outcome::Overloaded { retry_after });

@@ -2,7 +2,7 @@
 
 use crate::{
     grpc::health::{asking, channel, serve},
-    tally::{FAILURE, IGNORED, SUCCESS, Tally, overloaded},
+    tally::{FAILURE, IGNORED, REFUSED, SUCCESS, Tally, overloaded},
 };
 use buttress::{
     AsRejected, Classify, Error, GuardLayer, Kind, Outcome,
@@ -80,17 +80,23 @@ async fn a_server_that_is_not_there_is_a_failure_and_still_unavailable() {
 }
 
 #[tokio::test]
-async fn a_rejection_by_the_server_is_overload_for_the_client() {
+async fn a_rejection_by_the_server_means_the_same_to_the_client() {
     let (near, far) = (Tally::default(), Tally::default());
     let edge = RespondLayer::new(Grpc, GuardLayer::new(far.clone()).grpc());
     let mut client = guarded!(near, channel(serve(edge).await));
-    far.refuse(Kind::CircuitOpen);
+    for (kind, code) in [
+        (Kind::CircuitOpen, Code::Unavailable),
+        (Kind::Throttled, Code::ResourceExhausted),
+    ] {
+        far.refuse(kind);
+        let status = client.check(asking("")).await.unwrap_err();
+        assert_eq!((status.code(), status.as_rejected()), (code, None));
+        assert_eq!(near.ended(1).await, [REFUSED]);
+        near.clear();
+    }
+    far.refuse(Kind::Overloaded);
     let status = client.check(asking("")).await.unwrap_err();
-    // The code is UNAVAILABLE, but what refused it said when to come back.
-    assert_eq!(
-        (status.code(), status.as_rejected()),
-        (Code::Unavailable, None)
-    );
+    assert_eq!(status.code(), Code::ResourceExhausted);
     assert_eq!(near.ended(1).await, [overloaded(Some(1500))]);
 }
 
