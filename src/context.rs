@@ -17,6 +17,7 @@
 use crate::{
     clock::{Time, nanos},
     criticality::Criticality,
+    request_state::RequestState,
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -42,6 +43,8 @@ pub struct Context {
     pub criticality: Option<Criticality>,
     /// Whose the deadline is.
     pub(crate) limiter: Limiter,
+    /// How the request is doing that the call works for.
+    pub(crate) request: RequestState,
 }
 
 /// Whoever chose a limit: the caller, or the operator of this process; and how long it was.
@@ -81,6 +84,7 @@ const NOTHING: Context = Context {
     attempt: 1,
     criticality: None,
     limiter: Limiter::UNKNOWN,
+    request: RequestState::UNWATCHED,
 };
 
 thread_local!(static CURRENT: Cell<Context> = const { Cell::new(NOTHING) });
@@ -172,6 +176,7 @@ mod tests {
         attempt: 3,
         criticality: Some(Criticality::Sheddable),
         limiter: Limiter::CALLER,
+        request: RequestState::UNWATCHED,
     };
 
     #[test]

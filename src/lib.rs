@@ -128,6 +128,7 @@ pub mod guard;
 mod key;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod key_table;
+mod request_state;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod rng;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]

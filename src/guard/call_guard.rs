@@ -4,6 +4,7 @@ use super::{End, GuardBase};
 use crate::{
     classify::Outcome,
     clock::{Now, Time},
+    context,
     error::{Kind, RefusalMark, Rejected, limiter},
     shared::Shared,
 };
@@ -130,9 +131,16 @@ impl<R: GuardRef> CallGuard<R> {
     }
 
     /// Ends the call and settles its permit. Does nothing if the call has ended already.
+    ///
+    /// A failure, or a call that was cut off or dropped, ends as [`End::RequestFailed`] if the
+    /// request that the call was made for has broken off.
     #[inline]
     pub fn end(&mut self, end: End) {
         if let Some((guard_ref, permit)) = self.call.take() {
+            let end = match end {
+                End::Done(Outcome::Failure) | End::TimedOut { .. } | End::Cancelled => blame(end),
+                end => end,
+            };
             guard_ref.guard().settle(permit, end, &Now::lazy());
         }
     }
@@ -247,6 +255,18 @@ impl<R: GuardRef> CallGuard<R> {
         let out = f(unwinding.0);
         mem::forget(unwinding);
         out
+    }
+}
+
+/// Returns this end, unless it is the doing of the request that the call was made for: one that
+/// broke off, or that was still being waited for when the call was cut off.
+#[cold]
+fn blame(end: End) -> End {
+    let request = context::current().request;
+    let cut_off = end != End::Done(Outcome::Failure);
+    match request.has_failed() || cut_off && request.is_awaited() {
+        true => End::RequestFailed,
+        false => end,
     }
 }
 

@@ -97,6 +97,7 @@ mod settle;
 mod target;
 #[cfg(feature = "timeout")]
 mod time_left;
+mod watch;
 
 pub use answer::{Http, ProblemBody};
 #[cfg(feature = "cache")]

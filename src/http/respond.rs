@@ -1,6 +1,11 @@
 //! The one edge at which rejections become answers.
 
-use crate::error::{Error, Rejected};
+use super::watch::watch;
+use crate::{
+    context,
+    error::{Error, Rejected},
+    request_state::WatchedRequest,
+};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
@@ -201,6 +206,7 @@ impl<S: Clone, R: Clone> Clone for RespondService<S, R> {
 
 impl<S, Req, R, B, E> Service<Req> for RespondService<S, R>
 where
+    Req: 'static,
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
     R: Respond<B> + Clone,
 {
@@ -224,15 +230,17 @@ where
 
     #[inline]
     fn call(&mut self, req: Req) -> Self::Future {
+        let (req, request) = watch(req);
         let state = match self.refused.take() {
             None => State::Called {
-                call: self.inner.call(req),
+                call: within(&request, || self.inner.call(req)),
             },
             Some(rejected) => State::Refused { rejected },
         };
         RespondFuture {
             state,
             responder: self.responder.clone(),
+            request,
         }
     }
 }
@@ -244,6 +252,31 @@ pin_project! {
         #[pin]
         state: State<F>,
         responder: R,
+        // Of a request whose body is still to come.
+        request: Option<WatchedRequest>,
+    }
+
+    impl<F, R> PinnedDrop for RespondFuture<F, R> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // Whoever ends with it may have to know why.
+            if this.request.is_some() {
+                within(this.request, || this.state.set(State::Over));
+            }
+        }
+    }
+}
+
+/// Runs the making of the call, or one poll of it, for those who work for this request.
+#[inline]
+fn within<T>(request: &Option<WatchedRequest>, f: impl FnOnce() -> T) -> T {
+    match request {
+        None => f(),
+        Some(request) => {
+            let mut context = context::current();
+            context.request = request.state();
+            context.enter(f)
+        }
     }
 }
 
@@ -253,6 +286,7 @@ pin_project! {
     enum State<F> {
         Called { #[pin] call: F },
         Refused { rejected: Rejected },
+        Over,
     }
 }
 
@@ -267,12 +301,20 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let rejected = match this.state.project() {
-            StateProj::Called { call } => match ready!(call.poll(cx)) {
-                Ok(response) => return Poll::Ready(Ok(response.map(RespondBody::service))),
+            StateProj::Called { call } => match ready!(within(this.request, || call.poll(cx))) {
+                Ok(response) => {
+                    let request = this.request.take();
+                    let body = |body| RespondBody::service(body, request);
+                    return Poll::Ready(Ok(response.map(body)));
+                }
                 Err(Error::Service(error)) => return Poll::Ready(Err(error)),
                 Err(Error::Rejected(rejected)) => rejected,
             },
             StateProj::Refused { rejected } => *rejected,
+            StateProj::Over => {
+                debug_assert!(false, "a call was polled after its end");
+                return Poll::Pending;
+            }
         };
         let answer = this.responder.respond(rejected);
         Poll::Ready(Ok(answer.map(RespondBody::responder)))
@@ -283,8 +325,11 @@ pin_project! {
     /// The body of a response that leaves a [`RespondLayer`]: the service's, or the responder's.
     #[derive(Debug)]
     pub struct RespondBody<B, O> {
+        // Fields drop in order: the body before the place of its request.
         #[pin]
         body: Either<B, O>,
+        // Of a request whose body is still to come.
+        request: Option<WatchedRequest>,
     }
 }
 
@@ -299,14 +344,16 @@ pin_project! {
 
 impl<B, O> RespondBody<B, O> {
     #[inline]
-    const fn service(body: B) -> Self {
+    const fn service(body: B, request: Option<WatchedRequest>) -> Self {
         let body = Either::Service { body };
-        Self { body }
+        Self { body, request }
     }
 
     const fn responder(body: O) -> Self {
-        let body = Either::Responder { body };
-        Self { body }
+        Self {
+            body: Either::Responder { body },
+            request: None,
+        }
     }
 }
 
@@ -331,8 +378,11 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.project().body.project() {
-            EitherProj::Service { body } => body.poll_frame(cx).map_err(Into::into),
+        let this = self.project();
+        match this.body.project() {
+            EitherProj::Service { body } => {
+                within(this.request, || body.poll_frame(cx)).map_err(Into::into)
+            }
             EitherProj::Responder { body } => body.poll_frame(cx).map_err(Into::into),
         }
     }

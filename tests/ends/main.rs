@@ -1,0 +1,8 @@
+//! What the ends of calls teach: whole stacks, over real sockets where the fault was found over
+//! sockets.
+#![cfg(feature = "full")]
+#![allow(missing_docs)]
+// Test helpers may fail like the tests that call them.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod uploads;

@@ -1,0 +1,154 @@
+//! Requests that break off, or that are sent slowly, are not the service's failure.
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use buttress::{
+    CircuitBreaker, Error, Timeout, circuit_breaker,
+    http::{Http, RespondLayer},
+};
+use http::Request;
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tower::{ServiceBuilder, ServiceExt};
+
+async fn serve(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+/// What a client sends that breaks off.
+const BROKEN: [&str; 3] = [
+    "content-length: 100\r\n\r\nhalf of it",
+    "transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\nzz\r\nmalformed",
+    "transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n",
+];
+
+/// Sends this after the head of a `POST`.
+async fn send(address: SocketAddr, rest: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(rest.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Returns the first line of the answer, or nothing if none came.
+async fn answer(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Sends requests that break off, waits for what becomes of them, and sends one that does not.
+async fn send_broken_and_a_whole_one(address: SocketAddr) {
+    for _ in 0..5 {
+        for rest in BROKEN {
+            let mut stream = send(address, rest).await;
+            stream.shutdown().await.unwrap();
+            answer(stream).await;
+        }
+    }
+    let whole = send(address, "content-length: 4\r\n\r\nfour").await;
+    assert_eq!(answer(whole).await, "HTTP/1.1 200 OK");
+}
+
+/// Returns what a breaker has learnt.
+fn learnt(breaker: &CircuitBreaker) -> (circuit_breaker::State, u64) {
+    let seen = breaker.snapshot();
+    (seen.state, seen.failures_total)
+}
+
+async fn drain(body: Body) -> Response {
+    match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(_) => "all of it".into_response(),
+        // As many do.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[tokio::test]
+async fn half_sent_and_malformed_requests_do_not_open_a_servers_breaker() {
+    let breaker = CircuitBreaker::new("orders");
+    let app = Router::new()
+        .route("/", post(drain))
+        .layer(RespondLayer::new(Http, breaker.layer().http()));
+    let address = serve(app).await;
+    send_broken_and_a_whole_one(address).await;
+    assert_eq!(learnt(&breaker), (circuit_breaker::State::Closed, 0));
+}
+
+/// Sends what it gets on to a service, through a breaker.
+async fn forward(
+    State((breaker, to)): State<(CircuitBreaker, SocketAddr)>,
+    request: Request<Body>,
+) -> Response {
+    let service = ServiceBuilder::new()
+        .layer(breaker.layer().http())
+        .map_err(Error::Service)
+        .map_response(http::Response::<reqwest::Body>::from)
+        .service(reqwest::Client::new());
+    let body = reqwest::Body::wrap_stream(request.into_body().into_data_stream());
+    let request = reqwest::Client::new()
+        .post(format!("http://{to}/"))
+        .body(body);
+    match service.oneshot(request.build().unwrap()).await {
+        Ok(answer) => answer.map(Body::new).into_response(),
+        Err(Error::Rejected(rejected)) => rejected.into_response(),
+        Err(Error::Service(_)) => StatusCode::BAD_GATEWAY.into_response(),
+    }
+}
+
+#[tokio::test]
+async fn half_sent_and_malformed_requests_do_not_open_a_proxys_breaker() {
+    let upstream = serve(Router::new().route("/", post(drain))).await;
+    let breaker = CircuitBreaker::new("upstream");
+    let app = Router::new()
+        .route("/", post(forward))
+        .with_state((breaker.clone(), upstream))
+        .layer(RespondLayer::new(Http, tower::layer::util::Identity::new()));
+    let address = serve(app).await;
+    send_broken_and_a_whole_one(address).await;
+    assert_eq!(learnt(&breaker), (circuit_breaker::State::Closed, 0));
+}
+
+#[tokio::test]
+async fn an_upload_slower_than_the_operators_timeout_is_no_failure_and_a_hanging_handler_is() {
+    let breaker = CircuitBreaker::new("orders");
+    let stack = (
+        breaker.layer().http(),
+        Timeout::new("orders", Duration::from_millis(50)).layer(),
+    );
+    let handler = async |headers: HeaderMap, body: Body| {
+        let answer = drain(body).await;
+        if headers.contains_key("x-hang") {
+            std::future::pending::<()>().await;
+        }
+        answer
+    };
+    let app = Router::new()
+        .route("/", post(handler))
+        .layer(RespondLayer::new(Http, stack));
+    let address = serve(app).await;
+    for _ in 0..6 {
+        let slow = send(address, "content-length: 100\r\n\r\nsome").await;
+        assert_eq!(answer(slow).await, "HTTP/1.1 504 Gateway Timeout");
+    }
+    assert_eq!(learnt(&breaker), (circuit_breaker::State::Closed, 0));
+    for _ in 0..5 {
+        let whole = send(address, "x-hang: 1\r\ncontent-length: 4\r\n\r\nsome").await;
+        assert_eq!(answer(whole).await, "HTTP/1.1 504 Gateway Timeout");
+    }
+    assert_eq!(learnt(&breaker), (circuit_breaker::State::Open, 5));
+}
