@@ -70,11 +70,11 @@ impl Limiter {
         self == Self::CALLER
     }
 
-    /// Returns how long the limit was, if that is known.
-    pub(crate) fn limit(self) -> Option<Duration> {
+    /// Returns when the limit began that is over now; now, if that is not known.
+    pub(crate) fn since(self, now: Time) -> Time {
         match self {
-            Self::CALLER | Self::UNKNOWN => None,
-            Self(nanos) => Some(Duration::from_nanos(nanos)),
+            Self::CALLER | Self::UNKNOWN => now,
+            Self(nanos) => Time::from_nanos(now.as_nanos().saturating_sub(nanos)),
         }
     }
 }

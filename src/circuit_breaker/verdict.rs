@@ -16,7 +16,7 @@ impl CallVerdict {
     pub(super) fn of(end: End, slow: impl FnOnce() -> bool) -> Self {
         match end {
             End::Done(Outcome::Success) => Self::Well,
-            End::Done(Outcome::Failure) | End::Panicked | End::TimedOut { .. } => Self::Unwell,
+            End::Done(Outcome::Failure) | End::Panicked | End::TimedOut => Self::Unwell,
             // Its caller waited longer than anybody should: the dependency hangs.
             End::Cancelled if slow() => Self::Unwell,
             End::Cancelled

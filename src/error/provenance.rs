@@ -19,20 +19,22 @@ use std::{
 
 /// The notes of a thread.
 struct Notes {
-    /// How many refusals were made.
-    refusals: Cell<u64>,
-    /// How many polls ended in a wait of a policy.
-    waits: Cell<u64>,
+    /// `refusals:32 | waits:32`: how many refusals were made, and how many polls ended in a wait of
+    /// a policy. Both wrap, after more than there can be in one poll. One word, because it is read
+    /// in every poll.
+    counts: Cell<u64>,
     last: Cell<Option<Rejected>>,
     /// Whose limit it was, while a call is being cut off.
     cut: Cell<Option<Limiter>>,
 }
 
+const REFUSAL: u64 = 1 << 32;
+const WAITS: u64 = REFUSAL - 1;
+
 thread_local! {
     static NOTES: Notes = const {
         Notes {
-            refusals: Cell::new(0),
-            waits: Cell::new(0),
+            counts: Cell::new(0),
             last: Cell::new(None),
             cut: Cell::new(None),
         }
@@ -52,7 +54,7 @@ pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
 pub(crate) fn note_refusal(rejected: Rejected) {
     NOTES.with(|notes| {
         notes.last.set(Some(rejected));
-        notes.refusals.set(notes.refusals.get().wrapping_add(1));
+        notes.counts.set(notes.counts.get().wrapping_add(REFUSAL));
     });
 }
 
@@ -60,7 +62,11 @@ pub(crate) fn note_refusal(rejected: Rejected) {
 /// service is at work.
 #[inline]
 pub(crate) fn note_wait() {
-    NOTES.with(|notes| notes.waits.set(notes.waits.get().wrapping_add(1)));
+    NOTES.with(|notes| {
+        let counts = notes.counts.get();
+        let waits = counts.wrapping_add(1) & WAITS;
+        notes.counts.set(counts & !WAITS | waits);
+    });
 }
 
 /// Runs a future whose every `Pending` is a wait of a policy.
@@ -99,34 +105,34 @@ pub(crate) fn limiter() -> Option<Limiter> {
 
 /// A point in this thread's history, set before a service is polled.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RefusalMark {
-    refusals: u64,
-    waits: u64,
-}
+pub(crate) struct RefusalMark(u64);
 
 impl RefusalMark {
     #[inline]
     pub(crate) fn set() -> Self {
-        NOTES.with(|notes| Self {
-            refusals: notes.refusals.get(),
-            waits: notes.waits.get(),
-        })
+        Self(NOTES.with(|notes| notes.counts.get()))
+    }
+
+    /// Returns which of the notes have changed since.
+    #[inline]
+    fn changed(self) -> u64 {
+        NOTES.with(|notes| notes.counts.get()) ^ self.0
     }
 
     /// The last refusal made since, if any: asked when the poll has returned an error.
     #[inline]
     pub(crate) fn refusal(self) -> Option<Rejected> {
-        NOTES.with(|notes| match notes.refusals.get() == self.refusals {
-            true => None,
-            false => notes.last.get(),
-        })
+        match self.changed() & !WAITS {
+            0 => None,
+            _ => NOTES.with(|notes| notes.last.get()),
+        }
     }
 
     /// Returns whether a policy has begun to wait since, or goes on waiting: asked when the poll has
     /// returned `Pending`.
     #[inline]
     pub(crate) fn waits(self) -> bool {
-        NOTES.with(|notes| notes.waits.get() != self.waits)
+        self.changed() & WAITS != 0
     }
 
     /// Takes back the refusals made since: the error was swallowed, and another attempt made. What
@@ -134,7 +140,10 @@ impl RefusalMark {
     #[allow(dead_code)] // which features use it depends on which are on
     #[inline]
     pub(crate) fn forget(self) {
-        NOTES.with(|notes| notes.refusals.set(self.refusals));
+        NOTES.with(|notes| {
+            let waits = notes.counts.get() & WAITS;
+            notes.counts.set(self.0 & !WAITS | waits);
+        });
     }
 }
 

@@ -83,7 +83,7 @@ where
                 Ok(hold(held, head, response))
             }
             Err(error) => {
-                held.end(End::Done(Outcome::Failure));
+                held.end_badly(End::Done(Outcome::Failure));
                 Err(error)
             }
         }

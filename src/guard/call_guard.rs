@@ -8,7 +8,7 @@ use crate::{
     error::{Kind, RefusalMark, Rejected, limiter},
     shared::Shared,
 };
-use std::{fmt, mem, num::NonZeroU64, task::Poll, time::Duration};
+use std::{fmt, mem, task::Poll, time::Duration};
 
 /// Access to a guard for a running call: a reference in [`run`](fn@super::run), a [`SharedGuard`]
 /// in layers.
@@ -51,8 +51,10 @@ impl<G: GuardBase, P> CallGuard<SharedGuard<G, P>> {
     /// [`End::Panicked`]. Does nothing if the call has ended already.
     #[inline]
     pub fn end_as(&mut self, judge: impl FnOnce(&P) -> End) {
-        if let Some(end) = self.during(|call| call.strategy().map(judge)) {
-            self.end(end);
+        match self.during(|call| call.strategy().map(judge)) {
+            Some(End::Done(Outcome::Success)) => self.succeed(),
+            Some(end) => self.end_badly(end),
+            None => {}
         }
     }
 }
@@ -89,23 +91,45 @@ impl<G: GuardBase, P> GuardRef for SharedGuard<G, P> {
 /// 3. Code of the application runs inside `during` only, so that a panic in it ends the call as
 ///    [`End::Panicked`].
 /// 4. The stages are passed in order, each at most once; the guard hears of the last one only.
-/// 5. While the call is in a wait of another policy, `waits_since` says since when; the guard hears
-///    of every such wait when it is over, and before it hears of the call's end.
+/// 5. While the call is in a wait of another policy, the stage says since when; the guard hears of
+///    every such wait when it is over, and before it hears of the call's end.
 pub struct CallGuard<R: GuardRef> {
     /// `None` once the call has ended or was taken.
     call: Option<(R, <R::Guard as GuardBase>::Permit)>,
     stage: CallStage,
-    waits_since: Option<NonZeroU64>,
 }
 
+/// How far a call has come. One word: a [stage](Self::ADMITTED), or the time since which it is in a
+/// wait of another policy, whose lowest bit says whether it was pending before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum CallStage {
+struct CallStage(u64);
+
+impl CallStage {
     /// The service has not been called yet.
-    Admitted,
+    const ADMITTED: Self = Self(0);
     /// It has been called.
-    Called,
+    const CALLED: Self = Self(2);
     /// The guard has been told that the call does not end at once.
-    Pending,
+    const PENDING: Self = Self(3);
+
+    /// In a wait since then. (The clock's first nanoseconds are a day before the process began.)
+    fn waits(self, since: Time) -> Self {
+        Self(since.as_nanos().max(4) & !1 | self.0 & 1)
+    }
+
+    #[inline]
+    fn is_waiting(self) -> bool {
+        self.0 > Self::PENDING.0
+    }
+
+    fn waits_since(self) -> Option<Time> {
+        self.is_waiting().then(|| Time::from_nanos(self.0 & !1))
+    }
+
+    /// Returns the stage that was left for the wait.
+    fn before_wait(self) -> Self {
+        Self(Self::CALLED.0 | self.0 & 1)
+    }
 }
 
 impl<R: GuardRef> CallGuard<R> {
@@ -113,8 +137,7 @@ impl<R: GuardRef> CallGuard<R> {
     pub(crate) fn new(guard_ref: R, permit: <R::Guard as GuardBase>::Permit) -> Self {
         Self {
             call: Some((guard_ref, permit)),
-            stage: CallStage::Admitted,
-            waits_since: None,
+            stage: CallStage::ADMITTED,
         }
     }
 
@@ -126,30 +149,47 @@ impl<R: GuardRef> CallGuard<R> {
         Self {
             call: self.call.take(),
             stage: self.stage,
-            waits_since: self.waits_since.take(),
         }
     }
 
     /// Ends the call and settles its permit. Does nothing if the call has ended already.
-    ///
-    /// A failure, or a call that was cut off or dropped, ends as [`End::RequestFailed`] if the
-    /// request that the call was made for has broken off.
-    #[inline]
     pub fn end(&mut self, end: End) {
         if let Some((guard_ref, permit)) = self.call.take() {
-            let end = match end {
-                End::Done(Outcome::Failure) | End::TimedOut { .. } | End::Cancelled => blame(end),
-                end => end,
-            };
             guard_ref.guard().settle(permit, end, &Now::lazy());
         }
+    }
+
+    /// Ends a call that has gone well: nearly all do, so this is compiled for them alone.
+    #[inline(always)]
+    pub(crate) fn succeed(&mut self) {
+        if let Some((guard_ref, permit)) = self.call.take() {
+            let success = End::Done(Outcome::Success);
+            guard_ref.guard().settle(permit, success, &Now::lazy());
+        }
+    }
+
+    /// Ends a call that has not gone well: as [`End::RequestFailed`] if that is the doing of the
+    /// request that it was made for, which broke off, or was still being waited for when the call
+    /// was cut off.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn end_badly(&mut self, end: End) {
+        let request = context::current().request;
+        let cut_off = matches!(end, End::TimedOut | End::Cancelled);
+        let failed = cut_off || end == End::Done(Outcome::Failure);
+        self.end(
+            match failed && request.has_failed() || cut_off && request.is_awaited() {
+                true => End::RequestFailed,
+                false => end,
+            },
+        );
     }
 
     /// Ends the call as one that a policy further in has rejected.
     #[cold]
     pub(crate) fn end_rejected(&mut self, rejected: &Rejected) {
         let reached = rejected.reached_service();
-        self.end(match rejected.kind() {
+        self.end_badly(match rejected.kind() {
             // This very service has no room. Its policy's wait is not the service's own.
             Kind::Overloaded => End::Done(Outcome::Overloaded { retry_after: None }),
             Kind::LoadFailed => End::Done(Outcome::Failure),
@@ -157,25 +197,35 @@ impl<R: GuardRef> CallGuard<R> {
             Kind::TimedOut | Kind::DeadlineExceeded if rejected.is_callers_limit() => {
                 End::Cancelled
             }
-            Kind::TimedOut | Kind::DeadlineExceeded => End::TimedOut { limit: None },
+            Kind::TimedOut | Kind::DeadlineExceeded => End::TimedOut,
             Kind::CircuitOpen | Kind::RateLimited | Kind::Throttled | Kind::NotReady => {
                 End::Done(Outcome::Refused)
             }
         });
     }
 
+    /// Ends the call as one that a policy further in has rejected, if that is what this error is.
+    // By value, because what a reference is made to lies in memory, also where there is no error.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn end_if_rejected<E: 'static>(&mut self, mark: RefusalMark, error: E) -> E {
+        if let Some(rejected) = mark.rejection(&error) {
+            self.end_rejected(&rejected);
+        }
+        error
+    }
+
     /// Polls the call, or its response's body, and tells the guard what it has to know of a poll
-    /// that did not end it. Returns the note of a refusal beside the result.
+    /// that did not end it. The mark was set just before.
     #[inline]
-    pub(crate) fn poll<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<(T, RefusalMark)> {
-        if self.waits_since.is_some() {
+    pub(crate) fn poll<T>(&mut self, mark: RefusalMark, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        if self.stage.is_waiting() {
             self.end_wait();
         }
-        let mark = RefusalMark::set();
         match self.during(|_| poll()) {
-            Poll::Ready(result) => Poll::Ready((result, mark)),
+            Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => {
-                self.on_pending(mark.waits());
+                self.on_pending(mark);
                 Poll::Pending
             }
         }
@@ -183,14 +233,15 @@ impl<R: GuardRef> CallGuard<R> {
 
     /// Tells the guard, once, that a poll of the call, or of its response's body, did not end it.
     /// A wait of another policy is told of when it is over.
-    #[inline]
-    fn on_pending(&mut self, waits: bool) {
-        if waits {
-            self.waits_since = NonZeroU64::new(Time::now().as_nanos());
-        } else if self.stage != CallStage::Pending
+    // Apart, so that a poll that ends the call is short enough to be inlined.
+    #[inline(never)]
+    fn on_pending(&mut self, mark: RefusalMark) {
+        if mark.waits() {
+            self.stage = self.stage.waits(Time::now());
+        } else if self.stage != CallStage::PENDING
             && let Some((guard_ref, permit)) = &mut self.call
         {
-            self.stage = CallStage::Pending;
+            self.stage = CallStage::PENDING;
             guard_ref.guard().on_pending(permit, &Now::lazy());
         }
     }
@@ -198,11 +249,13 @@ impl<R: GuardRef> CallGuard<R> {
     /// Tells the guard that a wait of another policy is over.
     #[cold]
     fn end_wait(&mut self) {
-        if let Some(since) = self.waits_since.take()
-            && let Some((guard_ref, permit)) = &mut self.call
-        {
+        let Some(since) = self.stage.waits_since() else {
+            return;
+        };
+        self.stage = self.stage.before_wait();
+        if let Some((guard_ref, permit)) = &mut self.call {
             let now = Now::lazy();
-            let waited = now.get().since(Time::from_nanos(since.get()));
+            let waited = now.get().since(since);
             guard_ref.guard().on_wait(permit, waited, &now);
         }
     }
@@ -210,7 +263,7 @@ impl<R: GuardRef> CallGuard<R> {
     /// Tells the guard that all the time since it admitted the call was a wait, because another
     /// guard of the same tuple, or the service's readiness, was waited for.
     pub(crate) fn has_waited(&mut self) {
-        debug_assert_eq!(self.stage, CallStage::Admitted, "before the call starts");
+        debug_assert_eq!(self.stage, CallStage::ADMITTED, "before the call starts");
         if let Some((guard_ref, permit)) = &mut self.call {
             guard_ref
                 .guard()
@@ -221,12 +274,10 @@ impl<R: GuardRef> CallGuard<R> {
     /// Ends a call that is being dropped, by its caller or by whoever cuts it off.
     #[cold]
     fn end_dropped(&mut self) {
-        let waits = self.waits_since.is_some();
+        let waits = self.stage.is_waiting();
         self.end_wait();
-        self.end(match limiter() {
-            Some(limiter) if !limiter.is_caller() && !waits => End::TimedOut {
-                limit: limiter.limit(),
-            },
+        self.end_badly(match limiter() {
+            Some(limiter) if !limiter.is_caller() && !waits => End::TimedOut,
             _ => End::Cancelled,
         });
     }
@@ -234,8 +285,8 @@ impl<R: GuardRef> CallGuard<R> {
     /// Calls the service. From now on, a call that is dropped has been cancelled.
     #[inline]
     pub(crate) fn start<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        debug_assert_eq!(self.stage, CallStage::Admitted, "a call starts once");
-        self.stage = CallStage::Called;
+        debug_assert_eq!(self.stage, CallStage::ADMITTED, "a call starts once");
+        self.stage = CallStage::CALLED;
         self.during(|_| call())
     }
 
@@ -258,25 +309,13 @@ impl<R: GuardRef> CallGuard<R> {
     }
 }
 
-/// Returns this end, unless it is the doing of the request that the call was made for: one that
-/// broke off, or that was still being waited for when the call was cut off.
-#[cold]
-fn blame(end: End) -> End {
-    let request = context::current().request;
-    let cut_off = end != End::Done(Outcome::Failure);
-    match request.has_failed() || cut_off && request.is_awaited() {
-        true => End::RequestFailed,
-        false => end,
-    }
-}
-
 impl<R: GuardRef> Drop for CallGuard<R> {
     #[inline]
     fn drop(&mut self) {
         match self.stage {
             _ if self.call.is_none() => {}
-            CallStage::Admitted => self.end(End::NeverStarted),
-            CallStage::Called | CallStage::Pending => self.end_dropped(),
+            CallStage::ADMITTED => self.end(End::NeverStarted),
+            _ => self.end_dropped(),
         }
     }
 }
@@ -286,5 +325,16 @@ impl<R: GuardRef> fmt::Debug for CallGuard<R> {
         f.debug_struct("CallGuard")
             .field("ended", &self.call.is_none())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Larger ends are returned through memory, in every call.
+    #[test]
+    fn an_end_is_two_words() {
+        assert_eq!(size_of::<End>(), 16);
     }
 }

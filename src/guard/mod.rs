@@ -92,11 +92,7 @@ pub enum End {
     Cancelled,
     /// It was cut off while it was in the service, by a limit that the operator of this process had
     /// set: a `Timeout` or a `DeadlineLayer`, inside this guard or outside of it.
-    TimedOut {
-        /// How long that limit was, if the guard was inside of it: the service need not have had
-        /// all of it.
-        limit: Option<Duration>,
-    },
+    TimedOut,
     /// The request of its caller broke off before its end, or was still being sent when a limit cut
     /// the call off.
     RequestFailed,

@@ -4,7 +4,7 @@ use super::{Admission, CallGuard, End, Guard, WaitProgress, wait::WaitGuard, wai
 use crate::{
     classify::Outcome,
     clock::Now,
-    error::{FromRejected, note_wait, refuse},
+    error::{FromRejected, RefusalMark, note_wait, refuse},
 };
 use std::{
     future::poll_fn,
@@ -37,15 +37,20 @@ where
     };
     let mut op = pin!(call_guard.start(|| op()));
     poll_fn(|cx| {
-        let (result, mark) = ready!(call_guard.poll(|| op.as_mut().poll(cx)));
-        match &result {
-            Ok(_) => call_guard.end(End::Done(Outcome::Success)),
-            Err(error) => match mark.rejection(error) {
-                Some(rejected) => call_guard.end_rejected(&rejected),
-                None => call_guard.end(End::Done(Outcome::Failure)),
+        let mark = RefusalMark::set();
+        Poll::Ready(
+            match ready!(call_guard.poll(mark, || op.as_mut().poll(cx))) {
+                Ok(value) => {
+                    call_guard.succeed();
+                    Ok(value)
+                }
+                Err(error) => {
+                    let error = call_guard.end_if_rejected(mark, error);
+                    call_guard.end_badly(End::Done(Outcome::Failure));
+                    Err(error)
+                }
             },
-        }
-        Poll::Ready(result)
+        )
     })
     .await
 }

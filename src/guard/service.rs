@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Kind, Rejected, refuse},
+    error::{FromRejected, Kind, RefusalMark, Rejected, refuse},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -184,16 +184,17 @@ where
 {
     type Output = Result<P::Response<G>, E>;
 
-    #[inline]
+    // Always: as a call of its own it would be handed the whole of the future, and the result, in
+    // memory.
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Running { call, call_guard } => {
-                let (result, mark) = ready!(call_guard.poll(|| call.poll(cx)));
-                if let Err(error) = &result
-                    && let Some(rejected) = mark.rejection(error)
-                {
-                    call_guard.end_rejected(&rejected);
-                }
+                let mark = RefusalMark::set();
+                let result = match ready!(call_guard.poll(mark, || call.poll(cx))) {
+                    Ok(response) => Ok(response),
+                    Err(error) => Err(call_guard.end_if_rejected(mark, error)),
+                };
                 Poll::Ready(P::settle(call_guard, result))
             }
             StateProj::Refused { rejected } => Poll::Ready(Err(refuse(*rejected))),

@@ -3,6 +3,7 @@
 use super::ServerErrorsAsFailures;
 use crate::{
     classify::{Classify, Outcome},
+    error::RefusalMark,
     guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
 };
 use bytes::Buf;
@@ -75,7 +76,7 @@ where
             Ok(response) => Ok(hold(held, head, response)),
             Err(error) => {
                 if let Some(outcome) = head {
-                    held.end(End::Done(outcome));
+                    held.end_badly(End::Done(outcome));
                 }
                 Err(error)
             }
@@ -175,16 +176,17 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
         let Some(call) = this.call else {
             return this.body.poll_frame(cx);
         };
-        let polled = call.held.poll(|| {
+        let mark = RefusalMark::set();
+        let polled = call.held.poll(mark, || {
             let frame = ready!(this.body.as_mut().poll_frame(cx));
             let end = frame.is_none() || this.body.is_end_stream();
             Poll::Ready((frame, end))
         });
-        let ((frame, end), mark) = ready!(polled);
+        let (frame, end) = ready!(polled);
         match &frame {
             Some(Err(_)) => match mark.refusal() {
                 Some(rejected) => call.held.end_rejected(&rejected),
-                None => call.held.end(End::Done(Outcome::Failure)),
+                None => call.held.end_badly(End::Done(Outcome::Failure)),
             },
             Some(Ok(frame)) => {
                 let trailers = frame.trailers_ref();

@@ -168,7 +168,7 @@ impl LimitControl {
         let left_out = match end {
             End::NeverStarted | End::RequestFailed | End::Done(Outcome::Refused) => true,
             End::Cancelled | End::Panicked => took < times.short.load(Relaxed),
-            End::Done(_) | End::TimedOut { .. } => false,
+            End::Done(_) | End::TimedOut => false,
         };
         let mut samples = self.samples.of(slot);
         let weight = match permit.timing() {
@@ -193,7 +193,7 @@ impl LimitControl {
             End::Done(Outcome::Overloaded { .. }) => done.overloaded += 1,
             End::Done(Outcome::Failure) if took > times.long.load(Relaxed) => done.lost += 1,
             End::Done(_) => done.complete(weight, seconds),
-            End::TimedOut { .. }
+            End::TimedOut
             | End::Cancelled
             | End::Panicked
             | End::RequestFailed

@@ -227,7 +227,7 @@ impl GuardBase for Throttle {
             }
             End::Done(Outcome::Overloaded { .. }) => self.0.overloaded(now.get()),
             End::Done(Outcome::Refused)
-            | End::TimedOut { .. }
+            | End::TimedOut
             | End::Cancelled
             | End::RequestFailed
             | End::Panicked
