@@ -9,6 +9,7 @@
 //! within the same poll is taken for rejected.
 
 use super::{FromRejected, Rejected};
+use crate::events::{self, Event};
 use std::cell::Cell;
 
 thread_local! {
@@ -19,6 +20,7 @@ thread_local! {
 /// Makes the rejection the service's error, and leaves the note.
 #[cold]
 pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
+    events::emit(|| Event::Rejected { rejected });
     note_refusal(rejected);
     E::from_rejected(rejected)
 }
