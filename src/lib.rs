@@ -103,9 +103,9 @@
 //! closure's `run` every `Err` is a failure, unless it is told otherwise in the same way:
 //! `policy.classify(classifier).run(..)`.
 //!
-//! **Closures.** `policy.run(op)` runs a closure that returns a future, and `policy.run_for(&request,
-//! op)` does where the policy tells requests apart by a key, a cost or a priority. These futures are
-//! `Send` if what the closure captures is.
+//! **Closures.** `policy.run(op)` runs a closure that returns a future. Where the policy tells
+//! requests apart, by a key, a cost or a priority, `policy.run_for(&request, op)` does. These
+//! futures are `Send` if what the closure captures is.
 //!
 //! **Time.** All policies follow tokio's clock, so `tokio::time::pause` controls them in your
 //! tests.

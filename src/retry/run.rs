@@ -26,10 +26,10 @@ impl Retry {
     /// rejects a call.
     ///
     /// # What the closure may use
-    /// Each attempt is a future of its own, so that this one is `Send` wherever the attempts are. The
-    /// price: an attempt can borrow from around the closure, but not what the closure itself owns or
-    /// holds by `&mut`. What it consumes it clones, what it counts it counts before the `async`
-    /// block, and what it needs by `&mut`, such as a client or a transaction, it gets anew:
+    /// Each attempt is a future of its own, so that this one is `Send` wherever the attempts are.
+    /// The price: an attempt can borrow from around the closure, but not what the closure itself
+    /// owns or holds by `&mut`. What it consumes it clones, what it counts it counts before the
+    /// `async` block, and what it needs by `&mut`, such as a client or a transaction, it gets anew:
     ///
     /// ```
     /// use buttress::{Error, Retry};
