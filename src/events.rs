@@ -54,7 +54,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 /// What a policy has done.
@@ -88,7 +87,7 @@ pub enum Event {
         /// The number of the attempt that is to come; the first retry is attempt 2.
         attempt: u32,
         /// How long it waits.
-        wait: Duration,
+        wait: std::time::Duration,
     },
 }
 

@@ -45,7 +45,8 @@ impl Retry {
     /// # async fn main() -> Result<(), Error<io::Error>> {
     /// # let pool = Pool;
     /// let (mail, mut attempts) = ("hello".to_owned(), 0);
-    /// let sent = Retry::new("mailer").run(|| {
+    /// let retry = Retry::new("mailer");
+    /// let sent = retry.run(|| {
     ///     attempts += 1;
     ///     let (pool, mail) = (&pool, mail.clone());
     ///     async move {

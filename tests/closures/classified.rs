@@ -62,6 +62,7 @@ fn unknown_ids_and_violations_do_not_open_a_breaker_and_failures_do() {
     }
     assert_eq!(breaker.state(), State::Closed);
     assert_eq!(breaker.snapshot().failures_total, 0);
+    assert_eq!(app.retry.policy().name(), "db");
     // The answers of one classifier are of any type.
     assert_eq!(block_on(app.database.run(async || Ok("row"))), Ok("row"));
     for _ in 0..5 {

@@ -1,8 +1,8 @@
 //! One method name for a request on all guards, and keys that borrow from it.
 
 use buttress::{
-    CircuitBreaker, Criticality, Error, Guard, Key, Kind, LoadShed, RateLimiter, Rejected,
-    Throttle, borrowed_key, circuit_breaker::State,
+    CircuitBreaker, Criticality, Error, Guard, Key, Kind, LoadShed, RateLimiter, Throttle,
+    borrowed_key, circuit_breaker::State,
 };
 use std::{
     hash::{Hash, Hasher},
