@@ -66,6 +66,18 @@ policies! {
     "timeout" [] crate::Timeout;
 }
 
+#[doc(hidden)]
+impl<S, G> tower_layer::Layer<S> for crate::guard::Shadow<G>
+where
+    Self: AddLayer<S>, // write `.layer()` behind the policy
+{
+    type Service = <Self as AddLayer<S>>::Service;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.make(inner)
+    }
+}
+
 /// Gives builders the methods of their policies, and makes them layers, on such a term too.
 macro_rules! builders {
     ($($feature:literal [$($params:tt)*] $builder:ty: $($method:ident)*;)*) => {$(

@@ -23,11 +23,34 @@ use std::{
 ///
 /// keyed(|req: &Request| req.tenant.clone());
 /// ```
+///
+/// A key that borrows from the request goes through [`borrowed_key`]; one of several borrowed parts
+/// is a type of your own, which feeds them into the hasher one after the other:
+///
+/// ```
+/// use buttress::{Key, borrowed_key};
+/// use std::hash::{Hash, Hasher};
+///
+/// struct Request { tenant: String, path: String }
+///
+/// struct TenantAndPath;
+///
+/// impl Key<Request> for TenantAndPath {
+///     fn hash<H: Hasher>(&self, req: &Request, hasher: &mut H) {
+///         (&req.tenant, &req.path).hash(hasher);
+///     }
+/// }
+///
+/// fn keyed(_: impl Key<Request>) { /* a builder's `.keyed(..)`, for one */ }
+///
+/// keyed(borrowed_key(|req: &Request| req.tenant.as_str()));
+/// keyed(TenantAndPath);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a key for requests of type `{Req}`",
     label = "does not identify a `{Req}`",
-    note = "a closure over this type of request is one: `|req: &{Req}| ...`; it returns something hashable that borrows nothing",
-    note = "`run` has no request to tell apart: `guard::run(&policy, &request, op)` takes one"
+    note = "a closure over this type of request is one: `|req: &{Req}| ...`; it returns something hashable, or with `borrowed_key(..)` around it a reference into the request",
+    note = "`run` has no request to tell apart: `policy.run_for(&request, op)` takes one"
 )]
 pub trait Key<Req> {
     /// Feeds what identifies the request into the hasher.
@@ -39,6 +62,46 @@ impl<Req, K: Hash, F: Fn(&Req) -> K> Key<Req> for F {
     #[inline]
     fn hash<H: Hasher>(&self, req: &Req, hasher: &mut H) {
         self(req).hash(hasher);
+    }
+}
+
+/// A key that is a reference into the request, made by [`borrowed_key`].
+#[derive(Clone, Copy, Debug)]
+pub struct BorrowedKey<F>(F);
+
+/// Returns a [`Key`] of a closure that returns a reference into the request, which spares a copy.
+///
+/// The closure itself is none: the compiler does not find out by itself that the reference lives as
+/// long as the request ("lifetime may not live long enough"), and this tells it.
+///
+/// ```
+/// # #[cfg(feature = "rate-limit")] {
+/// use buttress::{RateLimiter, borrowed_key};
+/// use std::time::Duration;
+///
+/// struct Query { name: String }
+///
+/// # fn main() -> Result<(), buttress::InvalidConfig> {
+/// let limiter = RateLimiter::builder("names", 10, Duration::from_secs(1))
+///     .keyed(borrowed_key(|query: &Query| query.name.as_str()))
+///     .build()?;
+/// # Ok(())
+/// # }
+/// # main().unwrap();
+/// # }
+/// ```
+pub const fn borrowed_key<Req, K, F>(key: F) -> BorrowedKey<F>
+where
+    K: Hash + ?Sized,
+    F: Fn(&Req) -> &K,
+{
+    BorrowedKey(key)
+}
+
+impl<Req, K: Hash + ?Sized, F: Fn(&Req) -> &K> Key<Req> for BorrowedKey<F> {
+    #[inline]
+    fn hash<H: Hasher>(&self, req: &Req, hasher: &mut H) {
+        (self.0)(req).hash(hasher);
     }
 }
 
@@ -74,6 +137,31 @@ impl fmt::Debug for KeyHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_may_borrow_from_the_request_and_so_may_the_request() {
+        struct Query<'q> {
+            name: &'q str,
+            text: String,
+        }
+        let (name, text) = ("ada".to_owned(), "hello".to_owned());
+        let query = |text: &str| Query {
+            name: &name,
+            text: text.to_owned(),
+        };
+        let by_text = borrowed_key(|query: &Query<'_>| query.text.as_str());
+        let hash = |text| KeyHash::of(&by_text, &query(text));
+        assert_eq!(hash(&text), hash("hello"));
+        assert_ne!(hash("hello"), hash("bye"));
+        let by_name = borrowed_key(|query: &Query<'_>| query.name);
+        assert_eq!(
+            KeyHash::of(&by_name, &query("x")),
+            KeyHash::of(&by_name, &query("y"))
+        );
+        // Borrowed or owned, it is the same key.
+        let owned = |query: &Query<'_>| query.text.clone();
+        assert_eq!(KeyHash::of(&owned, &query("hello")), hash("hello"));
+    }
 
     #[test]
     fn a_closure_is_a_key_and_equal_keys_hash_alike() {

@@ -16,8 +16,9 @@
 //! | a call as a whole takes too long | [`DeadlineLayer`](timeout::DeadlineLayer); between services, [`DeadlineHeaderLayer`](http::DeadlineHeaderLayer) | attempt |
 //! | a call fails now and then | [`Retry`], with a [`Budget`](retry::Budget) | attempt |
 //! | a database is slow, or away | [`Cache`]: in [memory](cache::MemoryStore), in [Redis](redis::RedisStore), or [both](redis::Tiered) | stand-in |
+//! | a limit is to be tried before it refuses anybody | [`Shadow`](guard::Shadow) around a guard | guard |
 //! | a rejection has to become a response | [`RespondLayer`](http::RespondLayer), with [`Http`](http::Http) or [`Grpc`](grpc::Grpc) | adapter |
-//! | you want to see what the policies do | [`Registry`](registry::Registry) | adapter |
+//! | you want to see what the policies do | [`Registry`](registry::Registry); [`events`] for a callback | adapter |
 //!
 //! A *guard* decides whether a call may start, and learns from how it ends. An *attempt* policy
 //! bounds how long or how often a call is tried. A *stand-in* answers in place of the service. An
@@ -99,7 +100,13 @@
 //! **Outcomes.** One classifier ([`Classify`]) can serve a whole stack. It tells an overloaded
 //! dependency from a failing one: a breaker does not count overload as a failure, and a retry waits
 //! for as long as the dependency asks. A layer that learns from how calls end has to be told what a
-//! response means, by `.http()`, `.grpc()` or `.classify(..)`: see [`guard::Strategy`].
+//! response means, by `.http()`, `.grpc()` or `.classify(..)`: see [`guard::Strategy`]. To a
+//! closure's `run` every `Err` is a failure, unless it is told otherwise in the same way:
+//! `policy.classify(classifier).run(..)`.
+//!
+//! **Closures.** `policy.run(op)` runs a closure that returns a future. Where the policy tells
+//! requests apart, by a key, a cost or a priority, `policy.run_for(&request, op)` does. These
+//! futures are `Send` if what the closure captures is.
 //!
 //! **Time.** All policies follow tokio's clock, so `tokio::time::pause` controls them in your
 //! tests.
@@ -122,6 +129,8 @@ mod criticality;
 #[cfg_attr(not(feature = "full"), allow(dead_code, unreachable_pub))]
 mod cure;
 mod error;
+mod errors_by;
+pub mod events;
 pub mod guard;
 // Which layers use them depends on which are compiled in.
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
@@ -166,8 +175,9 @@ pub use classify::{Classify, ErrorsAsFailures, Outcome};
 pub use clock::{Now, Time};
 pub use criticality::{Criticality, UnknownCriticality};
 pub use error::{AsRejected, Error, FromRejected, InvalidConfig, Kind, Name, Rejected, recognize};
-pub use guard::{Guard, GuardBase, GuardLayer, ReserveLayer, WaitLayer};
-pub use key::{Global, Key};
+pub use errors_by::ErrorsBy;
+pub use guard::{Classified, Guard, GuardBase, GuardLayer, ReserveLayer, WaitLayer};
+pub use key::{BorrowedKey, Global, Key, borrowed_key};
 
 #[cfg(feature = "cache")]
 pub use cache::Cache;

@@ -27,7 +27,7 @@ async fn main() -> Result<(), buttress::InvalidConfig> {
 
     for host in ["db-1", "db-2", "db-2", "db-2", "db-1"] {
         let call = Call { host };
-        match breakers.run(&call, async || ask(&call).await).await {
+        match breakers.run_for(&call, async || ask(&call).await).await {
             Ok(row) => println!("{host}: {row}"),
             Err(Error::Service(error)) => println!("{host}: {error}"),
             Err(Error::Rejected(rejected)) => println!("{host}: not asked, {}", rejected.kind()),

@@ -3,25 +3,30 @@
 //! `cargo run --example postgres_call` boots a Postgres for itself, or uses the one
 //! at `DATABASE_URL`.
 
-use buttress::{CircuitBreaker, Error, Timeout};
+use buttress::{CircuitBreaker, Classified, Error, ErrorsBy, Outcome, Timeout};
 use example_support::servers::Postgres;
 use std::{env, time::Duration};
 use tokio_postgres::{Client, NoTls};
 
-/// A query behind both policies. Its error stays what it is, with room for their rejections.
-///
+type Failure = Error<tokio_postgres::Error>;
+type Breaker = Classified<CircuitBreaker, ErrorsBy<fn(&Failure) -> Outcome>>;
+
+/// What has a code is an answer; those of class 5 say that Postgres is full, going or coming.
+fn outcome(error: &Failure) -> Outcome {
+    match error {
+        Error::Service(e) if e.code().is_some_and(|c| !c.code().starts_with('5')) => {
+            Outcome::Ignored
+        }
+        _ => Outcome::Failure,
+    }
+}
+
 /// The timeout lets go of the answer; Postgres itself goes on until it is told to cancel.
-async fn slept(
-    (breaker, timeout): (&CircuitBreaker, &Timeout),
-    client: &Client,
-    seconds: f64,
-) -> Result<f64, Error<tokio_postgres::Error>> {
-    const QUERY: &str = "SELECT $1::float8, pg_sleep($1)::text";
-    let query = async || match client.query_one(QUERY, &[&seconds]).await {
-        Ok(row) => Ok(row.get(0)),
-        Err(error) => Err(Error::Service(error)),
-    };
-    breaker.run(async || timeout.run(query).await).await
+async fn slept(b: &Breaker, t: &Timeout, client: &Client, seconds: f64) -> Result<f64, Failure> {
+    const QUERY: &str = "SELECT $1::float8, pg_sleep($1)::text, sqrt($1)";
+    let query = async || client.query_one(QUERY, &[&seconds]).await;
+    let query = async || query().await.map_err(Error::Service);
+    Ok(b.run(async || t.run(query).await).await?.get(0))
 }
 
 #[tokio::main]
@@ -36,17 +41,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
     tokio::spawn(connection);
 
-    let breaker = CircuitBreaker::builder("orders-db")
-        .consecutive_failures(3)
-        .build()?;
+    let breaker = CircuitBreaker::builder("orders-db").consecutive_failures(3);
+    let breaker: Breaker = breaker.build()?.classify(ErrorsBy(outcome));
     let timeout = Timeout::new("orders-db", Duration::from_millis(200));
-    for seconds in [0.0, 0.01, 9.0, 9.0, 9.0, 0.0] {
-        match slept((&breaker, &timeout), &client, seconds).await {
+    for seconds in [-1.0, -1.0, -1.0, 0.0, 0.01, 9.0, 9.0, 9.0, 0.0] {
+        match slept(&breaker, &timeout, &client, seconds).await {
             Ok(slept) => println!("slept for {slept} s"),
             Err(Error::Rejected(rejected)) => println!("{rejected}"),
             Err(Error::Service(error)) => println!("Postgres says: {error}"),
         }
     }
-    println!("{:?}", breaker.state());
+    println!("{:?}", breaker.policy().state());
     Ok(())
 }

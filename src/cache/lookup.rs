@@ -119,7 +119,20 @@ where
     /// What the load failed with, if there is no stale answer. A call that shared another call's
     /// load gets a [`Rejected`]: the one that the load failed with, or one of the kind
     /// [`LoadFailed`](crate::Kind::LoadFailed).
-    pub async fn run<E, F, Fut>(self, load: F) -> Result<Cached<V>, E>
+    // `Send` by its own word: were the compiler to find out from the body, where this is used, it
+    // would ask for more of a boxed error than that is ("not general enough").
+    pub fn run<E, F, Fut>(self, load: F) -> impl Future<Output = Result<Cached<V>, E>> + Send
+    where
+        E: FromRejected + Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        C: Classify<V, E> + Send + 'static,
+        P: FreshnessRule<V>,
+    {
+        self.run_load(load)
+    }
+
+    async fn run_load<E, F, Fut>(self, load: F) -> Result<Cached<V>, E>
     where
         E: FromRejected + Send + 'static,
         F: FnOnce() -> Fut + Send + 'static,

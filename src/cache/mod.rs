@@ -206,17 +206,18 @@ where
     #[doc(alias = "get_or_insert_with")]
     #[doc(alias = "get_with")]
     #[doc(alias = "try_get_with")]
-    pub async fn run<'k, E, F, Fut>(
+    pub fn run<'k, E, F, Fut>(
         &self,
         key: impl Into<KeyRef<'k>>,
         load: F,
-    ) -> Result<Cached<V>, E>
+    ) -> impl Future<Output = Result<Cached<V>, E>> + Send
     where
         E: FromRejected + Send + 'static,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
-        Lookup::new(self, key.into()).run(load).await
+        let key = key.into();
+        async move { Lookup::new(self, key).run(load).await }
     }
 
     /// Begins a lookup with more settings than [`run`](Self::run): what counts as a failure, and

@@ -9,8 +9,7 @@ use super::{
 use crate::{
     InvalidConfig,
     clock::{Now, Time},
-    error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
+    guard::{Admission, End, Guard, GuardBase, GuardLayer, Never},
     key::{Key, KeyHash},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -83,14 +82,14 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
 /// let breakers = CircuitBreaker::builder("store").keyed(|query: &Query| query.shard).build()?;
 /// let (up, down) = (Query { shard: 1 }, Query { shard: 2 });
 /// for _ in 0..5 {
-///     let _ = breakers.run(&down, async || Err::<(), _>(Error::Service("refused"))).await;
+///     let _ = breakers.run_for(&down, async || Err::<(), _>(Error::Service("refused"))).await;
 /// }
-/// let answer = breakers.run(&down, async || Ok::<_, Error<&str>>("row")).await;
+/// let answer = breakers.run_for(&down, async || Ok::<_, Error<&str>>("row")).await;
 /// match answer {
 ///     Err(Error::Rejected(rejected)) => println!("shard 2: {rejected}"),
 ///     other => panic!("{other:?}"),
 /// }
-/// assert_eq!(breakers.run(&up, async || Ok::<_, Error<&str>>("row")).await, Ok("row"));
+/// assert_eq!(breakers.run_for(&up, async || Ok::<_, Error<&str>>("row")).await, Ok("row"));
 /// assert_eq!(breakers.state(&down), State::Open);
 /// # Ok(())
 /// # }
@@ -168,21 +167,8 @@ impl<K> KeyedCircuitBreaker<K> {
         GuardLayer::new(self.clone())
     }
 
-    /// Runs `op` if the breaker of this request's key admits it. An `Err` is a failure, unless a
-    /// policy inside `op` refused the call.
-    ///
-    /// # Errors
-    /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
-    pub async fn run<Req, T, E: FromRejected>(
-        &self,
-        req: &Req,
-        op: impl AsyncFnOnce() -> Result<T, E>,
-    ) -> Result<T, E>
-    where
-        K: Key<Req>,
-    {
-        guard::run(self, req, op).await
-    }
+    guard_runs!();
+    guard_runs!(classify);
 
     /// Returns the state that the next call with this request's key would find. A key that is not
     /// known is `Closed`.

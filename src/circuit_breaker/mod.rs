@@ -154,8 +154,7 @@ pub use snapshot::{Mode, Reason, Snapshot, State, Transition};
 use crate::{
     Name,
     clock::{Now, Time},
-    error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
+    guard::{Admission, End, Guard, GuardBase, GuardLayer, Never},
 };
 use breaker::Breaker;
 use std::{fmt, sync::Arc, task::Context, time::Duration};
@@ -192,17 +191,15 @@ impl CircuitBreaker {
         GuardLayer::new(self.clone())
     }
 
-    /// Runs `op` if the breaker admits it. An `Err` is a failure, unless a policy inside `op`
-    /// refused the call.
-    ///
-    /// # Errors
-    /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
-    pub async fn run<T, E: FromRejected>(
-        &self,
-        op: impl AsyncFnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
-        guard::run(self, &(), op).await
+    guard_runs! {
+        /// Runs `op` if the breaker admits it.
+        ///
+        /// An `Err` is a failure, unless a policy inside `op` refused the call. Where some errors
+        /// say nothing about the dependency, such as a row that is not there, tell them apart with
+        /// [`classify`](Self::classify).
+        run
     }
+    guard_runs!(classify);
 
     /// Returns the state that the next call would find. Takes no lock.
     ///

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     clock::{Now, Time},
+    events::{self, Event},
     shared::{Padded, lock},
 };
 use std::{
@@ -38,6 +39,7 @@ pub(super) struct SharedCircuit {
     /// lock.
     not_before: AtomicU64,
     wakers: Wakers,
+    name: &'static str,
     events: OnceLock<watch::Sender<Transition>>,
 }
 
@@ -59,6 +61,7 @@ impl SharedCircuit {
             circuit: Mutex::new(circuit),
             not_before: AtomicU64::new(0),
             wakers: Wakers::default(),
+            name: cfg.name,
             events: OnceLock::new(),
         }
     }
@@ -120,7 +123,20 @@ impl SharedCircuit {
         if word != before && (word.is(Phase::Open) || word.is(Phase::ForcedOpen)) {
             self.wakers.wake_all();
         }
+        // Last: the application's code may take its time.
+        self.emit(pending);
         answer
+    }
+
+    #[inline]
+    fn emit(&self, PendingTransition(transition): PendingTransition) {
+        // A closed breaker that is reset stays what it was.
+        if let Some(transition) = transition
+            && transition.from != transition.to
+        {
+            let policy = self.name;
+            events::emit(|| Event::StateChanged { policy, transition });
+        }
     }
 
     fn tell(&self, PendingTransition(transition): PendingTransition) {

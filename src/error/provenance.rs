@@ -10,7 +10,10 @@
 //! the service's; and whoever cuts a call off says whose limit that was, while he drops it.
 
 use super::{FromRejected, Rejected, known::learn_type};
-use crate::context::Limiter;
+use crate::{
+    context::Limiter,
+    events::{self, Event},
+};
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
@@ -45,6 +48,7 @@ thread_local! {
 #[cold]
 pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
     learn_type::<E>();
+    events::emit(|| Event::Rejected { rejected });
     note_refusal(rejected);
     E::from_rejected(rejected)
 }

@@ -52,7 +52,7 @@ impl<G: GuardBase, P> CallGuard<SharedGuard<G, P>> {
     #[inline]
     pub fn end_as(&mut self, judge: impl FnOnce(&P) -> End) {
         match self.during(|call| call.strategy().map(judge)) {
-            Some(End::Done(Outcome::Success)) => self.succeed(),
+            Some(End::Done(outcome)) => self.end_as_outcome(outcome),
             Some(end) => self.end_badly(end),
             None => {}
         }
@@ -159,13 +159,22 @@ impl<R: GuardRef> CallGuard<R> {
         }
     }
 
-    /// Ends a call that has gone well: nearly all do, so this is compiled for them alone.
+    /// Ends the call with this outcome.
+    // Always: nearly all calls go well, and what is done then is compiled for that alone.
     #[inline(always)]
-    pub(crate) fn succeed(&mut self) {
-        if let Some((guard_ref, permit)) = self.call.take() {
+    pub(crate) fn end_as_outcome(&mut self, outcome: Outcome) {
+        if outcome != Outcome::Success {
+            self.end_badly(End::Done(outcome));
+        } else if let Some((guard_ref, permit)) = self.call.take() {
             let success = End::Done(Outcome::Success);
             guard_ref.guard().settle(permit, success, &Now::lazy());
         }
+    }
+
+    /// Returns whether the call has ended, or was taken.
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.call.is_none()
     }
 
     /// Ends a call that has not gone well: as [`End::RequestFailed`] if that is the doing of the

@@ -7,13 +7,15 @@
 //!
 //! | to guard | use | the guard |
 //! |---|---|---|
-//! | a closure | [`run`](fn@run), or the policy's own `run` method | may wait |
+//! | a closure | [`run`](fn@run), or the policy's own `run` and `run_for` methods | may wait |
+//! | a closure, with a word on what its results mean | the policy's `classify`, or [`classify`] | may wait |
 //! | a tower service | [`GuardLayer`] | decides at once |
 //! | a tower service that can be cloned | [`WaitLayer`] | may wait |
 //! | a tower service whose callers heed `poll_ready` | [`ReserveLayer`] | holds callers back ([`Reserve`]) |
 //!
 //! A tuple of two to four guards is a guard. It asks them from left to right. When one refuses, the
-//! permits of those before it are settled as [`End::NeverStarted`].
+//! permits of those before it are settled as [`End::NeverStarted`]. An `Option` of a guard is a
+//! guard: `None` admits every call. [`Shadow`] observes a guard without obeying it.
 //!
 //! # A guard of your own
 //!
@@ -55,20 +57,25 @@
 //! guard whose calls may wait also implements [`Guard::poll_wait`] and [`GuardBase::abandon`].
 
 mod call_guard;
+mod classified;
 mod layer;
+mod option;
 mod reserve;
 mod run;
 mod service;
 mod settle;
+mod shadow;
 mod tuple;
 mod wait;
 
 pub use call_guard::{CallGuard, GuardRef, SharedGuard};
+pub use classified::{Classified, classify};
 pub use layer::{GuardLayer, ReserveLayer, WaitLayer};
 pub use reserve::{Reserve, ReserveService};
 pub use run::run;
 pub use service::{GuardFuture, GuardService};
 pub use settle::{OnResponse, Settle, Strategy, Unclassified};
+pub use shadow::{Shadow, Snapshot as ShadowSnapshot};
 pub use tuple::{Immediate, PairWait};
 #[cfg(feature = "retry")]
 pub(crate) use wait::poll_until;
@@ -143,7 +150,7 @@ pub enum Never {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a guard",
     label = "not a guard",
-    note = "guards are `CircuitBreaker`, `KeyedCircuitBreaker`, `RateLimiter` and `WaitingLimiter`, `LoadShed` and its `Queued`, and `Throttle`; references to them; and tuples of two to four",
+    note = "guards are `CircuitBreaker`, `KeyedCircuitBreaker`, `RateLimiter` and `WaitingLimiter`, `LoadShed` and its `Queued`, `Throttle`, and `Shadow` around any of them; references to them, an `Option` of one, and tuples of two to four",
     note = "a builder becomes a guard with `.build()`; `Timeout`, `Retry` and `Cache` are not guards, and have `.layer()` and `.run(..)` of their own"
 )]
 pub trait GuardBase {
@@ -201,7 +208,7 @@ pub trait GuardBase {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a guard for requests of type `{Req}`",
     label = "does not decide about `{Req}`",
-    note = "guards are `CircuitBreaker`, `KeyedCircuitBreaker`, `RateLimiter` and `WaitingLimiter`, `LoadShed` and its `Queued`, and `Throttle`; references to them; and tuples of two to four",
+    note = "guards are `CircuitBreaker`, `KeyedCircuitBreaker`, `RateLimiter` and `WaitingLimiter`, `LoadShed` and its `Queued`, `Throttle`, and `Shadow` around any of them; references to them, an `Option` of one, and tuples of two to four",
     note = "a guard with a key needs one for this type of request, `|req: &{Req}| ...`; so do a cost and a priority",
     note = "a builder becomes a guard with `.build()`; `Timeout`, `Retry` and `Cache` are not guards, and have `.layer()` and `.run(..)` of their own"
 )]

@@ -1,8 +1,10 @@
 //! Any guard around a closure: no tower, no shared ownership, nothing counted.
 
-use super::{Admission, CallGuard, End, Guard, WaitProgress, wait::WaitGuard, wait::poll_until};
+use super::{
+    Admission, CallGuard, Guard, GuardBase, WaitProgress, wait::WaitGuard, wait::poll_until,
+};
 use crate::{
-    classify::Outcome,
+    classify::{Classify, ErrorsAsFailures},
     clock::Now,
     error::{FromRejected, RefusalMark, note_wait, refuse},
 };
@@ -14,45 +16,76 @@ use std::{
 
 /// Runs `op` if the guard admits `req`, after a wait if need be.
 ///
-/// An `Err` counts as a failure. If it is a rejection by a policy inside `op`, a timeout counts as
-/// a failure too, but a refusal counts as overload. For a guard that does not look at the request
-/// pass `&()`, or use the policy's own `run` method. Dropping the future cancels the call,
-/// or leaves the queue.
+/// An `Err` counts as a failure, unless it is [classified](super::classify). If it is a rejection
+/// by a policy inside `op`, a timeout counts as a failure too, but a refusal counts as overload.
+/// For a guard that does not look at the request pass `&()`, or use the policy's own `run` method.
+/// Dropping the future cancels the call, or leaves the queue.
 ///
 /// # Errors
 /// The guard's [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
-pub async fn run<G, Req, T, E>(
+pub fn run<G, Req, T, E, Fut>(
     guard: &G,
     req: &Req,
-    op: impl AsyncFnOnce() -> Result<T, E>,
-) -> Result<T, E>
+    op: impl FnOnce() -> Fut,
+) -> impl Future<Output = Result<T, E>>
 where
     G: Guard<Req>,
     E: FromRejected,
+    Fut: Future<Output = Result<T, E>>,
+{
+    run_classified(guard, req, &ErrorsAsFailures, op)
+}
+
+/// Runs `op` if the guard admits `req`, and has this classifier say what its result means.
+pub(super) async fn run_classified<G, Req, C, T, E, Fut>(
+    guard: &G,
+    req: &Req,
+    classifier: &C,
+    op: impl FnOnce() -> Fut,
+) -> Result<T, E>
+where
+    G: Guard<Req>,
+    C: Classify<T, E>,
+    E: FromRejected,
+    Fut: Future<Output = Result<T, E>>,
 {
     let mut call_guard = match guard.admit(req, &Now::lazy()) {
         Admission::Admitted(permit) => CallGuard::new(guard, permit),
         Admission::Refused(rejected) => return Err(refuse(rejected)),
         Admission::Wait(wait) => wait_for(guard, req, wait).await?,
     };
-    let mut op = pin!(call_guard.start(|| op()));
+    let mut op = pin!(call_guard.start(op));
     poll_fn(|cx| {
         let mark = RefusalMark::set();
-        Poll::Ready(
-            match ready!(call_guard.poll(mark, || op.as_mut().poll(cx))) {
-                Ok(value) => {
-                    call_guard.succeed();
-                    Ok(value)
-                }
-                Err(error) => {
-                    let error = call_guard.end_if_rejected(mark, error);
-                    call_guard.end_badly(End::Done(Outcome::Failure));
-                    Err(error)
-                }
-            },
-        )
+        let result = ready!(call_guard.poll(mark, || op.as_mut().poll(cx)));
+        Poll::Ready(end_with(&mut call_guard, result, mark, classifier))
     })
     .await
+}
+
+/// Ends a call with what its result says: that a policy inside refused it, or else what the
+/// classifier makes of it.
+#[inline]
+fn end_with<G, C, T, E>(
+    call_guard: &mut CallGuard<&G>,
+    result: Result<T, E>,
+    mark: RefusalMark,
+    classifier: &C,
+) -> Result<T, E>
+where
+    G: GuardBase,
+    C: Classify<T, E>,
+    E: 'static,
+{
+    let result = match result {
+        Ok(value) => Ok(value),
+        Err(error) => Err(call_guard.end_if_rejected(mark, error)),
+    };
+    if !call_guard.has_ended() {
+        let outcome = call_guard.during(|_| classifier.classify(result.as_ref()));
+        call_guard.end_as_outcome(outcome);
+    }
+    result
 }
 
 async fn wait_for<'a, G, Req, E>(

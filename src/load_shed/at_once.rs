@@ -3,8 +3,7 @@
 use super::{LoadShed, Permit};
 use crate::{
     Now,
-    error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
+    guard::{Admission, End, Guard, GuardBase, GuardLayer, Never},
     shared::thread_index,
 };
 use std::{task::Context, time::Duration};
@@ -18,16 +17,11 @@ impl<P: Send + Sync + 'static> LoadShed<P> {
 }
 
 impl<P> LoadShed<P> {
-    /// Runs `op` if there is a permit for it now, and rejects the call otherwise.
-    ///
-    /// # Errors
-    /// The [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
-    pub async fn run<T, E: FromRejected>(
-        &self,
-        op: impl AsyncFnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
-        guard::run(self, &(), op).await
+    guard_runs! {
+        /// Runs `op` if there is a permit for it now, and rejects the call otherwise.
+        run
     }
+    guard_runs!(classify);
 }
 
 impl<P> GuardBase for LoadShed<P> {

@@ -6,8 +6,7 @@ use super::{
 };
 use crate::{
     Criticality, Now, Time,
-    error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, WaitLayer, WaitProgress},
+    guard::{Admission, End, Guard, GuardBase, WaitLayer, WaitProgress},
     shared::thread_index,
 };
 use std::{fmt, sync::Arc, task::Context, time::Duration};
@@ -37,17 +36,14 @@ impl<P: Send + Sync + 'static> Queued<P> {
 }
 
 impl<P> Queued<P> {
-    /// Runs `op` as soon as there is a permit for it, or not at all if that takes too long.
-    ///
-    /// # Errors
-    /// The [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
-    pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
-    where
-        Self: Guard<()>, // over requests: `guard::run(&policy, &request, op)`
-        E: FromRejected,
-    {
-        guard::run(self, &(), op).await
+    guard_runs! {
+        /// Runs `op` as soon as there is a permit for it, or not at all if that takes too long.
+        ///
+        /// It has no request from which a priority could be read: with priorities use
+        /// [`run_for`](Self::run_for).
+        run
     }
+    guard_runs!(classify);
 }
 
 impl<P> GuardBase for Queued<P> {

@@ -24,7 +24,7 @@
     message = "`{Self}` is not a cost of requests of type `{Req}`",
     label = "does not say what a `{Req}` costs",
     note = "a closure over this type of request is one: `|req: &{Req}| -> u32 {{ .. }}`",
-    note = "`run` has no request to tell apart: `guard::run(&policy, &request, op)` takes one"
+    note = "`run` has no request to tell apart: `policy.run_for(&request, op)` takes one"
 )]
 pub trait Cost<Req> {
     /// Returns the cost of this request.

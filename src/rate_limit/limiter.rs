@@ -5,8 +5,7 @@ use super::{
 use crate::{
     Global, InvalidConfig, Key, Name,
     clock::{Now, Time, nanos},
-    error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never, OnResponse},
+    guard::{Admission, End, Guard, GuardBase, GuardLayer, Never, OnResponse},
 };
 use std::{fmt, sync::Arc, task::Context, time::Duration};
 
@@ -151,20 +150,14 @@ impl<K, C> RateLimiter<K, C> {
         remaining.status(inner.window)
     }
 
-    /// Runs `op` if the limit allows it. For what is not a tower service, such as a database query.
-    ///
-    /// It has no request from which a key or a cost could be read, so it is for a limit without
-    /// [`keyed`](RateLimiterBuilder::keyed) and [`cost`](RateLimiterBuilder::cost). With them, use
-    /// [`guard::run`], which takes a request as well.
-    ///
-    /// # Errors
-    /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
-    pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
-    where
-        Self: Guard<()>, // over requests: `guard::run(&policy, &request, op)`
-        E: FromRejected,
-    {
-        guard::run(self, &(), op).await
+    guard_runs! {
+        /// Runs `op` if the limit allows it. For what is not a tower service, such as a database
+        /// query.
+        ///
+        /// It has no request from which a key or a cost could be read, so it is for a limit without
+        /// [`keyed`](RateLimiterBuilder::keyed) and [`cost`](RateLimiterBuilder::cost). With them,
+        /// use [`run_for`](Self::run_for).
+        run
     }
 }
 

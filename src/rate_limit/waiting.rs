@@ -8,8 +8,7 @@ use crate::{
     Global, Key,
     clock::{Now, Time},
     context,
-    error::FromRejected,
-    guard::{self, Admission, End, Guard, GuardBase, OnResponse, WaitLayer, WaitProgress},
+    guard::{Admission, End, Guard, GuardBase, OnResponse, WaitLayer, WaitProgress},
 };
 use std::{fmt, task::Context, time::Duration};
 
@@ -60,18 +59,11 @@ impl<K, C> WaitingLimiter<K, C> {
         self.limiter.snapshot()
     }
 
-    /// Runs `op` as soon as the limit allows it, or not at all if the wait would be too long. As
-    /// with [`RateLimiter::run`], there is no request: with a key or a cost use
-    /// [`guard::run`](fn@crate::guard::run).
-    ///
-    /// # Errors
-    /// A [`Rejected`](crate::Rejected) as `E`, or what `op` returned.
-    pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
-    where
-        Self: Guard<()>, // over requests: `guard::run(&policy, &request, op)`
-        E: FromRejected,
-    {
-        guard::run(self, &(), op).await
+    guard_runs! {
+        /// Runs `op` as soon as the limit allows it, or not at all if the wait would be too long.
+        ///
+        /// It has no request: with a key or a cost use [`run_for`](Self::run_for).
+        run
     }
 
     #[cold]

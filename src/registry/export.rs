@@ -143,6 +143,11 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             count!("buttress_retry_gave_up_total", "Failures handed to the caller because nothing was left to try", s.gave_up_total, "policy" => s.name);
             level!("buttress_retry_budget_balance", "Retries that the budget would pay for now", s.budget_balance, "policy" => s.name);
         }
+        PolicySnapshot::Shadow(ref s) => {
+            count!("buttress_shadow_admitted_total", "Calls that the observed guard admitted", s.admitted_total, "policy" => s.name);
+            count!("buttress_shadow_would_reject_total", "Calls let in that the observed guard would have refused", s.would_reject_total, "policy" => s.name);
+            count!("buttress_shadow_would_wait_total", "Calls let in that the observed guard would have made wait", s.would_wait_total, "policy" => s.name);
+        }
         #[cfg(feature = "throttle")]
         PolicySnapshot::Throttle(ref s) => {
             level!("buttress_throttle_probability", "Share of the calls that is held back now", s.probability, "policy" => s.name);

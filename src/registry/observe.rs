@@ -5,6 +5,7 @@ use super::CustomSnapshot;
 use crate::cache::{self, Cache, Store};
 #[cfg(feature = "circuit-breaker")]
 use crate::circuit_breaker::{self, CircuitBreaker, KeyedCircuitBreaker};
+use crate::guard::{self, Shadow};
 #[cfg(feature = "load-shed")]
 use crate::load_shed::{self, LoadShed};
 #[cfg(feature = "rate-limit")]
@@ -58,6 +59,8 @@ pub enum PolicySnapshot {
     /// A retry.
     #[cfg(feature = "retry")]
     Retry(retry::Snapshot),
+    /// A guard that is observed and not obeyed.
+    Shadow(guard::ShadowSnapshot),
     /// A throttle.
     #[cfg(feature = "throttle")]
     Throttle(throttle::Snapshot),
@@ -69,7 +72,6 @@ pub enum PolicySnapshot {
     Custom(CustomSnapshot),
 }
 
-#[allow(unused_macros)] // with no layer's feature on there is nothing to observe
 macro_rules! observe {
     ([$($param:ident),*] $policy:ty, $kind:literal, $variant:ident) => {
         impl<$($param: Send + Sync + 'static),*> Observe for $policy {
@@ -112,6 +114,7 @@ observe!([P] LoadShed<P>, "load_shed", LoadShed);
 observe!([K, C] RateLimiter<K, C>, "rate_limiter", RateLimiter);
 #[cfg(feature = "retry")]
 observe!([] Retry, "retry", Retry);
+observe!([G] Shadow<G>, "shadow", Shadow);
 #[cfg(feature = "throttle")]
 observe!([] Throttle, "throttle", Throttle);
 #[cfg(feature = "timeout")]

@@ -9,6 +9,7 @@ use crate::{
     classify::Classify,
     clock::{Now, Time},
     error::{FromRejected, Kind, RefusalMark, Rejected, note_wait, refuse},
+    events::{self, Event},
     guard::poll_until,
     shared::Shared,
 };
@@ -105,6 +106,12 @@ where
                     let Some((wait, req)) = next else {
                         return Poll::Ready(result);
                     };
+                    let (policy, attempt) = (this.layer.retry.name(), this.attempts.number);
+                    events::emit(|| Event::Retried {
+                        policy,
+                        attempt,
+                        wait,
+                    });
                     // What failed lets go of its connection before anything is waited for.
                     mark.forget();
                     drop(result);

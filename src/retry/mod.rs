@@ -30,9 +30,12 @@
 //!     .build()?;
 //! let mut calls = 0;
 //! let sent: Result<_, Error<io::Error>> = retry
-//!     .run(async || {
-//!         calls += 1;
-//!         if calls < 3 { Err(Error::Service(io::Error::other("busy"))) } else { Ok("sent") }
+//!     .run(|| {
+//!         calls += 1; // outside of the future, which cannot borrow what the closure owns
+//!         let call = calls;
+//!         async move {
+//!             if call < 3 { Err(Error::Service(io::Error::other("busy"))) } else { Ok("sent") }
+//!         }
 //!     })
 //!     .await;
 //! match sent {

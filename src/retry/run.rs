@@ -8,6 +8,8 @@ use crate::{
     classify::{Classify, ErrorsAsFailures},
     clock::{Now, Time},
     error::{RefusalMark, waiting},
+    events::{self, Event},
+    guard::Classified,
 };
 use std::{
     future::{Future, poll_fn},
@@ -23,14 +25,55 @@ impl Retry {
     /// The error need not be able to hold a [`Rejected`](crate::Rejected), because this never
     /// rejects a call.
     ///
+    /// # What the closure may use
+    /// Each attempt is a future of its own, so that this one is `Send` wherever the attempts are.
+    /// The price: an attempt can borrow from around the closure, but not what the closure itself
+    /// owns or holds by `&mut`. What it consumes it clones, what it counts it counts before the
+    /// `async` block, and what it needs by `&mut`, such as a client or a transaction, it gets anew:
+    ///
+    /// ```
+    /// use buttress::{Error, Retry};
+    /// use std::io;
+    ///
+    /// # struct Client;
+    /// # impl Client {
+    /// #     async fn send(&mut self, mail: String) -> Result<usize, io::Error> { Ok(mail.len()) }
+    /// # }
+    /// # struct Pool;
+    /// # impl Pool { async fn get(&self) -> Result<Client, io::Error> { Ok(Client) } }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error<io::Error>> {
+    /// # let pool = Pool;
+    /// let (mail, mut attempts) = ("hello".to_owned(), 0);
+    /// let retry = Retry::new("mailer");
+    /// let sent = retry.run(|| {
+    ///     attempts += 1;
+    ///     let (pool, mail) = (&pool, mail.clone());
+    ///     async move {
+    ///         let mut client = pool.get().await.map_err(Error::Service)?;
+    ///         client.send(mail).await.map_err(Error::Service)
+    ///     }
+    /// });
+    /// assert_eq!(sent.await?, 5);
+    /// assert_eq!(attempts, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the last attempt returned.
-    pub async fn run<T, E: 'static>(&self, op: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
-        self.run_classified(ErrorsAsFailures, op).await
+    pub async fn run<T, E: 'static, Fut>(&self, op: impl FnMut() -> Fut) -> Result<T, E>
+    where
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.run_classified(&ErrorsAsFailures, op).await
     }
 
-    /// Runs `op`, and runs it again if this classifier takes its result for a failure or for
-    /// overload.
+    /// Returns a handle on this policy whose `run` asks a classifier which results are worth
+    /// another attempt: those that it takes for a failure or for overload.
+    ///
+    /// Without one, every `Err` is. [`ErrorsBy`](crate::ErrorsBy) makes a classifier of a closure
+    /// that looks at errors only.
     ///
     /// ```
     /// use buttress::{Outcome, retry::Retry};
@@ -45,28 +88,32 @@ impl Retry {
     /// };
     /// let retry = Retry::new("store");
     /// let missing = async || Err(io::Error::from(io::ErrorKind::NotFound));
-    /// match retry.run_classified(only_resets, missing).await {
+    /// match retry.classify(only_resets).run(missing).await {
     ///     Ok(()) => println!("stored"),
     ///     Err(error) => println!("not stored: {error}"),
     /// }
     /// # assert_eq!(retry.snapshot().retries_total, 0);
     /// # }
     /// ```
-    ///
-    /// # Errors
-    /// What the last attempt returned.
-    pub async fn run_classified<T, E: 'static>(
+    pub fn classify<C>(&self, classifier: C) -> Classified<Self, C> {
+        Classified::new(self.clone(), classifier)
+    }
+
+    async fn run_classified<C, T, E: 'static, Fut>(
         &self,
-        classifier: impl Classify<T, E>,
-        mut op: impl AsyncFnMut() -> Result<T, E>,
-    ) -> Result<T, E> {
+        classifier: &C,
+        mut op: impl FnMut() -> Fut,
+    ) -> Result<T, E>
+    where
+        C: Classify<T, E>,
+        Fut: Future<Output = Result<T, E>>,
+    {
         let core = &*self.0;
         let mut attempts = Attempts::new();
         loop {
             attempts.start(core);
             let (result, verdict, mark) = {
-                let op = &mut op;
-                let mut call = pin!(attempts.enter(move || op()));
+                let mut call = pin!(attempts.enter(&mut op));
                 poll_fn(|cx| {
                     let mark = RefusalMark::set();
                     let result = attempts.enter(|| call.as_mut().poll(cx));
@@ -99,6 +146,12 @@ impl Retry {
             let Some(wait) = attempts.next_wait(core, hint, &now) else {
                 return result;
             };
+            let (policy, attempt) = (core.name, attempts.number);
+            events::emit(|| Event::Retried {
+                policy,
+                attempt,
+                wait,
+            });
             mark.forget();
             // Kept only where it may turn out to be the answer: when the timer is late.
             let last = attempts.deadline().map(|deadline| (deadline, result));
@@ -111,5 +164,23 @@ impl Retry {
                 return result;
             }
         }
+    }
+}
+
+impl<C> Classified<Retry, C> {
+    /// Runs `op`, and runs it again if the classifier takes its result for a failure or for
+    /// overload.
+    ///
+    /// The classifier is not asked about a rejection by a policy inside `op`. What `op` can and
+    /// cannot borrow is said at [`Retry::run`].
+    ///
+    /// # Errors
+    /// What the last attempt returned.
+    pub async fn run<T, E: 'static, Fut>(&self, op: impl FnMut() -> Fut) -> Result<T, E>
+    where
+        C: Classify<T, E>,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.policy().run_classified(self.classifier(), op).await
     }
 }

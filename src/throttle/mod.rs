@@ -73,8 +73,8 @@ pub use config::ThrottleBuilder;
 use crate::{
     classify::Outcome,
     clock::{Now, Time},
-    error::{FromRejected, Kind, Name, Rejected},
-    guard::{self, Admission, End, Guard, GuardBase, GuardLayer, Never},
+    error::{Kind, Name, Rejected},
+    guard::{Admission, End, Guard, GuardBase, GuardLayer, Never},
     rng::Dice,
 };
 use config::ThrottleTerms;
@@ -131,19 +131,15 @@ impl Throttle {
         GuardLayer::new(self.clone())
     }
 
-    /// Runs `op`, unless the throttle holds it back.
-    ///
-    /// Without a classifier, only a refusal by a policy inside `op` counts as overload; any other
-    /// error is a failure. So use a layer where the service itself says that it is overloaded.
-    ///
-    /// # Errors
-    /// A [`Rejected`] of [`Kind::Throttled`] as `E`, or what `op` returned.
-    pub async fn run<T, E>(&self, op: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E>
-    where
-        E: FromRejected,
-    {
-        guard::run(self, &(), op).await
+    guard_runs! {
+        /// Runs `op`, unless the throttle holds it back.
+        ///
+        /// Without a classifier, only a refusal by a policy inside `op` counts as overload; any
+        /// other error is a failure. So where the service itself says that it is overloaded, say
+        /// with [`classify`](Self::classify) which of its errors do.
+        run
     }
+    guard_runs!(classify);
 
     /// Returns what the throttle has done so far, and what it would do now.
     pub fn snapshot(&self) -> Snapshot {

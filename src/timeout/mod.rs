@@ -143,11 +143,12 @@ impl Timeout {
     /// # Errors
     /// A [`Rejected`] of [`Kind::TimedOut`] or [`Kind::DeadlineExceeded`] as `E`, or what `op`
     /// returned.
-    pub async fn run<T, E: FromRejected>(
-        &self,
-        op: impl AsyncFnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
-        TimeoutFuture::start(self, || op()).await
+    pub async fn run<T, E, Fut>(&self, op: impl FnOnce() -> Fut) -> Result<T, E>
+    where
+        E: FromRejected,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        TimeoutFuture::start(self, op).await
     }
 
     /// Returns what the timeout has done so far.

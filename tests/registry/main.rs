@@ -6,6 +6,7 @@ mod cache;
 
 use buttress::{
     CircuitBreaker, Error, LoadShed, RateLimiter, Retry, Throttle, Timeout,
+    guard::Shadow,
     registry::{CustomSnapshot, Observe, PolicySnapshot, Registry},
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -143,6 +144,7 @@ fn every_metric_is_explained_to_the_recorder_and_in_the_readme() {
     registry.add(&Retry::new("p"));
     registry.add(&Throttle::new("p"));
     registry.add(&Timeout::new("p", Duration::from_secs(2)));
+    registry.add(&Shadow::new("p", Throttle::new("p")));
     metrics::with_local_recorder(&recorder, || registry.publish());
     let text = page.render();
 
@@ -157,6 +159,7 @@ fn every_metric_is_explained_to_the_recorder_and_in_the_readme() {
             "rate_limiter",
             "rejected",
             "retry",
+            "shadow",
             "throttle",
             "timeout",
         ];
@@ -202,6 +205,7 @@ fn what_a_snapshot_calls_a_count_the_metrics_call_it_too() {
     registry.add(&Retry::new("p"));
     registry.add(&Throttle::new("p"));
     registry.add(&Timeout::new("p", Duration::from_secs(2)));
+    registry.add(&Shadow::new("p", Throttle::new("p")));
     metrics::with_local_recorder(&recorder, || registry.publish());
     let text = page.render();
     let has = |start: &str, name: &str| {

@@ -100,7 +100,7 @@ async fn a_response_can_be_a_failure() {
     assert_eq!(layer.layer(script.service()).oneshot(0).await, Ok("done"));
     let script = Script::new([Ok("oops"), Ok("done")]);
     assert_eq!(
-        retry.run_classified(oops, async || script.answer()).await,
+        retry.classify(oops).run(async || script.answer()).await,
         Ok("done")
     );
 }

@@ -2,7 +2,9 @@
 
 use crate::problem::Problem;
 use axum::http::StatusCode;
-use buttress::{CircuitBreaker, Error, InvalidConfig, Rejected, Timeout};
+use buttress::{
+    CircuitBreaker, Classified, Error, ErrorsBy, InvalidConfig, Outcome, Rejected, Timeout,
+};
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
@@ -34,7 +36,7 @@ impl From<Rejected> for Failure {
 #[derive(Clone)]
 pub(crate) struct Db {
     pool: Pool,
-    pub(crate) breaker: CircuitBreaker,
+    breaker: Classified<CircuitBreaker, ErrorsBy<fn(&Failure) -> Outcome>>,
     timeout: Timeout,
 }
 
@@ -64,7 +66,7 @@ impl Db {
             .build()?;
         Ok(Self {
             pool,
-            breaker: breaker()?,
+            breaker: breaker()?.classify(ErrorsBy(outcome)),
             timeout: Timeout::new("postgres", limit),
         })
     }
@@ -78,24 +80,26 @@ impl Db {
         let query = async || {
             let mut lent = match self.pool.get().await {
                 Ok(client) => Lent(Some(client)),
-                // Too many of us, which is not Postgres' fault: the breaker need not know.
                 Err(PoolError::Timeout(deadpool_postgres::TimeoutType::Wait)) => {
-                    return Ok(Err(Failure::Busy));
+                    return Err(Failure::Busy);
                 }
-                Err(error) => return Err(Away::Service(error.into())),
+                Err(error) => return Err(Failure::Away(Away::Service(error.into()))),
             };
             let answer = lent.query(statement, parameters).await;
             lent.give_back();
             match answer {
-                Ok(rows) => Ok(Ok(rows)),
-                Err(error) if is_refusal(&error) => Ok(Err(Failure::Refused(error))),
-                Err(error) => Err(Away::Service(error.into())),
+                Ok(rows) => Ok(rows),
+                Err(error) if is_refusal(&error) => Err(Failure::Refused(error)),
+                Err(error) => Err(Failure::Away(Away::Service(error.into()))),
             }
         };
         let guarded = self.breaker.run(async || self.timeout.run(query).await);
-        guarded
-            .await
-            .unwrap_or_else(|away| Err(Failure::Away(away)))
+        guarded.await
+    }
+
+    /// The breaker, for whoever wants to see it.
+    pub(crate) fn breaker(&self) -> &CircuitBreaker {
+        self.breaker.policy()
     }
 
     /// The row, if there is one.
@@ -110,6 +114,15 @@ impl Db {
     /// A connection, for more than one statement.
     pub(crate) async fn connection(&self) -> Result<Object, PoolError> {
         self.pool.get().await
+    }
+}
+
+/// What the breaker makes of a failure. What Postgres refuses is answered, and too many of us for
+/// the pool are not its fault.
+fn outcome(failure: &Failure) -> Outcome {
+    match failure {
+        Failure::Refused(_) | Failure::Busy => Outcome::Ignored,
+        Failure::Away(_) => Outcome::Failure,
     }
 }
 

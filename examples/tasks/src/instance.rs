@@ -79,7 +79,7 @@ async fn asked(stop: &mut mpsc::Receiver<()>) {
 }
 
 fn tell_of_transitions(db: &Db) {
-    let mut transitions = db.breaker.transitions();
+    let mut transitions = db.breaker().transitions();
     tokio::spawn(async move {
         while transitions.changed().await.is_ok() {
             let state = transitions.borrow_and_update().to;

@@ -75,7 +75,7 @@ impl From<Criticality> for Priority {
     message = "`{Self}` does not say how much a request of type `{Req}` matters",
     label = "does not look at a `{Req}`",
     note = "write `|req: &{Req}| Criticality::Critical`, or a `Priority` with a user",
-    note = "`run` has no request to tell apart: `guard::run(&policy, &request, op)` takes one"
+    note = "`run` has no request to tell apart: `policy.run_for(&request, op)` takes one"
 )]
 pub trait Prioritize<Req> {
     /// Returns how much this request matters, and whose it is.

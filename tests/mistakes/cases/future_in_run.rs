@@ -1,5 +1,5 @@
 //! The closure that `run` is given
-//~ the trait `AsyncFnOnce()` is not implemented for
+//~ expected a `FnOnce()` closure, found `impl Future
 
 use buttress::{CircuitBreaker, Error};
 

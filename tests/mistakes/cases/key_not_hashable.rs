@@ -1,6 +1,6 @@
 //! The key of a policy
 //~ is not a key for requests of type
-//~ it returns something hashable that borrows nothing
+//~ it returns something hashable, or with `borrowed_key(..)` around it
 
 use buttress::{Error, InvalidConfig, RateLimiter};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The `run` of a policy that tells requests apart
 //~ is not a key for requests of type `()`
-//~ `guard::run(&policy, &request, op)` takes one
+//~ `policy.run_for(&request, op)` takes one
 
-use buttress::{Error, RateLimiter, guard, http::ClientAddr};
+use buttress::{Error, RateLimiter, http::ClientAddr};
 use std::time::Duration;
 
 #[tokio::main]
@@ -15,6 +15,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(not(feature = "cure"))]
     limiter.run(op).await?;
     #[cfg(feature = "cure")]
-    guard::run(&limiter, &request, op).await?;
+    limiter.run_for(&request, op).await?;
     Ok(())
 }

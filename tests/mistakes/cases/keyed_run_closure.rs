@@ -1,8 +1,8 @@
 //! The `run` of a policy that tells requests apart
 //~ type mismatch in closure arguments
-//~ // over requests: `guard::run(&policy, &request, op)`
+//~ // over requests: `policy.run_for(&request, op)`
 
-use buttress::{Error, RateLimiter, guard};
+use buttress::{Error, RateLimiter};
 use std::time::Duration;
 
 #[tokio::main]
@@ -15,6 +15,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(not(feature = "cure"))]
     limiter.run(op).await?;
     #[cfg(feature = "cure")]
-    guard::run(&limiter, &tenant, op).await?;
+    limiter.run_for(&tenant, op).await?;
     Ok(())
 }

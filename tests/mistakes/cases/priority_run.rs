@@ -1,8 +1,8 @@
 //! The `run` of a policy that tells requests apart
 //~ type mismatch in closure arguments
-//~ // over requests: `guard::run(&policy, &request, op)`
+//~ // over requests: `policy.run_for(&request, op)`
 
-use buttress::{Criticality, Error, LoadShed, guard};
+use buttress::{Criticality, Error, LoadShed};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,6 +17,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(not(feature = "cure"))]
     shed.run(op).await?;
     #[cfg(feature = "cure")]
-    guard::run(&shed, &true, op).await?;
+    shed.run_for(&true, op).await?;
     Ok(())
 }

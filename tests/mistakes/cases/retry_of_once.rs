@@ -1,5 +1,5 @@
 //! The closure that `run` is given
-//~ a captured variable in an `AsyncFnMut` closure
+//~ which is behind a mutable reference
 
 use buttress::{Error, Retry};
 
