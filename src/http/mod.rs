@@ -95,6 +95,8 @@ mod settle;
 mod target;
 #[cfg(feature = "timeout")]
 mod time_left;
+#[cfg(feature = "retry")]
+mod unsent;
 
 pub use answer::{Http, ProblemBody};
 #[cfg(feature = "cache")]
@@ -125,6 +127,8 @@ pub use settle::{BodyEnd, GuardedBody, OnBodyEnd};
 
 #[cfg(feature = "timeout")]
 pub use time_left::DEADLINE_HEADER;
+#[cfg(feature = "retry")]
+pub use unsent::{NoProof, SourceChain, UnsentProof, is_unsent};
 #[cfg(feature = "grpc")]
 pub(crate) use {
     answer::overload_token,

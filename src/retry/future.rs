@@ -231,8 +231,8 @@ impl<R, C> LayerState<R, C> {
         let core = &*self.retry.0;
         core.failed_attempts.fetch_add(1, Relaxed);
         let (_, kept) = next?;
-        let never_sent = matches!(result, Err(error) if self.replay.is_never_sent(error));
-        if !self.replay.may_repeat(kept, never_sent) {
+        let unsent = matches!(result, Err(error) if self.replay.is_unsent(error));
+        if !self.replay.may_repeat(kept, unsent) {
             return None;
         }
         let hint = match (self.replay.hint(result.as_ref()), retry_after) {

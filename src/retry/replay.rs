@@ -23,10 +23,10 @@ pub trait Replay<Req> {
     /// is `None` if this request must not be sent twice.
     fn first_request(&self, req: Req) -> (Self::Request, Option<Self::Kept>);
 
-    /// Returns whether there may be another attempt after one that failed. `never_sent` is whether
-    /// its error [proves](Pushback::is_never_sent) that its request never reached the service: then
-    /// nothing is repeated by sending it. By default `true`, whatever that is.
-    fn may_repeat(&self, _kept: &Self::Kept, _never_sent: bool) -> bool {
+    /// Returns whether there may be another attempt after one that failed. `unsent` is whether its
+    /// error [proves](Pushback::is_unsent) that its request never reached the service: then nothing
+    /// is done twice by sending it. By default `true`, whatever that is.
+    fn may_repeat(&self, _kept: &Self::Kept, _unsent: bool) -> bool {
         true
     }
 
@@ -50,7 +50,7 @@ pub trait Pushback<Res, E> {
 
     /// Returns whether this error proves that the request of its attempt was never sent. By default
     /// `false`.
-    fn is_never_sent(&self, _error: &E) -> bool {
+    fn is_unsent(&self, _error: &E) -> bool {
         false
     }
 }
