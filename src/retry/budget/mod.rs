@@ -60,16 +60,18 @@ use std::sync::{
 /// A service at twice its capacity gets a tenth more calls than it would without retries, where
 /// three attempts without budget make that 2.5 times as many.
 ///
-/// Fleets of clients, whose service does no work for 10 s, neither sheds nor drops work that
-/// nobody waits for any more, and is at 0.5, 0.7 or 0.9 of its capacity otherwise:
+/// Fleets of clients, whose service does no work for 10 s and neither sheds nor drops work that
+/// nobody waits for any more. How many calls it is sent during that outage, and how many seconds
+/// after it all is well again, if the calls without retries take 0.5, 0.7 or 0.9 of its capacity
+/// (one run each; others differ by a third, and at 0.9 by half):
 ///
-/// | clients | calls during the outage | seconds until all is well again, at 0.5, 0.7, 0.9 | with the free retries and no gate |
+/// | clients | calls during the outage | all is well after | without the gate |
 /// |---|---|---|---|
-/// | 1,000, one call a minute each | 3.0 times as many | 89, 165, 326 | never |
-/// | 10,000, one call a minute each | 3.0 times as many | 119, 196, 324 | never |
-/// | 1,000, one call in ten seconds each | 2.8 times as many | 18, 32, 50 | never |
-/// | 1,000, one call a second each | 1.5 times as many | 3, 5, 14 | 43, never, never |
-/// | 10,000, one call a second each | 1.5 times as many | 3, 5, 15 | 41, never, never |
+/// | 1,000, one call a minute each | 3.0 times as many | 89, 165, 326 s | never |
+/// | 10,000, one call a minute each | 3.0 times as many | 119, 196, 324 s | never |
+/// | 1,000, one call in ten seconds each | 2.8 times as many | 18, 32, 50 s | never |
+/// | 1,000, one call a second each | 1.5 times as many | 3, 5, 14 s | 43 s, never, never |
+/// | 10,000, one call a second each | 1.5 times as many | 3, 5, 15 s | 41 s, never, never |
 ///
 /// # What remains
 ///
