@@ -85,7 +85,7 @@ async fn nobody_waits_for_longer_than_five_seconds_by_default() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_of_the_backoff_that_is_too_long_ends_the_call_at_once() {
     let backoff = Backoff::custom(|retry, _| 30_000 * MS * (retry - 1));
-    for (longest, attempts) in [(60_000 * MS, 4), (59_999 * MS, 3), (0 * MS, 2)] {
+    for (longest, attempts) in [(60_000 * MS, 4), (59_999 * MS, 3), (Duration::ZERO, 2)] {
         let retry = Retry::builder("api").attempts(9).max_wait(longest);
         let retry = retry.backoff(backoff.clone()).build().unwrap();
         let (layered, run) = (Script::new([BUSY]), Script::new([BUSY]));

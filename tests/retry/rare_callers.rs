@@ -113,10 +113,11 @@ async fn given_up(budget: Budget, seed: u64) -> usize {
             let commit = retry.run(async || {
                 let read = version.get();
                 sleep(MS.mul_f64(5.0 + 10.0 * dice.unit())).await;
-                match version.get() == read {
-                    true => Ok(version.set(read + 1)),
-                    false => Err("could not serialize access"),
+                if version.get() != read {
+                    return Err("could not serialize access");
                 }
+                version.set(read + 1);
+                Ok(())
             });
             given_up += usize::from(commit.await.is_err());
         }
