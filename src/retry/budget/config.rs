@@ -9,7 +9,7 @@ use std::sync::{
 
 /// The settings of a [`Budget`], begun by [`Budget::builder`].
 ///
-/// The [module](super#defaults) has a table of the defaults.
+/// The [module](crate::retry#defaults) has a table of the defaults.
 #[derive(Clone, Debug)]
 pub struct BudgetBuilder {
     pub(super) ratio: f64,
