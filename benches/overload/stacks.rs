@@ -165,13 +165,6 @@ impl Stack {
             let retry = retry.backoff(Backoff::exponential(tier.first_backoff()));
             retry.build().expect("valid").layer().classify(classify)
         };
-        let endless = || {
-            Budget::builder()
-                .ratio(1000.0)
-                .cap(u32::MAX)
-                .build()
-                .expect("valid")
-        };
         let stack = ServiceBuilder::new();
         match self {
             Self::Full | Self::Adaptive(_) => {
@@ -193,12 +186,12 @@ impl Stack {
                 BoxCloneSyncService::new(stack.layer(timeout).service(target))
             }
             Self::NaiveRetry | Self::NaiveNoBudget => {
-                let stack = stack.layer(retry(endless()));
+                let stack = stack.layer(retry(Budget::unlimited()));
                 BoxCloneSyncService::new(stack.layer(timeout).service(target))
             }
             Self::NaiveBreaker => {
                 let breaker = breaker(seed).layer().classify(everything_counts);
-                let stack = stack.layer(retry(endless())).layer(breaker);
+                let stack = stack.layer(retry(Budget::unlimited())).layer(breaker);
                 BoxCloneSyncService::new(stack.layer(timeout).service(target))
             }
             Self::NaiveBreakerCountsOverload => {

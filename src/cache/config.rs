@@ -230,6 +230,7 @@ impl<St> CacheBuilder<WithStore<St>> {
             retry: Retry::builder(name)
                 .attempts(self.attempts)
                 .backoff(Backoff::exponential(self.timeout / 20).max(self.timeout / 4))
+                .max_wait(self.timeout)
                 .build()?,
         };
         Ok(Cache(Shared::new(Core {

@@ -20,10 +20,14 @@ impl<R, C> RetryLayer<R, C> {
     /// ([`body_cap`](RetryLayer::body_cap)).
     ///
     /// Every gRPC call is a POST, so its HTTP method does not tell whether it may be repeated: use
-    /// this around services whose calls may. As in gRPC itself (proposal A6), an attempt whose
-    /// response has begun is not repeated, since the caller may have seen part of it. So only
-    /// errors of the transport, and responses of nothing but trailers, are retried. Tonic's servers
-    /// send every error of a unary call in such a response.
+    /// this around services whose calls may. For others, `.grpc().idempotent_only()` retries calls
+    /// that are marked as [`Idempotent`](crate::http::Idempotent) in their extensions, and with
+    /// [`repeat_unsent`](RetryLayer::repeat_unsent) those that were never sent.
+    ///
+    /// As in gRPC itself (proposal A6), an attempt whose response has begun is not repeated, since
+    /// the caller may have seen part of it. So only errors of the transport, and responses of
+    /// nothing but trailers, are retried. Tonic's servers send every error of a unary call in such
+    /// a response.
     ///
     /// ```no_run
     /// use buttress::{grpc, retry::Retry};

@@ -97,6 +97,8 @@ mod settle;
 mod target;
 #[cfg(feature = "timeout")]
 mod time_left;
+#[cfg(feature = "retry")]
+mod unsent;
 mod watch;
 
 pub use answer::{Http, ProblemBody};
@@ -128,6 +130,8 @@ pub use settle::{BodyEnd, GuardedBody, OnBodyEnd};
 
 #[cfg(feature = "timeout")]
 pub use time_left::DEADLINE_HEADER;
+#[cfg(feature = "retry")]
+pub use unsent::{NoProof, SourceChain, UnsentProof, is_unsent};
 #[cfg(feature = "grpc")]
 pub(crate) use {
     classify::{is_callers_deadline, rejection},

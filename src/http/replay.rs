@@ -16,8 +16,8 @@ use std::{
 /// What the first attempt reads of the original body is kept, up to the
 /// [cap](crate::retry::RetryLayer::body_cap). A further attempt gets what was kept, and then reads
 /// on where the one before it stopped. A body that goes over the cap is passed through unchanged,
-/// but not kept, and its request is not sent again. Keeping a frame copies no data, because frames
-/// are `Bytes`.
+/// but not kept, and its request is not sent again once some of the body was read. Keeping a frame
+/// copies no data, because frames are `Bytes`.
 ///
 /// A connection may hold on to the body of an attempt that is over. Once there is another attempt,
 /// the old body ends in an error, which resets that stream. If it ended as if complete, the service
@@ -41,24 +41,22 @@ impl<B: Body> ReplayBody<B> {
         Self(State::Plain(body))
     }
 
-    /// Makes the body of the first attempt, and what others are made from, if it is not known from
-    /// the start that it will not fit under the cap.
-    pub(super) fn kept(body: B, cap: usize) -> (Self, Option<RecordedBody<B>>) {
+    /// Makes the body of the first attempt, and what others are made from.
+    pub(super) fn kept(body: B, cap: usize) -> (Self, RecordedBody<B>) {
         if body.is_end_stream() {
-            return (Self::once(body), Some(RecordedBody(None)));
+            return (Self::once(body), RecordedBody(None));
         }
-        if body.size_hint().lower() > cap as u64 {
-            return (Self::once(body), None);
-        }
+        // A body that will not fit is whole for as long as nobody has read of it.
+        let fits = body.size_hint().lower() <= cap as u64;
         let tape = Tape(Arc::new(Mutex::new(Recording {
             source: body,
             frames: Vec::new(),
-            room: cap,
+            room: if fits { cap } else { 0 },
             take: 0,
             state: Source::Open,
         })));
         let kept = RecordedBody(Some(tape.clone()));
-        (Self::play(tape, 0), Some(kept))
+        (Self::play(tape, 0), kept)
     }
 
     fn play(tape: Tape<B>, take: u32) -> Self {

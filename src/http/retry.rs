@@ -1,7 +1,7 @@
 //! Which HTTP requests may be sent again, and how.
 
 use super::{
-    ServerErrorsAsFailures,
+    NoProof, ServerErrorsAsFailures, UnsentProof,
     classify::retry_after,
     pushback::ServerPushback,
     replay::{RecordedBody, ReplayBody},
@@ -25,20 +25,25 @@ use http_body::Body;
 ///   OPTIONS and TRACE;
 /// - those with an `Idempotency-Key` header, by which the service recognises repetitions;
 /// - those marked as [`Idempotent`];
-/// - all requests, if [`all_methods`](RetryLayer::all_methods) is set.
+/// - all requests, if [`all_methods`](RetryLayer::all_methods) is set;
+/// - all requests that were provably never sent, if
+///   [`repeat_unsent`](RetryLayer::repeat_unsent) says how that is known.
 ///
-/// Other requests, and those with a body over the [cap](RetryLayer::body_cap), get one attempt
-/// only.
+/// Other requests get one attempt only, and so do those of whose body some was read if it is over
+/// the [cap](RetryLayer::body_cap).
 ///
 /// From the second attempt on, a request has an [`Attempt`] in its extensions, and a gRPC request
 /// has the header `grpc-previous-rpc-attempts`. The waits that a service asks for in `Retry-After`
 /// (with any failure) or `grpc-retry-pushback-ms` are kept to. A response with a [`Rejected`] in
 /// its extensions was made by a layer in this process, and is treated like that rejection.
 #[derive(Clone, Copy, Debug)]
-pub struct HttpReplay<M = AsReplayBody> {
+pub struct HttpReplay<M = AsReplayBody, P = NoProof> {
     all_methods: bool,
+    /// Whether `proof` may ever find any: else nothing need be kept for it.
+    repeats_unsent: bool,
     cap: usize,
     map: M,
+    proof: P,
 }
 
 /// An extension that marks a request as safe to send again, whatever its method.
@@ -67,15 +72,32 @@ impl<R, C> RetryLayer<R, C> {
     }
 }
 
-impl<M: Clone + Send + Sync + 'static, C: Clone + Send + Sync + 'static>
-    RetryLayer<HttpReplay<M>, C>
+impl<M, P, C> RetryLayer<HttpReplay<M, P>, C>
+where
+    M: Clone + Send + Sync + 'static,
+    P: Clone + Send + Sync + 'static,
+    C: Clone + Send + Sync + 'static,
 {
     /// Retries requests of every method. Off by default. It is for services that can take a request
     /// twice, because they recognise repetitions or because repetitions do no harm.
     #[must_use]
     pub fn all_methods(self) -> Self {
+        self.with_methods(true)
+    }
+
+    /// Retries only requests of idempotent methods, and those that are marked. This is the default
+    /// of `.http()`.
+    ///
+    /// It is for `.grpc()`, whose calls are all `POST`s: then only calls marked as [`Idempotent`],
+    /// which have it in their extensions, are retried, and those that were
+    /// [never sent](Self::repeat_unsent).
+    #[must_use]
+    pub fn idempotent_only(self) -> Self {
+        self.with_methods(false)
+    }
+
+    fn with_methods(self, all_methods: bool) -> Self {
         self.with(|replay, classifier| {
-            let all_methods = true;
             (
                 HttpReplay {
                     all_methods,
@@ -86,8 +108,56 @@ impl<M: Clone + Send + Sync + 'static, C: Clone + Send + Sync + 'static>
         })
     }
 
+    /// Retries requests that were provably never sent whatever their method, and sets how errors
+    /// prove that. By default nothing is taken for proof, because an error type need not say what
+    /// it is.
+    ///
+    /// [`SourceChain`](super::SourceChain) knows a refused connection and a refused stream in any
+    /// type that implements [`std::error::Error`]; [`UnsentProof`] says what else can be given. The
+    /// body of such a request has not been read, in general, and is then sent again however long it
+    /// is. The price: like idempotent requests, all requests are kept until they are answered,
+    /// which takes a copy of their headers.
+    ///
+    /// Tell the client not to follow redirects: it may fail to connect for the second of two
+    /// requests, when the first has been answered.
+    ///
+    /// ```
+    /// use buttress::{Error, Retry, http::SourceChain};
+    /// use reqwest::{Body, Client, redirect::Policy};
+    /// use tower::ServiceBuilder;
+    ///
+    /// let client = Client::builder().redirect(Policy::none()).build()?;
+    /// let retry = Retry::new("orders").layer().http().repeat_unsent(SourceChain);
+    /// let orders = ServiceBuilder::new()
+    ///     .layer(retry.map_body(Body::wrap))
+    ///     .map_err(Error::Service)
+    ///     .map_response(http::Response::<Body>::from)
+    ///     .service_fn(move |request: http::Request<Body>| {
+    ///         let client = client.clone();
+    ///         async move { client.execute(request.try_into()?).await }
+    ///     });
+    /// # fn check<S: tower::Service<http::Request<Body>>>(_: S) {}
+    /// # check(orders);
+    /// # Ok::<_, reqwest::Error>(())
+    /// ```
+    pub fn repeat_unsent<P2>(self, proof: P2) -> RetryLayer<HttpReplay<M, P2>, C>
+    where
+        P2: Clone + Send + Sync + 'static,
+    {
+        self.with(|replay, classifier| {
+            let replay = HttpReplay {
+                all_methods: replay.all_methods,
+                repeats_unsent: true,
+                cap: replay.cap,
+                map: replay.map.clone(),
+                proof,
+            };
+            (replay, classifier.clone())
+        })
+    }
+
     /// Sets the longest body, in bytes, that is kept to be sent again. With 0, only requests
-    /// without a body are retried.
+    /// without a body are retried, and those of whose body nothing was read.
     ///
     /// The default is 64 KiB: most requests with a body of JSON or protobuf are smaller, and ten
     /// thousand calls in flight keep no more than 625 MiB.
@@ -122,19 +192,19 @@ impl<M: Clone + Send + Sync + 'static, C: Clone + Send + Sync + 'static>
     /// # fn check<S: tower::Service<Request<Body>>>(_: S) {}
     /// # check(orders);
     /// ```
-    pub fn map_body<F: Clone + Send + Sync + 'static>(self, f: F) -> RetryLayer<HttpReplay<F>, C> {
+    pub fn map_body<F>(self, f: F) -> RetryLayer<HttpReplay<F, P>, C>
+    where
+        F: Clone + Send + Sync + 'static,
+    {
         self.with(|replay, classifier| {
-            let &HttpReplay {
-                all_methods, cap, ..
-            } = replay;
-            (
-                HttpReplay {
-                    all_methods,
-                    cap,
-                    map: f,
-                },
-                classifier.clone(),
-            )
+            let replay = HttpReplay {
+                all_methods: replay.all_methods,
+                repeats_unsent: replay.repeats_unsent,
+                cap: replay.cap,
+                map: f,
+                proof: replay.proof.clone(),
+            };
+            (replay, classifier.clone())
         })
     }
 }
@@ -143,8 +213,10 @@ impl Default for HttpReplay {
     fn default() -> Self {
         Self {
             all_methods: false,
+            repeats_unsent: false,
             cap: 64 * 1024,
             map: AsReplayBody,
+            proof: NoProof,
         }
     }
 }
@@ -181,8 +253,8 @@ impl<B, B2, F: Fn(ReplayBody<B>) -> B2> MapBody<B> for F {
     }
 }
 
-impl<M> HttpReplay<M> {
-    fn may_repeat(&self, head: &Parts) -> bool {
+impl<M, P> HttpReplay<M, P> {
+    fn is_repeatable(&self, head: &Parts) -> bool {
         const KEY: HeaderName = HeaderName::from_static("idempotency-key");
         self.all_methods
             || head.method.is_idempotent()
@@ -196,24 +268,32 @@ impl<M> HttpReplay<M> {
 pub struct RecordedRequest<B> {
     head: Parts,
     body: RecordedBody<B>,
+    /// Whether it may be sent again though it may have been sent.
+    is_repeatable: bool,
 }
 
-impl<B: Body, M: MapBody<B>> Replay<Request<B>> for HttpReplay<M> {
+impl<B: Body, M: MapBody<B>, P> Replay<Request<B>> for HttpReplay<M, P> {
     type Request = Request<M::Body>;
     type Kept = RecordedRequest<B>;
 
     fn first_request(&self, req: Request<B>) -> (Self::Request, Option<Self::Kept>) {
         let (head, body) = req.into_parts();
-        let (body, kept) = if self.may_repeat(&head) {
-            ReplayBody::kept(body, self.cap)
-        } else {
-            (ReplayBody::once(body), None)
-        };
-        let kept = kept.map(|body| RecordedRequest {
+        let is_repeatable = self.is_repeatable(&head);
+        if !is_repeatable && !self.repeats_unsent {
+            let body = self.map.map(ReplayBody::once(body));
+            return (Request::from_parts(head, body), None);
+        }
+        let (body, recorded) = ReplayBody::kept(body, self.cap);
+        let kept = RecordedRequest {
             head: head.clone(),
-            body,
-        });
-        (Request::from_parts(head, self.map.map(body)), kept)
+            body: recorded,
+            is_repeatable,
+        };
+        (Request::from_parts(head, self.map.map(body)), Some(kept))
+    }
+
+    fn may_repeat(&self, kept: &Self::Kept, unsent: bool) -> bool {
+        kept.is_repeatable || unsent
     }
 
     fn next_request(&self, kept: &mut Self::Kept, attempt: u32) -> Option<Self::Request> {
@@ -229,7 +309,14 @@ impl<B: Body, M: MapBody<B>> Replay<Request<B>> for HttpReplay<M> {
     }
 }
 
-impl<M, B, E> Pushback<Response<B>, E> for HttpReplay<M> {
+impl<M, P, B, E> Pushback<Response<B>, E> for HttpReplay<M, P>
+where
+    P: UnsentProof<E>,
+{
+    fn is_unsent(&self, error: &E) -> bool {
+        self.proof.proves_unsent(error)
+    }
+
     fn hint(&self, result: Result<&Response<B>, &E>) -> Hint {
         let Ok(response) = result else {
             return Hint::None;

@@ -105,27 +105,46 @@ impl Attempts {
     }
 
     /// Returns how long to wait before the next attempt, after one that failed. `None` if there is
-    /// to be none, or nobody pays for it.
+    /// to be none, or nobody pays for it: then the call is lost, unless the service asked for that.
     pub(super) fn next_wait(&mut self, core: &Core, hint: Hint, now: &Now) -> Option<Duration> {
         debug_assert!(self.paid.is_none(), "a retry that was not started");
-        if self.number >= core.max_attempts {
+        if context::current().request.has_failed() {
+            // What it asked for cannot be asked for again.
             return self.give_up(core);
         }
+        match hint {
+            Hint::Stop => return self.give_up(core),
+            Hint::After(asked) | Hint::Exactly(asked) if asked > core.max_wait => {
+                return self.give_up(core);
+            }
+            _ => {}
+        }
+        if self.number >= core.max_attempts {
+            return self.lose(core);
+        }
         let Some(wait) = self.backoff(core, hint) else {
-            return self.give_up(core);
+            return self.lose(core);
         };
         if let Some(deadline) = self.deadline
             && now.get().after(wait) >= deadline
         {
-            return self.give_up(core);
+            return self.lose(core);
         }
         let Some(paid) = core.budget.withdraw(now.get()) else {
             core.budget_exhausted.fetch_add(1, Relaxed);
+            core.budget.record_lost();
             return None;
         };
         self.paid = Some(Withdrawal(core.budget.clone(), Some(paid)));
         self.number += 1;
         Some(wait)
+    }
+
+    /// Counts a failure that becomes the call's answer, and says that the target may be failing.
+    #[cold]
+    pub(super) fn lose<T>(&mut self, core: &Core) -> Option<T> {
+        core.budget.record_lost();
+        self.give_up(core)
     }
 
     /// Counts a failure that becomes the call's answer.
@@ -144,25 +163,23 @@ impl Attempts {
         }
     }
 
-    /// Returns the backoff's wait, made to fit what the service asked for; `None` if that is to be
-    /// left alone for good, or for too long.
+    /// Returns the backoff's wait, made to fit what the service asked for; `None` if it is longer
+    /// than a caller is to wait.
     fn backoff(&mut self, core: &Core, hint: Hint) -> Option<Duration> {
-        let (floor, exact) = match hint {
-            Hint::Stop => return None,
-            Hint::None => (None, false),
-            Hint::After(floor) => (Some(floor), false),
-            Hint::Exactly(wait) => (Some(wait), true),
+        let floor = match hint {
+            Hint::None | Hint::Stop => None,
+            Hint::After(floor) => Some(floor),
+            Hint::Exactly(wait) => {
+                (self.step, self.last) = (0, None);
+                return Some(wait);
+            }
         };
-        if floor.is_some_and(|floor| floor > core.max_retry_after) {
-            return None;
-        }
-        if let (Some(wait), true) = (floor, exact) {
-            (self.step, self.last) = (0, None);
-            return Some(wait);
-        }
         self.step = self.step.saturating_add(1);
         let wait = core.backoff.wait(self.step, self.last, core.dice.unit());
         self.last = Some(wait);
+        if wait > core.max_wait {
+            return None;
+        }
         let Some(floor) = floor else {
             return Some(wait);
         };

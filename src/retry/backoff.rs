@@ -11,7 +11,11 @@ use std::{fmt, sync::Arc, time::Duration};
 /// A backoff, which says how long to wait before each further attempt.
 #[doc(alias("exponential_backoff", "ExponentialBackoff"))]
 #[derive(Clone)]
-pub struct Backoff(BackoffKind);
+pub struct Backoff {
+    kind: BackoffKind,
+    /// What was set though it does not apply to this kind, for `check` to refuse.
+    inapplicable: Option<&'static str>,
+}
 
 /// # Invariants
 /// 1. A wait of an exponential backoff is never longer than its maximum, whatever the jitter.
@@ -25,6 +29,7 @@ enum BackoffKind {
         max: Option<Duration>,
         jitter: Jitter,
     },
+    Constant(Duration, Jitter),
     Custom(Arc<dyn Fn(u32, f64) -> Duration + Send + Sync>),
 }
 
@@ -51,14 +56,14 @@ pub enum Jitter {
 
 /// Waits longer than this help nobody: a caller is gone by then, and a service that is back is
 /// found late.
-const MAX: Duration = Duration::from_secs(10);
+const MAX: Duration = Duration::from_secs(5);
 
 impl Backoff {
     /// Returns an exponential backoff: up to `initial` before the second attempt, and twice as long
-    /// before every further one, up to 10 s (or `initial`, if that is longer). It has full jitter.
+    /// before every further one, up to 5 s (or `initial`, if that is longer). It has full jitter.
     #[doc(alias = "exponential_backoff")]
     pub const fn exponential(initial: Duration) -> Self {
-        Self(BackoffKind::Exponential {
+        Self::of(BackoffKind::Exponential {
             initial,
             multiplier: 2.0,
             max: None,
@@ -68,64 +73,90 @@ impl Backoff {
 
     /// Returns a backoff that waits this long before every further attempt, without jitter. With
     /// zero, attempts follow each other at once.
+    ///
+    /// It can have [full or equal jitter](Self::jitter), but neither a multiplier nor a maximum.
     #[doc(alias("fixed", "fixed_delay", "fixed_interval"))]
     pub const fn constant(wait: Duration) -> Self {
-        Self(BackoffKind::Exponential {
-            initial: wait,
-            multiplier: 1.0,
-            max: Some(wait),
-            jitter: Jitter::None,
-        })
+        Self::of(BackoffKind::Constant(wait, Jitter::None))
     }
 
     /// Returns a backoff that calls a function of your own, with the number of the retry (the first
     /// is 1) and a random number in `[0, 1)`.
     ///
-    /// The wait is what the function returns, unless the service asks for a longer one; multiplier,
-    /// maximum and jitter do not apply.
+    /// The wait is what the function returns, unless the service asks for a longer one; it has
+    /// neither a multiplier nor a maximum nor jitter but those of the function.
     pub fn custom(wait: impl Fn(u32, f64) -> Duration + Send + Sync + 'static) -> Self {
-        Self(BackoffKind::Custom(Arc::new(wait)))
+        Self::of(BackoffKind::Custom(Arc::new(wait)))
     }
 
-    /// Sets by what each wait is multiplied for the next one. At least 1. By default 2, the slowest
-    /// growth at which the load of all retries together stays finite however many callers fail.
+    const fn of(kind: BackoffKind) -> Self {
+        Self {
+            kind,
+            inapplicable: None,
+        }
+    }
+
+    /// Sets by what each wait of an exponential backoff is multiplied for the next one. At least 1.
+    /// By default 2, the slowest growth at which the load of all retries together stays finite
+    /// however many callers fail. A retry cannot be built with another backoff that has one.
     #[doc(alias = "factor")]
     #[must_use]
     pub fn multiplier(mut self, by: f64) -> Self {
-        if let BackoffKind::Exponential { multiplier, .. } = &mut self.0 {
-            *multiplier = by;
+        match &mut self.kind {
+            BackoffKind::Exponential { multiplier, .. } => *multiplier = by,
+            _ => self.inapplicable = Some("multiplier"),
         }
         self
     }
 
-    /// Sets the longest wait, jitter included. By default 10 s, or the initial wait if that is
-    /// longer: with longer waits the caller has gone, and a service that is back is noticed late.
+    /// Sets the longest wait of an exponential backoff, jitter included. By default 5 s, or the
+    /// initial wait if that is longer: with longer waits the caller has gone, and a service that is
+    /// back is noticed late. A retry cannot be built with another backoff that has one.
+    ///
+    /// A wait that is longer than the retry's [`max_wait`](super::RetryBuilder::max_wait), by
+    /// default 5 s as well, ends the call.
     #[doc(alias("max_delay", "max_backoff", "max_interval"))]
     #[must_use]
     pub fn max(mut self, longest: Duration) -> Self {
-        if let BackoffKind::Exponential { max, .. } = &mut self.0 {
-            *max = Some(longest);
+        match &mut self.kind {
+            BackoffKind::Exponential { max, .. } => *max = Some(longest),
+            _ => self.inapplicable = Some("max"),
         }
         self
     }
 
-    /// Sets the kind of jitter. By default [`Jitter::Full`], which needs the fewest calls.
+    /// Sets the kind of jitter. By default [`Jitter::Full`], which needs the fewest calls, and none
+    /// for a [constant](Self::constant) wait.
+    ///
+    /// A retry cannot be built with a constant wait whose jitter is [`Jitter::Decorrelated`], which
+    /// needs waits that grow, nor with a [custom](Self::custom) one that has jitter.
     #[must_use]
     pub fn jitter(mut self, kind: Jitter) -> Self {
-        if let BackoffKind::Exponential { jitter, .. } = &mut self.0 {
-            *jitter = kind;
+        match &mut self.kind {
+            BackoffKind::Exponential { jitter, .. } => *jitter = kind,
+            BackoffKind::Constant(_, jitter) if kind != Jitter::Decorrelated => *jitter = kind,
+            _ => self.inapplicable = Some("jitter"),
         }
         self
     }
 
     /// Checks what the setters take as it comes.
     pub(super) fn check(&self) -> Result<(), InvalidConfig> {
+        if let Some(field) = self.inapplicable {
+            const ACCEPTS: &str = "left alone, because this backoff has none";
+            return Err(InvalidConfig::new(
+                "retry",
+                field,
+                format_args!("set"),
+                ACCEPTS,
+            ));
+        }
         let BackoffKind::Exponential {
             initial,
             multiplier,
             max,
             ..
-        } = &self.0
+        } = &self.kind
         else {
             return Ok(());
         };
@@ -144,17 +175,15 @@ impl Backoff {
     /// Returns the wait before the `retry`th retry, given the one before it and a number in
     /// `[0, 1)`.
     pub(super) fn wait(&self, retry: u32, last: Option<Duration>, unit: f64) -> Duration {
-        let &BackoffKind::Exponential {
-            initial,
-            multiplier,
-            max,
-            jitter,
-        } = (match &self.0 {
+        let (initial, multiplier, max, jitter) = match &self.kind {
             BackoffKind::Custom(wait) => return wait(retry, unit),
-            exponential => exponential,
-        })
-        else {
-            return Duration::ZERO;
+            &BackoffKind::Constant(wait, jitter) => (wait, 1.0, Some(wait), jitter),
+            &BackoffKind::Exponential {
+                initial,
+                multiplier,
+                max,
+                jitter,
+            } => (initial, multiplier, max, jitter),
         };
         let first = initial.as_nanos() as f64;
         let cap = cap(initial, max);
@@ -188,13 +217,14 @@ impl Backoff {
 impl Backoff {
     /// Returns how long this wait may be made: up to the maximum, if it is a random one.
     pub(super) fn longest(&self, wait: Duration) -> Duration {
-        match self.0 {
+        match self.kind {
             BackoffKind::Exponential {
                 initial,
                 max,
                 jitter: Jitter::Full | Jitter::Equal | Jitter::Decorrelated,
                 ..
             } => cap(initial, max).max(wait),
+            BackoffKind::Constant(longest, Jitter::Full | Jitter::Equal) => longest,
             _ => wait,
         }
     }
@@ -214,7 +244,7 @@ impl Default for Backoff {
 
 impl fmt::Debug for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             BackoffKind::Exponential {
                 initial,
                 multiplier,
@@ -225,6 +255,11 @@ impl fmt::Debug for Backoff {
                 .field("initial", initial)
                 .field("multiplier", multiplier)
                 .field("max", &cap(*initial, *max))
+                .field("jitter", jitter)
+                .finish(),
+            BackoffKind::Constant(wait, jitter) => f
+                .debug_struct("Constant")
+                .field("wait", wait)
                 .field("jitter", jitter)
                 .finish(),
             BackoffKind::Custom(_) => f.write_str("Custom"),
@@ -248,7 +283,7 @@ mod tests {
         let waits = [1, 2, 3, 4, 5, 6, 1_100, u32::MAX].map(|n| backoff.wait(n, None, 0.7));
         assert_eq!(
             waits,
-            [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000].map(|n| n * MS)
+            [500, 1_000, 2_000, 4_000, 5_000, 5_000, 5_000, 5_000].map(|n| n * MS)
         );
         let third = Backoff::exponential(100 * MS)
             .multiplier(1.5)
@@ -316,12 +351,41 @@ mod tests {
             Backoff::exponential(Duration::from_secs(60)),
             Backoff::exponential(Duration::MAX),
             Backoff::constant(Duration::ZERO),
-            Backoff::custom(|_, _| MS).multiplier(f64::NAN),
+            Backoff::constant(MS).jitter(Jitter::Full),
+            Backoff::constant(MS).jitter(Jitter::Equal),
+            Backoff::custom(|_, _| MS),
         ] {
             assert!(good.check().is_ok(), "{good:?}");
         }
         let patient = Backoff::exponential(Duration::from_secs(60)).jitter(Jitter::None);
         assert_eq!(patient.wait(5, None, 0.0), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn what_would_have_no_effect_is_refused() {
+        let custom = || Backoff::custom(|_, _| MS);
+        for (backoff, field) in [
+            (Backoff::constant(MS).multiplier(2.0), "multiplier"),
+            (Backoff::constant(MS).max(9 * MS), "max"),
+            (Backoff::constant(MS).jitter(Jitter::Decorrelated), "jitter"),
+            (custom().multiplier(2.0), "multiplier"),
+            (custom().max(9 * MS), "max"),
+            (custom().jitter(Jitter::Full), "jitter"),
+        ] {
+            let error = backoff.check().unwrap_err();
+            assert_eq!(error.field(), field, "{backoff:?}");
+        }
+    }
+
+    #[test]
+    fn a_constant_wait_with_jitter_stays_below_it() {
+        let waits = |jitter| {
+            let backoff = Backoff::constant(8 * MS).jitter(jitter);
+            [0.0, 0.5].map(|unit| backoff.wait(9, Some(MS), unit))
+        };
+        assert_eq!(waits(Jitter::None), [8 * MS; 2]);
+        assert_eq!(waits(Jitter::Equal), [4 * MS, 6 * MS]);
+        assert_eq!(waits(Jitter::Full), [Duration::ZERO, 4 * MS]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct RetryBuilder {
     attempts: u32,
     backoff: Backoff,
     budget: Option<Budget>,
-    max_retry_after: Duration,
+    max_wait: Duration,
     seed: Option<u64>,
 }
 
@@ -28,7 +28,7 @@ impl RetryBuilder {
             attempts: 3,
             backoff: Backoff::default(),
             budget: None,
-            max_retry_after: Duration::from_secs(60),
+            max_wait: Duration::from_secs(5),
             seed: None,
         }
     }
@@ -42,7 +42,7 @@ impl RetryBuilder {
     }
 
     /// Sets how long to wait between attempts. By default [`Backoff::default`], which is
-    /// exponential: 100 ms, doubled for each further attempt up to 10 s, with full jitter.
+    /// exponential: 100 ms, doubled for each further attempt up to 5 s, with full jitter.
     #[doc(alias = "exponential_backoff")]
     #[must_use]
     pub fn backoff(self, backoff: Backoff) -> Self {
@@ -60,14 +60,18 @@ impl RetryBuilder {
         }
     }
 
-    /// Sets the longest wait that a service may ask for (`Retry-After`, say) if it is to be called
-    /// again. By default 60 s, since few callers wait for longer.
+    /// Sets the longest wait before another attempt, whether the service asks for it
+    /// (`Retry-After`, gRPC's pushback) or the backoff does. By default 5 s, because waiting is the
+    /// caller's time, and few people wait for longer.
     ///
-    /// If the service asks for a longer wait, the caller gets its response at once.
+    /// If the wait would be longer, the caller gets the real answer at once. Jitter may add up to a
+    /// tenth to what the service asked for. For work that nobody waits for, such as jobs at night,
+    /// set it to minutes, and the [maximum of the backoff](Backoff::max) as well.
+    #[doc(alias("max_retry_after", "max_delay"))]
     #[must_use]
-    pub fn max_retry_after(self, longest: Duration) -> Self {
+    pub fn max_wait(self, longest: Duration) -> Self {
         Self {
-            max_retry_after: longest,
+            max_wait: longest,
             ..self
         }
     }
@@ -105,7 +109,7 @@ impl RetryBuilder {
             max_attempts: self.attempts,
             backoff: self.backoff,
             budget: self.budget.unwrap_or_default(),
-            max_retry_after: self.max_retry_after,
+            max_wait: self.max_wait,
             dice: Dice::new(self.seed),
             failed_attempts: AtomicU64::new(0),
             retries: AtomicU64::new(0),

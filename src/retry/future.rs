@@ -33,7 +33,7 @@ pin_project! {
         R: Replay<Req>,
     {
         #[pin]
-        state: State<S::Future, R::Request>,
+        state: State<S::Future, R::Request, S::Error>,
         // The call's only timer, made for its first wait.
         #[pin]
         timer: Option<Sleep>,
@@ -46,12 +46,21 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, Req> {
+    enum State<F, Req, E> {
         Called { #[pin] call: F },
-        // `req` is there until the state is left.
-        Waiting { until: Time, req: Option<Req> },
-        Readying { req: Option<Req> },
+        // `next` is there until the state is left.
+        Waiting { until: Time, next: Option<NextAttempt<Req, E>> },
+        Readying { next: Option<NextAttempt<Req, E>> },
     }
+}
+
+/// An attempt that is to start.
+struct NextAttempt<Req, E> {
+    req: Req,
+    /// The error of the attempt before, for when the deadline comes first: it says more than that
+    /// there was no time. It lies where the running call does, so the future does not grow by it.
+    /// `None` without a deadline, and for a response, which would hold its connection.
+    failed: Option<E>,
 }
 
 impl<S, Req, R, C> RetryFuture<S, Req, R, C>
@@ -114,50 +123,62 @@ where
                     });
                     // What failed lets go of its connection before anything is waited for.
                     mark.forget();
-                    drop(result);
-                    let req = Some(req);
-                    this.state.set(if wait.is_zero() {
-                        State::Readying { req }
-                    } else {
-                        let until = now.get().after(wait);
-                        State::Waiting { until, req }
-                    });
+                    let has_deadline = this.attempts.deadline().is_some();
+                    let failed = result.err().filter(|_| has_deadline);
+                    let next = Some(NextAttempt { req, failed });
+                    if wait.is_zero() {
+                        this.state.set(State::Readying { next });
+                        // Else nothing outside, such as a timeout, would ever have its turn.
+                        cx.waker().wake_by_ref();
+                        note_wait();
+                        return Poll::Pending;
+                    }
+                    let until = now.get().after(wait);
+                    this.state.set(State::Waiting { until, next });
                 }
 
                 // Waiting => Readying
-                StateProj::Waiting { until, req } => {
+                StateProj::Waiting { until, next } => {
                     if poll_until(this.timer.as_mut(), *until, cx).is_pending() {
                         note_wait();
                         return Poll::Pending;
                     }
-                    let req = req.take();
-                    this.state.set(State::Readying { req });
+                    let next = next.take();
+                    this.state.set(State::Readying { next });
                 }
 
                 // Readying => Called | over
-                StateProj::Readying { req } => {
+                StateProj::Readying { next } => {
                     let Some((service, _)) = this.next else {
                         return without_what_it_needs();
                     };
-                    match this.attempts.enter(|| service.poll_ready(cx)) {
-                        Poll::Ready(Ok(())) => {}
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                        Poll::Pending => {
+                    let mark = RefusalMark::set();
+                    let is_ready = match this.attempts.enter(|| service.poll_ready(cx)) {
+                        Poll::Ready(Ok(())) => true,
+                        Poll::Ready(Err(error)) => {
+                            this.layer.record_unready(mark, &error);
+                            return Poll::Ready(Err(error));
+                        }
+                        Poll::Pending => false,
+                    };
+                    let deadline = this.attempts.deadline();
+                    if !is_ready {
+                        let timer = this.timer.as_mut();
+                        let over = deadline.map_or(Poll::Pending, |at| poll_until(timer, at, cx));
+                        if over.is_pending() {
                             note_wait();
-                            let Some(deadline) = this.attempts.deadline() else {
-                                return Poll::Pending;
-                            };
-                            ready!(poll_until(this.timer.as_mut(), deadline, cx));
-                            return Poll::Ready(Err(refuse(this.layer.too_late())));
+                            return Poll::Pending;
                         }
                     }
-                    // Timers are late: by a millisecond, or by as long as the runtime was busy.
-                    if this.attempts.deadline().is_some_and(|at| at <= Time::now()) {
-                        return Poll::Ready(Err(refuse(this.layer.too_late())));
-                    }
-                    let Some(req) = req.take() else {
+                    let Some(NextAttempt { req, failed }) = next.take() else {
                         return without_what_it_needs();
                     };
+                    // Timers are late: by a millisecond, or by as long as the runtime was busy.
+                    if !is_ready || deadline.is_some_and(|at| at <= Time::now()) {
+                        this.attempts.lose::<()>(&this.layer.retry.0);
+                        let error = failed.unwrap_or_else(|| refuse(this.layer.too_late()));
+                        return Poll::Ready(Err(error));
+                    }
                     this.attempts.start(&this.layer.retry.0);
                     let call = this.attempts.enter(|| service.call(req));
                     this.state.set(State::Called { call });
@@ -199,6 +220,17 @@ impl<R, C> LayerState<R, C> {
         }
     }
 
+    /// Remembers that a call ended because the service did not become ready for another attempt.
+    #[cold]
+    fn record_unready<Res, E: 'static>(&self, mark: RefusalMark, error: &E)
+    where
+        C: Classify<Res, E>,
+    {
+        if let AttemptVerdict::Failed(_) = self.verdict(mark, Err(error)) {
+            self.retry.0.budget.record_lost();
+        }
+    }
+
     /// Counts the failure, and returns the wait before the next attempt and its request, if there
     /// is one.
     #[cold]
@@ -215,8 +247,11 @@ impl<R, C> LayerState<R, C> {
     {
         let core = &*self.retry.0;
         core.failed_attempts.fetch_add(1, Relaxed);
-        core.budget.record_failure();
         let (_, kept) = next?;
+        let unsent = matches!(result, Err(error) if self.replay.is_unsent(error));
+        if !self.replay.may_repeat(kept, unsent) {
+            return None;
+        }
         let hint = match (self.replay.hint(result.as_ref()), retry_after) {
             (Hint::None, Some(after)) => Hint::After(after),
             (hint, _) => hint,
@@ -228,7 +263,8 @@ impl<R, C> LayerState<R, C> {
         }
     }
 
-    /// Returns the rejection of a call whose deadline came before another attempt could start.
+    /// Returns the rejection of a call whose deadline came before another attempt could start, and
+    /// whose last one ended in a response.
     #[cold]
     fn too_late(&self) -> Rejected {
         Rejected::new(Kind::DeadlineExceeded, self.retry.name()).having_reached_service()

@@ -9,14 +9,22 @@
 //!   is a [timeout](crate::Kind::TimedOut), which ends an attempt like any other failure.
 //! - A call has at most [`attempts`](RetryBuilder::attempts) attempts, the first included.
 //! - [`Backoff`] says how long to wait. If the service says when it wants to be called again, it is
-//!   not called earlier; if that is [too late](RetryBuilder::max_retry_after), it is not called
-//!   again.
+//!   not called earlier.
+//! - Waiting is the caller's time: if the wait would be longer than
+//!   [`max_wait`](RetryBuilder::max_wait), there is no further attempt.
 //! - An attempt that could only start after the [deadline](crate::context) of the call is not
 //!   waited for. An attempt that runs is not cut off at the deadline: put a `DeadlineLayer`
 //!   outside, which sets the deadline and does that.
-//! - Each retry is paid from the [`Budget`]. If it is empty, the service cannot bear more retries.
+//! - Each retry is paid from the [`Budget`]. If that does not pay, the service cannot bear more
+//!   retries.
 //!
-//! If there is no further attempt, the caller gets the real result of the last one, at once.
+//! If there is no further attempt, the caller gets the real result of the last one, at once. It gets
+//! the last error, too, if the deadline comes before the attempt that was waited for can start,
+//! because a timer was late or the service did not become ready. (Only for a response that was
+//! taken for a failure the layer then has a
+//! [`DeadlineExceeded`](crate::Kind::DeadlineExceeded): a response is let go of before the wait,
+//! with its connection.) Between attempts that follow each other without a wait, the call yields
+//! to the runtime once, so that a timeout outside can end it.
 //!
 //! ```
 //! use buttress::{Error, retry::{Backoff, Retry}};
@@ -54,14 +62,58 @@
 //! | [`attempts`](RetryBuilder::attempts) | 3 | if two retries do not help, a third rarely does |
 //! | [`backoff`](RetryBuilder::backoff) | exponential, from 100 ms | some round trips within a region, so that a hiccup is over |
 //! | [`Backoff::multiplier`] | 2 | the slowest growth at which the load of all retries stays finite however many callers fail |
-//! | [`Backoff::max`] | 10 s | with longer waits the caller has gone, and a service that is back is noticed late |
+//! | [`Backoff::max`] | 5 s | with longer waits the caller has gone, and a service that is back is noticed late |
 //! | [`Backoff::jitter`] | [`Jitter::Full`] | needs the fewest calls of all kinds of jitter, and is done no later |
 //! | [`budget`](RetryBuilder::budget) | a [`Budget`] of the policy's own | |
 //! | [`BudgetBuilder::ratio`] | 0.1 | retries never add more than a tenth to the load of a service that works |
 //! | [`BudgetBuilder::cap`] | 10 | enough when a connection breaks with some calls on it |
-//! | [`BudgetBuilder::floor`] | 1 a second | for callers so rare that their successes never add up; none while more of their calls fail than succeed |
-//! | [`max_retry_after`](RetryBuilder::max_retry_after) | 60 s | few callers wait for longer |
+//! | [`BudgetBuilder::free_per_second`] | 1 | for callers so rare that their successes never add up: one of two instances may be dead for one that calls once a second |
+//! | [`BudgetBuilder::free_cap`] | 3 | enough for two stale connections in a row, and one |
+//! | [`BudgetBuilder::stop_after`] | 2 lost calls | one loses too many calls of a service that fails half the time, three make a fleet's outage longer |
+//! | [`max_wait`](RetryBuilder::max_wait) | 5 s | waiting is the caller's time, and few people wait for longer |
 //! | [`seed`](RetryBuilder::seed) | random | callers that failed together must not come back together |
+//!
+//! # Transactions that conflict
+//!
+//! A serializable transaction that fails because of another one (SQLSTATE 40001) is no load problem:
+//! the other was committed, and it is right to begin again until it works. The default budget would
+//! make most of them fail. Give these retries a policy of their own with [`Budget::unlimited`], many
+//! attempts, and a classifier that takes nothing else for a failure:
+//!
+//! ```
+//! use buttress::{Outcome, retry::{Backoff, Budget, Retry}};
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), buttress::InvalidConfig> {
+//! #[derive(Debug)]
+//! enum DbError { SerializationFailure, Other }
+//!
+//! let conflicts = Retry::builder("transfer")
+//!     .attempts(50)
+//!     .backoff(Backoff::exponential(Duration::from_millis(2)).max(Duration::from_millis(50)))
+//!     .budget(Budget::unlimited())
+//!     .build()?;
+//! let only_conflicts = |result: Result<&u64, &DbError>| match result {
+//!     Ok(_) => Outcome::Success,
+//!     Err(DbError::SerializationFailure) => Outcome::Failure,
+//!     Err(DbError::Other) => Outcome::Ignored,
+//! };
+//! let mut others = 20;
+//! let transfer = async || match others {
+//!     0 => Ok(7),
+//!     _ => {
+//!         others -= 1;
+//!         Err(DbError::SerializationFailure)
+//!     }
+//! };
+//! match conflicts.run_classified(only_conflicts, transfer).await {
+//!     Ok(version) => println!("committed as {version}"),
+//!     Err(error) => println!("rolled back: {error:?}"),
+//! }
+//! # assert_eq!((others, conflicts.snapshot().retries_total), (0, 20));
+//! # Ok(()) }
+//! ```
 //!
 //! # Metrics
 //!
@@ -72,9 +124,9 @@
 //! |---|---|---|
 //! | `buttress_retry_failed_attempts_total` | counter | attempts that failed |
 //! | `buttress_retry_retries_total` | counter | attempts made after the first of their call |
-//! | `buttress_retry_budget_exhausted_total` | counter | failures returned to the caller because the budget was empty |
-//! | `buttress_retry_gave_up_total` | counter | failures returned to the caller because there were no attempts left, no time, no request to send again, or because the service asked not to be called again |
-//! | `buttress_retry_budget_balance` | gauge | retries that the budget would pay for now |
+//! | `buttress_retry_budget_exhausted_total` | counter | failures returned to the caller because the budget did not pay |
+//! | `buttress_retry_gave_up_total` | counter | failures returned to the caller because there were no attempts left, no time, no request to send again, because the wait would have been too long, or because the service asked not to be called again |
+//! | `buttress_retry_budget_balance` | gauge | earned retries that are saved up |
 //!
 //! # Trade-offs
 //!
@@ -127,7 +179,7 @@ struct Core {
     max_attempts: u32,
     backoff: Backoff,
     budget: Budget,
-    max_retry_after: Duration,
+    max_wait: Duration,
     dice: Dice,
     // All written on the way to a retry only.
     failed_attempts: AtomicU64,
@@ -194,11 +246,12 @@ pub struct Snapshot {
     pub failed_attempts_total: u64,
     /// Attempts made after the first of their call.
     pub retries_total: u64,
-    /// Failures returned to the caller because the budget was empty.
+    /// Failures returned to the caller because the budget did not pay.
     pub budget_exhausted_total: u64,
     /// Failures returned to the caller because there were no attempts left, no time, no request to
-    /// send again, or because the service asked not to be called again.
+    /// send again, because the wait would have been too long, or because the service asked not to
+    /// be called again.
     pub gave_up_total: u64,
-    /// How many retries the budget would pay for now; infinite if it is unlimited.
+    /// How many earned retries are saved up; infinite if the budget is unlimited.
     pub budget_balance: f64,
 }

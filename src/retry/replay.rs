@@ -23,6 +23,13 @@ pub trait Replay<Req> {
     /// is `None` if this request must not be sent twice.
     fn first_request(&self, req: Req) -> (Self::Request, Option<Self::Kept>);
 
+    /// Returns whether there may be another attempt after one that failed. `unsent` is whether its
+    /// error [proves](Pushback::is_unsent) that its request never reached the service: then nothing
+    /// is done twice by sending it. By default `true`, whatever that is.
+    fn may_repeat(&self, _kept: &Self::Kept, _unsent: bool) -> bool {
+        true
+    }
+
     /// Returns the request of another attempt (the first retry is attempt 2), or `None` if it
     /// cannot be made any more.
     ///
@@ -39,6 +46,12 @@ pub trait Pushback<Res, E> {
     /// one.
     fn hint(&self, _result: Result<&Res, &E>) -> Hint {
         Hint::None
+    }
+
+    /// Returns whether this error proves that the request of its attempt was never sent. By default
+    /// `false`.
+    fn is_unsent(&self, _error: &E) -> bool {
+        false
     }
 }
 

@@ -13,8 +13,10 @@ use crate::{
 };
 use std::{
     future::{Future, poll_fn},
+    mem,
     pin::pin,
     sync::atomic::Ordering::Relaxed,
+    task::Poll,
 };
 use tokio::time::sleep_until;
 
@@ -140,7 +142,6 @@ impl Retry {
                 }
             };
             core.failed_attempts.fetch_add(1, Relaxed);
-            core.budget.record_failure();
             let hint = retry_after.map_or(Hint::None, Hint::After);
             let now = Now::lazy();
             let Some(wait) = attempts.next_wait(core, hint, &now) else {
@@ -155,12 +156,15 @@ impl Retry {
             mark.forget();
             // Kept only where it may turn out to be the answer: when the timer is late.
             let last = attempts.deadline().map(|deadline| (deadline, result));
-            if !wait.is_zero() {
-                waiting(sleep_until(now.get().after(wait).to_instant())).await;
+            match wait.is_zero() {
+                // Else nothing outside, such as a timeout, would ever have its turn.
+                true => waiting(yield_now()).await,
+                false => waiting(sleep_until(now.get().after(wait).to_instant())).await,
             }
             if let Some((deadline, result)) = last
                 && deadline <= Time::now()
             {
+                attempts.lose::<()>(core);
                 return result;
             }
         }
@@ -183,4 +187,17 @@ impl<C> Classified<Retry, C> {
     {
         self.policy().run_classified(self.classifier(), op).await
     }
+}
+
+/// Lets the runtime do something else once.
+async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|cx| match mem::replace(&mut has_yielded, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }

@@ -3,9 +3,9 @@
 use crate::support::*;
 use buttress::{
     Error, ErrorsAsFailures, Outcome, context,
-    retry::{Attempt, Backoff, Retry},
+    retry::{Attempt, Backoff, Budget, Retry},
 };
-use futures::FutureExt;
+use futures::{FutureExt, future::LocalBoxFuture};
 use std::{
     panic::AssertUnwindSafe,
     sync::{
@@ -15,6 +15,7 @@ use std::{
     task::Poll,
     time::Duration,
 };
+use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 #[tokio::test(start_paused = true)]
@@ -56,23 +57,40 @@ async fn waits_grow_by_the_multiplier_and_a_success_ends_them() {
     assert_eq!(script.waits(), [500, 1_000, 2_000]);
 }
 
-#[test]
-fn a_wait_of_zero_sets_no_timer() {
-    // There is no runtime that could make one.
+/// A retry without waits, and a call that fails for ever, over the layer and over `run`.
+fn endless(f: impl Fn(&Script, LocalBoxFuture<'_, Answer>)) {
     let retry = Retry::builder("api").backoff(Backoff::constant(Duration::ZERO));
+    let retry = retry.attempts(u32::MAX).budget(Budget::unlimited());
     let retry = retry.build().unwrap();
-    let script = Script::new([BUSY, Ok("done")]);
-    let call = retry
-        .layer()
-        .classify(ErrorsAsFailures)
-        .layer(script.service())
-        .oneshot(0);
-    assert_eq!(call.now_or_never(), Some(Ok("done")));
-    let script = Script::new([BUSY, Ok("done")]);
-    assert_eq!(
-        retry.run(async || script.answer()).now_or_never(),
-        Some(Ok("done"))
-    );
+    let script = Script::new([BUSY]);
+    let layer = retry.layer().classify(ErrorsAsFailures);
+    f(&script, Box::pin(layer.layer(script.service()).oneshot(0)));
+    let script = Script::new([BUSY]);
+    f(&script, Box::pin(retry.run(async || script.answer())));
+}
+
+#[test]
+fn a_wait_of_zero_sets_no_timer_and_yields_once() {
+    // There is no runtime that could make one.
+    endless(|script, call| {
+        let mut call = task::spawn(call);
+        for attempts in 1..10 {
+            assert_pending!(call.poll());
+            assert_eq!(script.calls().len(), attempts);
+            assert!(call.is_woken());
+        }
+    });
+}
+
+#[test]
+fn a_timeout_outside_ends_a_call_that_is_retried_without_waits() {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_time().build().unwrap();
+    endless(|script, call| {
+        let answer = runtime.block_on(async { tokio::time::timeout(MS, call).await });
+        assert!(answer.is_err());
+        assert!(!script.calls().is_empty());
+    });
 }
 
 #[test]
@@ -201,7 +219,7 @@ fn terms_that_could_not_work_are_refused() {
     assert_eq!(field(builder().backoff(shrinking)), "multiplier");
     let over = Backoff::exponential(2 * MS).max(MS);
     assert_eq!(field(builder().backoff(over)), "initial");
-    let extreme = builder().attempts(u32::MAX).max_retry_after(Duration::MAX);
+    let extreme = builder().attempts(u32::MAX).max_wait(Duration::MAX);
     let extreme = extreme.backoff(Backoff::exponential(Duration::MAX)).build();
     assert_eq!(extreme.unwrap().name(), "api");
 }

@@ -13,7 +13,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 #[tokio::test(start_paused = true)]
 async fn a_call_dropped_while_it_waits_makes_no_further_call_and_gives_its_retry_back() {
-    let budget = Budget::builder().cap(2).floor(0).build().unwrap();
+    let budget = Budget::builder().cap(2).free_cap(0).build().unwrap();
     let retry = Retry::builder("api")
         .budget(budget.clone())
         .backoff(exact(1_000 * MS));
@@ -44,7 +44,7 @@ async fn a_call_dropped_while_it_waits_makes_no_further_call_and_gives_its_retry
 
 #[test]
 fn an_empty_budget_returns_the_real_error_without_a_wait() {
-    let budget = Budget::builder().cap(0).floor(0).build().unwrap();
+    let budget = Budget::builder().cap(0).free_cap(0).build().unwrap();
     let retry = Retry::builder("api").budget(budget).build().unwrap();
     let script = Script::new([BUSY]);
     let call = retry
@@ -73,7 +73,8 @@ async fn of_a_thousand_that_fail_at_once_no_more_come_back_than_were_paid_for() 
     let budget = Budget::builder()
         .ratio(0.2)
         .cap(200)
-        .floor(0)
+        .free_cap(0)
+        .stop_after(u32::MAX)
         .build()
         .unwrap();
     let retry = Retry::builder("api")
@@ -97,7 +98,7 @@ async fn of_a_thousand_that_fail_at_once_no_more_come_back_than_were_paid_for() 
 
 #[tokio::test(start_paused = true)]
 async fn layers_of_one_handle_share_its_budget_and_so_do_handles_of_one_budget() {
-    let budget = Budget::builder().cap(3).floor(0).build().unwrap();
+    let budget = Budget::builder().cap(3).free_cap(0).build().unwrap();
     let one = Retry::builder("one")
         .budget(budget.clone())
         .build()
@@ -127,7 +128,7 @@ async fn layers_of_one_handle_share_its_budget_and_so_do_handles_of_one_budget()
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_fails_half_the_time_gets_a_tenth_more_calls_and_not_half() {
-    let budget = Budget::builder().floor(0).build().unwrap();
+    let budget = Budget::builder().free_cap(0).build().unwrap();
     let retry = Retry::builder("api").budget(budget).build().unwrap();
     let answers: Vec<_> = (0..20_000)
         .map(|n| if n % 2 == 0 { BUSY } else { Ok("done") })

@@ -2,9 +2,10 @@
 
 use crate::support::*;
 use buttress::{
-    Error, ErrorsAsFailures, Kind,
+    Error, ErrorsAsFailures, Kind, Outcome,
     retry::{Backoff, Budget, Retry},
 };
+use futures::future::LocalBoxFuture;
 use proptest::prelude::*;
 use std::{
     sync::atomic::{AtomicU32, Ordering::SeqCst},
@@ -70,11 +71,7 @@ async fn a_service_that_does_not_get_ready_is_waited_for_until_the_deadline() {
     let scoped = Deadline::within(100 * MS).scope(async { service.call(7).await });
     let fail = async { assert_request_eq!(handle, 7).send_error("busy") };
     let (answer, ()) = futures::join!(scoped, fail);
-    let Err(Error::Rejected(rejected)) = answer else {
-        panic!("{answer:?}")
-    };
-    assert_eq!(rejected.kind(), Kind::DeadlineExceeded);
-    assert!(rejected.reached_service());
+    assert_eq!(answer, Err(Error::Service("busy")), "what really failed");
     assert!((100..103).contains(&start.elapsed().as_millis()));
     assert_eq!(retry.snapshot().budget_balance, 10.0);
 }
@@ -119,19 +116,37 @@ async fn no_attempt_starts_after_the_deadline_because_a_timer_was_late() {
     let retry = Retry::builder("api").attempts(9);
     let retry = retry.backoff(exact(us(100_200))).build().unwrap();
     let script = Script::new([BUSY]);
-    let call = retry
-        .layer()
-        .classify(ErrorsAsFailures)
-        .layer(script.service())
-        .oneshot(0);
+    let layer = retry.layer().classify(ErrorsAsFailures);
+    let layered = layer.layer(script.service()).oneshot(0);
+    let run = retry.run(async || script.answer());
+    let calls: [LocalBoxFuture<'_, Answer>; 2] = [Box::pin(layered), Box::pin(run)];
+    for (call, calls) in calls.into_iter().zip(1..) {
+        let answer = Deadline::within(us(100_500)).scope(call).await;
+        assert_eq!(answer, BUSY, "what really failed");
+        assert_eq!(script.calls().len(), calls);
+        let seen = retry.snapshot();
+        assert_eq!(
+            (seen.budget_balance, seen.gave_up_total),
+            (10.0, calls as u64),
+            "a retry that was not made is not paid for"
+        );
+    }
+
+    // A response is let go of before the wait, with its connection.
+    let retry = Retry::builder("api").backoff(exact(us(100_200)));
+    let retry = retry.build().unwrap();
+    let service = service_fn(async |()| Ok::<_, Error<&str>>(500));
+    let failed = |result: Result<&i32, &Error<&str>>| match result {
+        Ok(_) => Outcome::Failure,
+        Err(_) => Outcome::Ignored,
+    };
+    let call = retry.layer().classify(failed).layer(service).oneshot(());
     let answer = Deadline::within(us(100_500)).scope(call).await;
-    assert_eq!(script.calls().len(), 1);
-    assert!(matches!(answer, Err(Error::Rejected(r)) if r.kind() == Kind::DeadlineExceeded));
-    assert_eq!(
-        retry.snapshot().budget_balance,
-        10.0,
-        "a retry that was not made is not paid for"
-    );
+    let Err(Error::Rejected(rejected)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(rejected.kind(), Kind::DeadlineExceeded);
+    assert!(rejected.reached_service());
 }
 
 #[tokio::test(start_paused = true)]

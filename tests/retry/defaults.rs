@@ -10,11 +10,11 @@ fn the_settings_of_a_retry_that_is_told_nothing_more() {
     backoff: Exponential {
         initial: 100ms,
         multiplier: 2.0,
-        max: 10s,
+        max: 5s,
         jitter: Full,
     },
     budget: None,
-    max_retry_after: 60s,
+    max_wait: 5s,
     seed: None,
 }"#;
     assert_eq!(format!("{:#?}", Retry::builder("orders")), settings);
@@ -25,7 +25,9 @@ fn the_settings_of_a_budget_that_is_told_nothing_more() {
     let settings = r#"BudgetBuilder {
     ratio: 0.1,
     cap: 10,
-    floor: 1,
+    free_per_second: 1.0,
+    free_cap: 3,
+    stop_after: 2,
     unlimited: false,
 }"#;
     assert_eq!(format!("{:#?}", Budget::builder()), settings);

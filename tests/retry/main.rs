@@ -9,7 +9,10 @@ mod budget;
 #[cfg(feature = "timeout")]
 mod deadline;
 mod defaults;
+#[cfg(feature = "timeout")]
+mod lost_calls;
 mod pushback;
+mod rare_callers;
 mod readiness;
 mod refusals;
 mod support;

@@ -35,8 +35,8 @@ impl<Req> Guard<Req> for Shut {
     }
 }
 
-#[test]
-fn a_rejection_from_below_is_passed_on_and_costs_nothing() {
+#[tokio::test(start_paused = true)]
+async fn a_rejection_from_below_is_passed_on_and_costs_nothing() {
     for kind in [
         Kind::CircuitOpen,
         Kind::RateLimited,
@@ -78,5 +78,7 @@ fn a_rejection_from_below_is_passed_on_and_costs_nothing() {
         });
         assert!(matches!(run.now_or_never(), Some(Err(Error::Rejected(_)))));
         assert_eq!(retry.snapshot().budget_balance, 10.0);
+        // Nor are these two calls lost: the budget still pays.
+        assert_eq!(retry.run(async || BUSY).now_or_never(), None);
     }
 }

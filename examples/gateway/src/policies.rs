@@ -94,6 +94,8 @@ impl Policies {
         let retry = Retry::builder("backend")
             .attempts(config.max_retries.saturating_add(1))
             .backoff(backoff)
+            // The configured waits are part of that promise, however long they are.
+            .max_wait(config.longest_request().max(Duration::from_secs(60)))
             .budget(Budget::unlimited());
         Ok(Self {
             limiter: limiter.transpose()?,

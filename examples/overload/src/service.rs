@@ -128,8 +128,7 @@ pub(crate) fn client(layers: Layers) -> Result<Client, Box<dyn std::error::Error
     let timeout = Timeout::new("attempt", ATTEMPT).layer();
     Ok(match layers {
         Layers::Usual => {
-            let endless = Budget::builder().ratio(1000.0).cap(u32::MAX).build()?;
-            let retry = Retry::builder("work").budget(endless).build()?;
+            let retry = Retry::builder("work").budget(Budget::unlimited()).build()?;
             BoxCloneSyncService::new(
                 user.layer(retry.layer().http().map_body(reqwest::Body::wrap))
                     .layer(timeout)

@@ -15,7 +15,8 @@ const LEAVES: Leaves = Leaves {
 
 pub(super) fn handle() -> Retry {
     let backoff = Backoff::constant(Duration::from_millis(1)).jitter(Jitter::None);
-    let budget = Budget::builder().cap(1000).build().unwrap();
+    // Calls that fail for ever would stop any other.
+    let budget = Budget::unlimited();
     let retry = Retry::builder("retry").backoff(backoff).budget(budget);
     retry.build().unwrap()
 }

@@ -4,3 +4,4 @@ mod bodies;
 mod requests;
 mod responses;
 mod support;
+mod unsent;

@@ -1,7 +1,7 @@
 //! What a response says about another attempt.
 
 use super::support::*;
-use buttress::{Error, Kind, Rejected};
+use buttress::{Error, Kind, Rejected, Retry};
 use http::{Method, Request};
 use std::{
     io,
@@ -48,6 +48,20 @@ async fn retry_after_is_kept_to_and_garbage_ignored() {
         .unwrap();
     assert_eq!((answer.status().as_u16(), origin.calls()), (503, 1));
     assert_eq!(answer.headers()["retry-after"], "61");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_does_not_wait_for_half_a_minute_by_default() {
+    let waits = [("retry-after", "30"), ("grpc-retry-pushback-ms", "30000")];
+    for (name, value) in waits {
+        let origin = Origin::answering([with(429, name, value)]);
+        let (layer, start) = (Retry::new("api").layer().http(), Instant::now());
+        let call = layer.layer(origin.service(9)).oneshot(request(Method::GET));
+        let answer = call.await.unwrap();
+        assert_eq!((answer.status().as_u16(), origin.calls()), (429, 1));
+        assert_eq!(answer.headers()[name], value);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
 }
 
 #[tokio::test(start_paused = true)]

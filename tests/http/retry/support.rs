@@ -25,6 +25,8 @@ pub(crate) fn layer() -> RetryLayer<HttpReplay, OnResponse<ServerErrorsAsFailure
     let backoff = Backoff::exponential(10 * MS).jitter(Jitter::None);
     Retry::builder("api")
         .backoff(backoff)
+        // Dates are in whole seconds, so tests need long ones.
+        .max_wait(60_000 * MS)
         .build()
         .unwrap()
         .layer()
