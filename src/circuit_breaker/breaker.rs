@@ -158,7 +158,7 @@ impl Breaker {
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
             && permit.place == 0
-            && let Some(index) = in_flight.enter(permit.word.epoch(), Time(permit.began))
+            && let Some(index) = in_flight.enter(permit.word.epoch(), Time(permit.began), now.get())
         {
             permit.place = index as u64 + 1;
             if self.first_look(permit.word, now.get()) {
