@@ -189,6 +189,32 @@ impl Breaker {
         self.settle_other(permit, end, now);
     }
 
+    /// Learns that the service failed to become ready: a failure, and while probes are to decide, a
+    /// probe that failed.
+    #[cold]
+    pub(super) fn ready_failed(&self, now: &Now) {
+        let time = now.get();
+        let (word, lease) = self.circuit.change(|circuit| {
+            let word = circuit.word();
+            let (admission, pending) = circuit.begin_probe(&self.cfg, time);
+            match admission {
+                ProbeAdmission::Admitted { lease } => ((circuit.word(), Some(lease)), pending),
+                ProbeAdmission::Refused { .. } | ProbeAdmission::OtherPhase => {
+                    ((word, None), pending)
+                }
+            }
+        });
+        if lease.is_none() && !word.can_trip() && !word.is(Phase::ForcedClosed) {
+            self.count_only(CallVerdict::Unwell);
+            return;
+        }
+        let permit = Permit {
+            place: lease.unwrap_or(0),
+            ..Permit::new(word, Some(time))
+        };
+        self.settle(permit, End::Done(Outcome::Failure), now);
+    }
+
     #[inline]
     fn first_look(&self, word: CircuitWord, now: Time) -> bool {
         let in_flight = self.in_flight.as_ref();

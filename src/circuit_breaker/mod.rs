@@ -45,6 +45,9 @@
 //!
 //! The breaker counts [`Outcome`](crate::Outcome)s, which the layer's classifier makes of results.
 //! - A `Failure` is a failure, and so is a panic.
+//! - So is an error of the inner service's `poll_ready`, such as a connection that cannot be made,
+//!   except for a [keyed breaker](KeyedCircuitBreaker), since there is no request yet. After the
+//!   open time it counts as a probe that failed.
 //! - `Overloaded` never is: a breaker that counted it would keep out calls that a full dependency
 //!   could still have served. If the dependency says how long to wait, and the breaker trips for
 //!   another reason, it stays open for at least that long.
@@ -280,6 +283,9 @@ impl GuardBase for CircuitBreaker {
     }
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         self.0.circuit.poll_closed(cx, now)
+    }
+    fn ready_failed(&self, now: &Now) {
+        self.0.ready_failed(now);
     }
 }
 

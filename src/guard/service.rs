@@ -84,10 +84,14 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let mark = RefusalMark::set();
         match self.inner.poll_ready(cx) {
             Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.inner_ready, cx),
             ready => {
                 self.inner_ready = true;
+                if matches!(ready, Poll::Ready(Err(_))) {
+                    tell_unready(self.core.guard(), mark);
+                }
                 ready
             }
         }
@@ -118,6 +122,15 @@ pub(super) fn ready_to_refuse<E>(
     match guard.poll_closed(cx, &Now::lazy()) {
         true => Poll::Ready(Ok(())),
         false => Poll::Pending,
+    }
+}
+
+/// Tells the guard that the inner service failed to become ready, unless a policy below refused.
+#[cold]
+pub(super) fn tell_unready(guard: &impl GuardBase, mark: RefusalMark) {
+    let failed = |rejected: Rejected| rejected.kind().is_failure();
+    if mark.refusal().is_none_or(failed) {
+        guard.ready_failed(&Now::lazy());
     }
 }
 

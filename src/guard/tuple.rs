@@ -78,6 +78,11 @@ impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         self.0.poll_closed(cx, now) || self.1.poll_closed(cx, now)
     }
+
+    fn ready_failed(&self, now: &Now) {
+        self.1.ready_failed(now);
+        self.0.ready_failed(now);
+    }
 }
 
 impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
@@ -169,6 +174,9 @@ macro_rules! nest {
             #[inline]
             fn poll_closed(&$self, cx: &mut Context<'_>, now: &Now) -> bool {
                 $pairs.poll_closed(cx, now)
+            }
+            fn ready_failed(&$self, now: &Now) {
+                $pairs.ready_failed(now);
             }
         }
 

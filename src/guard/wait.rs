@@ -4,12 +4,15 @@
 //! call when the wait is over: `S: Clone`, which a guard that decides at once does not ask for.
 
 use super::{
-    Admission, CallGuard, End, Guard, GuardBase, GuardFuture, GuardRef, OnResponse, Settle,
-    Strategy, WaitProgress, call_guard::SharedGuard, layer::WaitLayer, service::ready_to_refuse,
+    Admission, CallGuard, Guard, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, Strategy,
+    WaitProgress,
+    call_guard::SharedGuard,
+    layer::WaitLayer,
+    service::{ready_to_refuse, tell_unready},
 };
 use crate::{
     clock::{Now, Time},
-    error::{FromRejected, refuse},
+    error::{FromRejected, RefusalMark, refuse},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -90,10 +93,14 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // A call that waits gets a service of its own, so a ready one is always asked for: whether
         // this call will wait is not known before its request is.
+        let mark = RefusalMark::set();
         match self.inner.poll_ready(cx) {
             Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.inner_ready, cx),
             ready => {
                 self.inner_ready = true;
+                if matches!(ready, Poll::Ready(Err(_))) {
+                    tell_unready(self.core.guard(), mark);
+                }
                 ready
             }
         }
@@ -253,8 +260,11 @@ where
                     req,
                     call_guard,
                 } => {
+                    let mark = RefusalMark::set();
                     if let Err(error) = ready!(call_guard.during(|_| inner.poll_ready(cx))) {
-                        call_guard.end(End::NeverStarted);
+                        if let Some(guard_ref) = call_guard.end_unready() {
+                            tell_unready(guard_ref.guard(), mark);
+                        }
                         *req = None;
                         return Poll::Ready(Err(error));
                     }
