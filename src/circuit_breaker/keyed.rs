@@ -36,9 +36,10 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     /// Sets how many breakers are kept at most. At least 1. The default is 10 000: more than most
     /// services have hosts or shards, and 12 MB when all are taken.
     ///
-    /// When all are taken, a new key takes the place of a key in the same part of the map: one
-    /// whose breaker is closed and idle, if there is one. A breaker that is not closed is forgotten
-    /// only if all in that part are so, and that is [counted](KeyedSnapshot::evicted_open_total).
+    /// When all are taken, a new key takes the place of a key in the same part of the map. It looks
+    /// at 128 of them at most, and takes one whose breaker is closed and idle, if there is one. A
+    /// breaker that is not closed is forgotten only if all of these are so, and that is
+    /// [counted](KeyedSnapshot::evicted_open_total).
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
