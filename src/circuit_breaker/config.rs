@@ -336,6 +336,15 @@ impl CircuitBreakerBuilder {
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidConfig> {
+        let checked = self.check_settings();
+        checked.map_err(|invalid| invalid.named(self.name))
+    }
+
+    pub(super) fn name(&self) -> Name {
+        self.name
+    }
+
+    fn check_settings(&self) -> Result<(), InvalidConfig> {
         const SHARE: &str = "above 0 and at most 1";
         fn check(
             valid: bool,

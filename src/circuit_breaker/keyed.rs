@@ -60,7 +60,8 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
             "max_keys",
             max,
             "1 to 4 294 967 295",
-        )?;
+        )
+        .map_err(|invalid| invalid.named(self.each.name()))?;
         Ok(KeyedCircuitBreaker(Arc::new(Inner {
             key: self.key,
             map: Map::new(max),

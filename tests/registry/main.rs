@@ -71,6 +71,48 @@ fn a_policy_of_the_same_kind_and_name_takes_the_place_of_the_earlier_one() {
 }
 
 #[test]
+fn a_policy_that_cannot_be_built_says_which_one_it_is() {
+    use buttress::cache::Cache;
+    let window = Duration::from_secs(1);
+    let limiter = RateLimiter::new("api", 10, window).unwrap();
+    let invalid = [
+        (
+            "circuit breaker",
+            CircuitBreaker::builder("api").probes(0).build().err(),
+        ),
+        (
+            "circuit breaker",
+            CircuitBreaker::builder("api")
+                .keyed(|_: &()| 0)
+                .max_keys(0)
+                .build()
+                .err(),
+        ),
+        ("rate limiter", RateLimiter::new("api", 0, window).err()),
+        ("rate limiter", limiter.set_quota(0).err()),
+        ("load shed", LoadShed::builder("api").queue(0).build().err()),
+        (
+            "throttle",
+            Throttle::builder("api").multiplier(f64::NAN).build().err(),
+        ),
+        ("retry", Retry::builder("api").attempts(0).build().err()),
+        (
+            "cache",
+            Cache::<()>::builder("api")
+                .jitter(f64::NAN)
+                .build::<u8>()
+                .err(),
+        ),
+    ];
+    for (kind, invalid) in invalid {
+        let invalid = invalid.unwrap();
+        assert_eq!(invalid.name(), Some("api"), "{invalid}");
+        let text = format!("invalid {kind} \"api\": {} is ", invalid.field());
+        assert!(invalid.to_string().starts_with(&text), "{invalid}");
+    }
+}
+
+#[test]
 fn a_policy_that_looks_at_the_registry_when_it_is_dropped_finds_its_successor() {
     #[derive(Clone)]
     struct Leaves(Registry, Arc<Mutex<Vec<String>>>);
