@@ -78,6 +78,8 @@ pub(crate) struct Shared<T>(Arc<Stripe<T>>);
 struct Stripe<T> {
     value: Arc<T>,
     index: usize,
+    /// Of a thread's index, the bits that say which stripe is its own.
+    mask: usize,
     peers: Arc<OnceLock<Peers<T>>>,
 }
 
@@ -93,17 +95,19 @@ struct Peers<T> {
 impl<T: Send + Sync + 'static> Shared<T> {
     pub(crate) fn new(value: T) -> Self {
         let (value, peers) = (Arc::new(value), Arc::new(OnceLock::new()));
+        let mask = stripes() - 1;
         let stripe = |index| {
             let (value, peers) = (Arc::clone(&value), Arc::clone(&peers));
             Arc::new(Stripe {
                 value,
                 index,
+                mask,
                 peers,
             })
         };
-        let all: Box<[_]> = (0..stripes()).map(stripe).collect();
+        let all: Box<[_]> = (0..=mask).map(stripe).collect();
         let leaving = stripe(all.len());
-        let index = thread_index() & (all.len() - 1);
+        let index = thread_index() & mask;
         let _ = peers.set(Peers {
             stripes: all.iter().map(Arc::downgrade).collect(),
             leaving: Arc::downgrade(&leaving),
@@ -122,13 +126,12 @@ impl<T> Clone for Shared<T> {
     #[inline]
     fn clone(&self) -> Self {
         let stripe = &self.0;
-        if let Some(Peers { stripes, .. }) = stripe.peers.get() {
-            let index = thread_index() & (stripes.len() - 1);
-            if index != stripe.index
-                && let Some(own) = stripes[index].upgrade()
-            {
-                return Self(own);
-            }
+        let index = thread_index() & stripe.mask;
+        if index != stripe.index
+            && let Some(peers) = stripe.peers.get()
+            && let Some(own) = peers.stripes.get(index).and_then(Weak::upgrade)
+        {
+            return Self(own);
         }
         Self(Arc::clone(stripe))
     }
@@ -138,24 +141,28 @@ impl<T> Drop for Shared<T> {
     #[inline]
     fn drop(&mut self) {
         // The list's and this one.
-        if Arc::strong_count(&self.0) == 2 && !self.is_another_in_use() {
-            self.let_go();
+        if Arc::strong_count(&self.0) == 2 {
+            self.leave();
         }
     }
 }
 
 impl<T> Shared<T> {
-    /// Returns whether another stripe is in use, by a glance at one of them.
-    #[inline]
-    fn is_another_in_use(&self) -> bool {
+    /// Leaves a stripe that nobody uses then, and has the list let go of the value if no other one
+    /// is in use.
+    #[cold]
+    #[inline(never)]
+    fn leave(&mut self) {
         let stripe = &self.0;
-        stripe.peers.get().is_some_and(|peers| {
+        let is_another_in_use = stripe.peers.get().is_some_and(|peers| {
             let at = peers.in_use.load(Relaxed);
             at != stripe.index && peers.is_in_use(at)
-        })
+        });
+        if !is_another_in_use {
+            self.let_go();
+        }
     }
 
-    /// Has the list let go of the value if no other stripe is in use.
     #[cold]
     fn let_go(&mut self) {
         let peers = Arc::clone(&self.0.peers);

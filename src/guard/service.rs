@@ -87,12 +87,13 @@ where
         let mark = RefusalMark::set();
         match self.inner.poll_ready(cx) {
             Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.inner_ready, cx),
-            ready => {
+            Poll::Ready(Ok(())) => {
                 self.inner_ready = true;
-                if matches!(ready, Poll::Ready(Err(_))) {
-                    tell_unready(self.core.guard(), mark);
-                }
-                ready
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                tell_unready(self.core.guard(), mark);
+                Poll::Ready(Err(error))
             }
         }
     }
