@@ -19,6 +19,9 @@ const COUNT: u64 = (1 << COUNT_BITS) - 1;
 /// In the tag of a bucket that counts a tenth. Without it, what is there is of no tenth.
 const COUNTS: u64 = 1 << 63;
 
+/// The rest of a tag.
+const TAG: u64 = (1 << 23) - 1;
+
 /// An era has 2^20 tenths. A tag repeats after eight of them, and by then what bore it is marked as
 /// of no tenth: whoever is the first of a stripe to count in an era sees to that.
 const ERA_BITS: u32 = 20;
@@ -57,6 +60,8 @@ pub(crate) struct PreviousCount {
     pub(crate) count: u64,
     /// Whether that was of a tenth that has left the window since, and is forgotten now.
     pub(crate) forgotten: bool,
+    /// How many tenths ago it was counted, if it was in one that is known.
+    pub(crate) age: Option<u64>,
 }
 
 impl<const KINDS: usize> SlidingWindow<KINDS> {
@@ -117,7 +122,13 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
             match bucket.compare_exchange_weak(word, tag | next, Relaxed, Relaxed) {
                 Ok(_) => {
                     let count = word & COUNT;
-                    return PreviousCount { count, forgotten };
+                    let age = n.wrapping_sub(word >> COUNT_BITS) & TAG;
+                    let age = (word & COUNTS != 0).then_some(age);
+                    return PreviousCount {
+                        count,
+                        forgotten,
+                        age,
+                    };
                 }
                 Err(seen) => word = seen,
             }
@@ -137,6 +148,27 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
                     if count <= COUNT { count } else { 0 }
                 })
             })
+        })
+    }
+
+    /// Returns the counts of one kind in the buckets of the last `tenths` tenths, also of those that
+    /// have left the window, and how many tenths ago each was counted. What was counted with the
+    /// same bucket since is not among them.
+    pub(crate) fn ages(
+        &self,
+        kind: usize,
+        now: Time,
+        tenths: u64,
+    ) -> impl Iterator<Item = (u64, u64)> {
+        let last = now.0 / self.tenth;
+        let first = last.saturating_sub(tenths.saturating_sub(1));
+        let recent = move |stripe: &&Tenths<KINDS>| stripe.last.load(Relaxed) >= first;
+        let stripes = self.stripes.iter().filter(recent);
+        let buckets = stripes.flat_map(move |stripe| &stripe.buckets[kind]);
+        buckets.filter_map(move |bucket| {
+            let word = bucket.load(Relaxed);
+            let age = last.wrapping_sub(word >> COUNT_BITS) & TAG;
+            (word & COUNTS != 0 && age <= last - first).then_some((age, word & COUNT))
         })
     }
 
@@ -239,11 +271,18 @@ mod tests {
     #[test]
     fn whoever_begins_a_tenth_hears_what_it_forgets() {
         let window = window();
-        let before = |count, forgotten| PreviousCount { count, forgotten };
-        assert_eq!(add(&window, 0, 0), before(0, true));
-        assert_eq!(add(&window, 0, 99), before(1, false));
-        assert_eq!(add(&window, 0, 100), before(0, true));
-        assert_eq!(add(&window, 0, 5_050), before(2, true));
+        let before = |count, forgotten, age| PreviousCount {
+            count,
+            forgotten,
+            age,
+        };
+        assert_eq!(add(&window, 0, 0), before(0, true, None));
+        assert_eq!(add(&window, 0, 99), before(1, false, Some(0)));
+        assert_eq!(add(&window, 0, 100), before(0, true, None));
+        let ages = |now, tenths| window.ages(0, Time(now), tenths).collect::<Vec<_>>();
+        assert_eq!(ages(5_000, 51), [(50, 2), (49, 1)]);
+        assert_eq!(ages(5_000, 50), [(49, 1)]);
+        assert_eq!(add(&window, 0, 5_050), before(2, true, Some(50)));
         assert_eq!(window.all(0).sum::<u64>(), 2);
         let mut forgotten = Vec::new();
         window.clear(|[count, _]| forgotten.push(count));
