@@ -60,8 +60,17 @@ pub(crate) struct PreviousCount {
     pub(crate) count: u64,
     /// Whether that was of a tenth that has left the window since, and is forgotten now.
     pub(crate) forgotten: bool,
-    /// How many tenths ago it was counted, if it was in one that is known.
-    pub(crate) age: Option<u64>,
+    /// The word, and the tenth in which it was found.
+    word: u64,
+    tenth: u64,
+}
+
+impl PreviousCount {
+    /// Returns how many tenths ago it was counted, if it was in one that is known.
+    pub(crate) fn age(&self) -> Option<u64> {
+        let age = self.tenth.wrapping_sub(self.word >> COUNT_BITS) & TAG;
+        (self.word & COUNTS != 0).then_some(age)
+    }
 }
 
 impl<const KINDS: usize> SlidingWindow<KINDS> {
@@ -122,12 +131,11 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
             match bucket.compare_exchange_weak(word, tag | next, Relaxed, Relaxed) {
                 Ok(_) => {
                     let count = word & COUNT;
-                    let age = n.wrapping_sub(word >> COUNT_BITS) & TAG;
-                    let age = (word & COUNTS != 0).then_some(age);
                     return PreviousCount {
                         count,
                         forgotten,
-                        age,
+                        word,
+                        tenth: n,
                     };
                 }
                 Err(seen) => word = seen,
@@ -271,10 +279,10 @@ mod tests {
     #[test]
     fn whoever_begins_a_tenth_hears_what_it_forgets() {
         let window = window();
-        let before = |count, forgotten, age| PreviousCount {
-            count,
-            forgotten,
-            age,
+        let before = |count, forgotten, age: Option<u64>| (count, forgotten, age);
+        let add = |window: &_, kind, at| {
+            let before = add(window, kind, at);
+            (before.count, before.forgotten, before.age())
         };
         assert_eq!(add(&window, 0, 0), before(0, true, None));
         assert_eq!(add(&window, 0, 99), before(1, false, Some(0)));

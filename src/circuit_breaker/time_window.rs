@@ -98,7 +98,7 @@ impl TimeWindow {
     /// Keeps what has left its bucket with those of its window.
     #[cold]
     fn keep(&self, kind: usize, left: PreviousCount, now: Time) {
-        let Some(age) = left.age.filter(|age| *age < REACH as u64 * TENTHS) else {
+        let Some(age) = left.age().filter(|age| *age < REACH as u64 * TENTHS) else {
             return;
         };
         if left.count == 0 {
