@@ -144,7 +144,7 @@ impl InFlight {
     #[inline]
     pub(super) fn first_look(&self, epoch: u64, now: Time) -> bool {
         let looked = &self.stripes.own().looked;
-        let tag = epoch << 48 ^ now.0 / self.eighth;
+        let tag = (epoch << 48) ^ (now.0 / self.eighth);
         let first = looked.load(Relaxed) != tag;
         if first {
             looked.store(tag, Relaxed);

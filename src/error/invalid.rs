@@ -36,7 +36,7 @@ impl InvalidConfig {
     /// has no name, such as a backoff, is named after the policy that it is a part of.
     #[must_use]
     pub fn named(mut self, name: impl Into<Name>) -> Self {
-        self.name.get_or_insert(name.into());
+        self.name.get_or_insert_with(|| name.into());
         self
     }
 

@@ -137,7 +137,7 @@ impl LockedQueues<'_> {
         let Some(queue) = self.queues.get_mut(&key) else {
             return passed;
         };
-        let before = queue.len();
+        let before = queue.waiting();
         let over = |(id, call): (&u64, &WaitingCall)| {
             (call.until <= now && Some(*id) != own).then_some(*id)
         };
@@ -154,8 +154,8 @@ impl LockedQueues<'_> {
         if queue.calls.keys().next().is_some_and(|id| Some(*id) != own) {
             queue.pass_late(own, now, &forecast(), &mut passed);
         }
-        let left = before - queue.len();
-        if queue.len() == 0 {
+        let left = before - queue.waiting();
+        if queue.waiting() == 0 {
             self.queues.remove(&key);
         }
         (0..left).for_each(|_| self.withdraw());
@@ -208,7 +208,7 @@ impl LockedQueues<'_> {
         if was_first && let Some(next) = queue.calls.values_mut().next() {
             next.turn.get_or_insert(now);
         }
-        if queue.len() == 0 {
+        if queue.waiting() == 0 {
             debug_assert_eq!((queue.total_cost, queue.weighted), (0, 0));
             self.queues.remove(&key);
         }
@@ -331,7 +331,7 @@ impl WaitQueue {
         self.calls.is_empty()
     }
 
-    fn len(&self) -> usize {
+    fn waiting(&self) -> usize {
         self.calls.len() + self.late.len()
     }
 
