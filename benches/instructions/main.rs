@@ -13,7 +13,7 @@ use buttress::{
 };
 use buttress_benches::{
     options::runtime,
-    row::{self, Bare, Error, Row},
+    row::{self, Bare, Error, PendingOnce, Row},
 };
 use std::{env, process::ExitCode, time::Duration};
 use tower::{Layer, Service, ServiceBuilder, service_fn};
@@ -23,7 +23,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Makes what is called: only that of the chosen kind, because filling a table takes instructions.
 type Make = fn() -> Result<Row, InvalidConfig>;
 
-const KINDS: [(&str, Make); 11] = [
+const KINDS: [(&str, Make); 12] = [
     ("bare", || Ok(service(Bare))),
     ("circuit_breaker", || {
         let breaker = CircuitBreaker::new("breaker");
@@ -59,6 +59,11 @@ const KINDS: [(&str, Make); 11] = [
     }),
     ("timeout", || {
         Ok(service(Timeout::new("timeout", MINUTE).layer().layer(Bare)))
+    }),
+    ("timeout.pending", || {
+        let timeout = Timeout::new("timeout", MINUTE);
+        let service = timeout.layer().layer(PendingOnce);
+        Ok(Row::pending_once("", service, Result::is_ok))
     }),
     ("retry", || {
         Ok(service(

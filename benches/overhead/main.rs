@@ -24,7 +24,7 @@ mod peers;
 use buttress_benches::{
     options::{Options, runtime},
     report,
-    row::{Answer, Bare, Row},
+    row::{Answer, Bare, PendingOnce, Row},
 };
 use std::{hint::black_box, path::PathBuf, process::ExitCode};
 
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let _entered = runtime.enter();
     let mut all = options.measure(rows);
     let small = options.measure(small_rows).into_iter();
-    all.extend(small.filter(|m| !matches!(m.name, "clock" | "bare")));
+    all.extend(small.filter(|m| !matches!(m.name, "clock" | "bare" | "bare.pending")));
     let tsv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench/overhead.tsv");
     let targets = report::targets(&all, &report::TARGETS);
     print!("{}\n{targets}", report::table(&all));
@@ -88,5 +88,9 @@ fn yardsticks() -> Vec<Row> {
             Answer::Right
         }
     });
-    vec![clock, Row::service("bare", Bare, Result::is_ok)]
+    vec![
+        clock,
+        Row::service("bare", Bare, Result::is_ok),
+        Row::pending_once("bare.pending", PendingOnce, Result::is_ok),
+    ]
 }

@@ -5,7 +5,7 @@ use buttress::{
     CircuitBreaker, ErrorsAsFailures, GuardLayer, InvalidConfig, Kind, LoadShed, RateLimiter,
     Retry, Throttle, Timeout,
 };
-use buttress_benches::row::{Bare, Error, KEYS, Row};
+use buttress_benches::row::{Bare, Error, KEYS, PendingOnce, Row};
 use std::time::Duration;
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -80,6 +80,11 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
         Row::service(
             "buttress.timeout",
             timeout.layer().layer(Bare),
+            Result::is_ok,
+        ),
+        Row::pending_once(
+            "buttress.timeout.pending",
+            timeout.layer().layer(PendingOnce),
             Result::is_ok,
         ),
         Row::service(

@@ -1,7 +1,7 @@
 //! The crates that do something alike, each in its fastest reasonable form.
 
 use axum::body::Body;
-use buttress_benches::row::{Bare, Error, KEYS, Keys, Row, call, once};
+use buttress_benches::row::{Bare, Error, KEYS, Keys, PendingOnce, Row, call, once};
 use failsafe::futures::CircuitBreaker as _;
 use governor::{Quota, RateLimiter};
 use std::{
@@ -93,6 +93,11 @@ fn tower_rows() -> Vec<Row> {
     let shed = shed.layer(limit.layer(Bare));
     vec![
         Row::service("tower.timeout", timeout.layer(Bare), Result::is_ok),
+        Row::pending_once(
+            "tower.timeout.pending",
+            timeout.layer(PendingOnce),
+            Result::is_ok,
+        ),
         Row::service("tower.retry", retry.layer(Bare), Result::is_ok),
         Row::service("tower.concurrency_limit", limit.layer(Bare), Result::is_ok),
         Row::service("tower.load_shed", shed, Result::is_ok),

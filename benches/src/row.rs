@@ -4,7 +4,7 @@ use futures::executor::block_on;
 use std::{
     future::{Future, Ready, poll_fn, ready},
     hint::black_box,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Mutex,
     task::{Context, Poll, Waker},
 };
@@ -85,6 +85,19 @@ impl Row {
         })
     }
 
+    /// A service whose calls have ended at their second poll: what arms a timer has armed it.
+    pub fn pending_once<S>(name: &'static str, service: S, right: Right<S>) -> Self
+    where
+        S: Service<u64> + Clone + Send + 'static,
+    {
+        let service = Mutex::new(service);
+        Self::new(name, move || {
+            let mut service = service.lock().unwrap().clone();
+            let mut keys = Keys::default();
+            move || call_twice_polled(&mut service, keys.draw(), right)
+        })
+    }
+
     /// A service that is cloned for each call, as axum does.
     pub fn cloned<S>(name: &'static str, service: S, right: Right<S>) -> Self
     where
@@ -135,6 +148,27 @@ where
     }
 }
 
+/// One call of a service that is always ready, polled twice.
+#[inline]
+fn call_twice_polled<S, Req>(
+    service: &mut S,
+    req: Req,
+    right: fn(&Result<S::Response, S::Error>) -> bool,
+) -> Answer
+where
+    S: Service<Req>,
+{
+    let cx = &mut Context::from_waker(Waker::noop());
+    if !matches!(service.poll_ready(cx), Poll::Ready(Ok(()))) {
+        return Answer::Wrong;
+    }
+    let mut call = pin!(service.call(black_box(req)));
+    if call.as_mut().poll(cx).is_ready() {
+        return Answer::Wrong;
+    }
+    once(call, right)
+}
+
 /// Polls a call once, and sleeps until it has ended if that was not enough.
 #[inline]
 pub fn once<F: Future>(call: F, right: fn(&F::Output) -> bool) -> Answer {
@@ -164,6 +198,45 @@ impl Service<u64> for Bare {
     #[inline]
     fn call(&mut self, req: u64) -> Self::Future {
         ready(Ok(req))
+    }
+}
+
+/// Answers with what it is asked, at the second poll.
+#[derive(Clone, Debug)]
+pub struct PendingOnce;
+
+impl Service<u64> for PendingOnce {
+    type Response = u64;
+    type Error = Error;
+    type Future = SecondPoll;
+
+    #[inline]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+    #[inline]
+    fn call(&mut self, answer: u64) -> Self::Future {
+        let pending = true;
+        SecondPoll { answer, pending }
+    }
+}
+
+/// A call that ends at its second poll.
+#[derive(Debug)]
+pub struct SecondPoll {
+    answer: u64,
+    pending: bool,
+}
+
+impl Future for SecondPoll {
+    type Output = Result<u64, Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        match std::mem::take(&mut self.pending) {
+            true => Poll::Pending,
+            false => Poll::Ready(Ok(self.answer)),
+        }
     }
 }
 

@@ -186,6 +186,7 @@ impl<St> CacheBuilder<WithStore<St>> {
         const HOUR: Duration = Duration::from_secs(3600);
         let check = |valid, field, given: &dyn std::fmt::Debug, accepts| {
             InvalidConfig::check(valid, "cache", field, given, accepts)
+                .map_err(|invalid| invalid.named(self.name))
         };
         let Freshness {
             fresh,

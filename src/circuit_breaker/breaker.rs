@@ -6,6 +6,7 @@
 use super::{
     circuit::{Circuit, PendingTransition, ProbeAdmission, ramp_share},
     config::Config,
+    failure_row::{FailureRow, WATCH},
     inflight::InFlight,
     phase::{CircuitWord, Phase},
     shared_circuit::SharedCircuit,
@@ -22,10 +23,7 @@ use crate::{
     shared::Padded,
 };
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -33,15 +31,12 @@ use std::{
 pub(super) struct Breaker {
     pub(super) circuit: SharedCircuit,
     /// Failures since the last success, and [`WATCH`]. Nearly always zero, and then never written.
-    consecutive_failures: Padded<AtomicU64>,
+    consecutive_failures: Padded<FailureRow>,
     window: Window,
     totals: Totals,
     in_flight: Option<InFlight>,
     pub(super) cfg: Arc<Config>,
 }
-
-/// In the word of the failures in a row: a rate is over its threshold, but the calls are too few.
-const WATCH: u64 = 1 << 63;
 
 /// What a call that a breaker has admitted holds until it ends.
 #[derive(Debug)]
@@ -158,7 +153,7 @@ impl Breaker {
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
             && permit.place == 0
-            && let Some(index) = in_flight.enter(permit.word.epoch(), Time(permit.began))
+            && let Some(index) = in_flight.enter(permit.word.epoch(), Time(permit.began), now.get())
         {
             permit.place = index as u64 + 1;
             if self.first_look(permit.word, now.get()) {
@@ -182,7 +177,7 @@ impl Breaker {
             let epoch = permit.word.epoch();
             in_flight.leave(index as usize, epoch, Time(before));
             permit.place = in_flight
-                .enter(epoch, Time(permit.began))
+                .enter(epoch, Time(permit.began), now)
                 .map_or(0, |index| index as u64 + 1);
         }
     }
@@ -201,12 +196,34 @@ impl Breaker {
             // without a failure.
             let turned =
                 window.add(false, &self.totals, now.get()) | self.first_look(word, now.get());
-            if turned || self.consecutive_failures.0.load(Relaxed) != 0 {
+            if turned || self.consecutive_failures.0.count.load(Relaxed) != 0 {
                 self.reevaluate(word, now.get());
             }
             return;
         }
         self.settle_other(permit, end, now);
+    }
+
+    /// Learns that the service failed to become ready: a failure, and while probes are to decide, a
+    /// probe that failed.
+    #[cold]
+    pub(super) fn ready_failed(&self, now: &Now) {
+        let time = now.get();
+        let (word, place) = self.circuit.change(|circuit| {
+            let word = circuit.word();
+            match circuit.begin_probe(&self.cfg, time) {
+                (ProbeAdmission::Admitted { lease }, pending) => ((circuit.word(), lease), pending),
+                (_, pending) => ((word, 0), pending),
+            }
+        });
+        if place == 0 && !word.can_trip() && !word.is(Phase::ForcedClosed) {
+            return self.count_only(CallVerdict::Unwell);
+        }
+        let permit = Permit {
+            place,
+            ..Permit::new(word, Some(time))
+        };
+        self.settle(permit, End::Done(Outcome::Failure), now);
     }
 
     #[inline]
@@ -274,12 +291,12 @@ impl Breaker {
         let turned = self.window.add(failed, slow, &self.totals, now);
         let turned = turned | self.first_look(word, now);
         if !failed {
-            if turned || slow || self.consecutive_failures.0.load(Relaxed) != 0 {
+            if turned || slow || self.consecutive_failures.0.count.load(Relaxed) != 0 {
                 self.reevaluate(word, now);
             }
             return;
         }
-        let failures = (self.consecutive_failures.0.fetch_add(1, Relaxed) + 1) & !WATCH;
+        let failures = self.consecutive_failures.0.add(self.cfg.row_within, now);
         if word.is(Phase::Ramp) && self.halve_share(word, now) {
             return;
         }
@@ -292,8 +309,8 @@ impl Breaker {
     /// Does what is left to do for a success: it ends a row of failures, and rates may be reached.
     #[cold]
     fn reevaluate(&self, word: CircuitWord, now: Time) {
-        if self.consecutive_failures.0.load(Relaxed) & !WATCH != 0 {
-            self.consecutive_failures.0.fetch_and(WATCH, Relaxed);
+        if self.consecutive_failures.0.count.load(Relaxed) & !WATCH != 0 {
+            self.consecutive_failures.0.count.fetch_and(WATCH, Relaxed);
         }
         self.judge(word, now);
     }
@@ -303,19 +320,21 @@ impl Breaker {
         if !word.can_trip() {
             return;
         }
-        let verdict = RateVerdict::of(&self.cfg, self.window.counts(now), self.overdue(word, now));
-        let watched = self.consecutive_failures.0.load(Relaxed) & WATCH != 0;
-        match verdict {
-            RateVerdict::Trip(reason) => self.trip(word, reason, now),
-            // From now on, or no longer, successes have to look: they may complete the minimum.
-            RateVerdict::TooFew if !watched => {
-                self.consecutive_failures.0.fetch_or(WATCH, Relaxed);
-            }
-            RateVerdict::Below if watched => {
-                self.consecutive_failures.0.fetch_and(!WATCH, Relaxed);
-            }
-            RateVerdict::TooFew | RateVerdict::Below => {}
+        let (counts, few) = self.window.counts_of_at_least(self.cfg.minimum, now);
+        let overdue = self.overdue(word, now);
+        let verdict = RateVerdict::of(&self.cfg, counts, overdue);
+        if let RateVerdict::Trip(reason) = verdict {
+            return self.trip(word, reason, now);
         }
+        // From now on, or no longer, successes have to look.
+        let few = few && counts.failures + counts.slow + overdue > 0;
+        let watch = few || verdict == RateVerdict::TooFew;
+        let row = &self.consecutive_failures.0.count;
+        match watch == (row.load(Relaxed) & WATCH != 0) {
+            true => 0,
+            false if watch => row.fetch_or(WATCH, Relaxed),
+            false => row.fetch_and(!WATCH, Relaxed),
+        };
     }
 
     #[cold]
@@ -358,7 +377,7 @@ impl Breaker {
     /// Forgets how all calls of the window ended.
     fn forget(&self) {
         self.window.clear(&self.totals);
-        self.consecutive_failures.0.store(0, Relaxed);
+        self.consecutive_failures.0.count.store(0, Relaxed);
     }
 
     pub(super) fn force_open(&self) {
@@ -408,7 +427,7 @@ impl Breaker {
             calls: counts.calls(),
             failures: counts.failures,
             slow_calls: counts.slow,
-            consecutive_failures: self.consecutive_failures.0.load(Relaxed) & !WATCH,
+            consecutive_failures: self.consecutive_failures.0.count.load(Relaxed) & !WATCH,
             in_flight_slow: self.overdue(word, now),
             admitted_share,
             retry_after,

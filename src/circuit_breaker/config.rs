@@ -18,6 +18,7 @@ pub(super) struct Config {
     pub(super) size: Size,
     pub(super) failure_rate: Option<f64>,
     pub(super) consecutive: Option<u64>,
+    pub(super) row_within: u64,
     pub(super) slow_rate: Option<f64>,
     pub(super) minimum: u64,
     pub(super) slow: u64,
@@ -43,6 +44,7 @@ pub struct CircuitBreakerBuilder {
     count_window: Option<usize>,
     failure_rate: Option<f64>,
     consecutive_failures: Option<u32>,
+    consecutive_failures_within: Duration,
     slow_call_rate: Option<f64>,
     minimum_calls: Option<u32>,
     slow_call_duration: Duration,
@@ -70,6 +72,7 @@ impl CircuitBreakerBuilder {
             count_window: None,
             failure_rate: Some(0.5),
             consecutive_failures: Some(5),
+            consecutive_failures_within: MAX_OPEN,
             slow_call_rate: None,
             minimum_calls: None,
             slow_call_duration: Duration::from_millis(250),
@@ -91,7 +94,8 @@ impl CircuitBreakerBuilder {
     ///
     /// The default is 10 s: long enough to reach the minimum at two calls a second, short enough
     /// that an hour of health does not hide a minute of failure. The window slides in tenths, so a
-    /// call is forgotten when between nine tenths of the window and the whole of it have passed.
+    /// call leaves it when between nine tenths of the window and the whole of it have passed. With
+    /// fewer calls than the [minimum](Self::minimum_calls) it reaches back for more.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         (self.window, self.count_window) = (window, None);
@@ -140,6 +144,17 @@ impl CircuitBreakerBuilder {
         self
     }
 
+    /// Sets how long after one failure the next one still follows it in a row. A later one begins a
+    /// new row. At least 1 ms.
+    ///
+    /// The default is 60 s, the longest open time: of calls that come more rarely an open breaker
+    /// would reject none, and failures hours apart say nothing of each other.
+    #[must_use]
+    pub fn consecutive_failures_within(mut self, time: Duration) -> Self {
+        self.consecutive_failures_within = time;
+        self
+    }
+
     /// Removes the rule that trips the breaker at a number of failures in a row.
     #[must_use]
     pub fn without_consecutive_failures(mut self) -> Self {
@@ -147,8 +162,12 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets how many calls have to be in the window before rates count. At least 1, and no more
-    /// than a [window of calls](Self::count_window) holds.
+    /// Sets how many calls there have to be before rates count. At least 1, and no more than a
+    /// [window of calls](Self::count_window) holds.
+    ///
+    /// While a window in time has fewer, rates are taken over as many windows back as it takes to
+    /// have so many, ten at most: a service that gets one call in four seconds and fails half of
+    /// them is noticed, too.
     ///
     /// The default is 20, or the whole of a smaller window of calls: with fewer, chance decides.
     /// The call that completes the minimum may trip the breaker, even if it succeeded.
@@ -312,6 +331,7 @@ impl CircuitBreakerBuilder {
             },
             failure_rate: self.failure_rate,
             consecutive: self.consecutive_failures.map(u64::from),
+            row_within: nanos(self.consecutive_failures_within),
             slow_rate: self.slow_call_rate,
             minimum: u64::from(minimum),
             slow: nanos(self.slow_call_duration),
@@ -336,6 +356,15 @@ impl CircuitBreakerBuilder {
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidConfig> {
+        let checked = self.check_settings();
+        checked.map_err(|invalid| invalid.named(self.name))
+    }
+
+    pub(super) fn name(&self) -> Name {
+        self.name
+    }
+
+    fn check_settings(&self) -> Result<(), InvalidConfig> {
         const SHARE: &str = "above 0 and at most 1";
         fn check(
             valid: bool,
@@ -380,6 +409,10 @@ impl CircuitBreakerBuilder {
             "at least 1",
         )?;
         for (field, time) in [
+            (
+                "consecutive_failures_within",
+                self.consecutive_failures_within,
+            ),
             ("slow_call_duration", self.slow_call_duration),
             ("open_for", self.open_for),
             ("probe_timeout", self.probe_timeout),

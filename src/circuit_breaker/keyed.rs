@@ -33,11 +33,12 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     }
 
     /// Sets how many breakers are kept at most. At least 1. The default is 10 000: more than most
-    /// services have hosts or shards, and 12 MB when all are taken.
+    /// services have hosts or shards, and 15 MB when all are taken.
     ///
-    /// When all are taken, a new key takes the place of a key in the same part of the map: one
-    /// whose breaker is closed and idle, if there is one. A breaker that is not closed is forgotten
-    /// only if all in that part are so, and that is [counted](KeyedSnapshot::evicted_open_total).
+    /// When all are taken, a new key takes the place of a key in the same part of the map. It looks
+    /// at 128 of them at most, and takes one whose breaker is closed and idle, if there is one. A
+    /// breaker that is not closed is forgotten only if all of these are so, and that is
+    /// [counted](KeyedSnapshot::evicted_open_total).
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
@@ -58,7 +59,8 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
             "max_keys",
             max,
             "1 to 4 294 967 295",
-        )?;
+        )
+        .map_err(|invalid| invalid.named(self.each.name()))?;
         Ok(KeyedCircuitBreaker(Arc::new(Inner {
             key: self.key,
             map: Map::new(max),
@@ -97,7 +99,7 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
 ///
 /// # Memory and locks
 ///
-/// A key that has been seen costs up to 1 250 bytes, 128 more with a slow-call rate, and one more
+/// A key that has been seen costs up to 1 500 bytes, 128 more with a slow-call rate, and one more
 /// for each call of a window of calls. Finding a key's breaker takes a short lock. All threads that
 /// call with one key write the same counters, other than with a single breaker.
 pub struct KeyedCircuitBreaker<K>(Arc<Inner<K>>);

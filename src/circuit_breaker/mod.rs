@@ -45,6 +45,9 @@
 //!
 //! The breaker counts [`Outcome`](crate::Outcome)s, which the layer's classifier makes of results.
 //! - A `Failure` is a failure, and so is a panic.
+//! - So is an error of the inner service's `poll_ready`, such as a connection that cannot be made,
+//!   except for a [keyed breaker](KeyedCircuitBreaker), since there is no request yet. After the
+//!   open time it counts as a probe that failed.
 //! - `Overloaded` never is: a breaker that counted it would keep out calls that a full dependency
 //!   could still have served. If the dependency says how long to wait, and the breaker trips for
 //!   another reason, it stays open for at least that long.
@@ -84,8 +87,9 @@
 //! |---|---|---|
 //! | [`window`](CircuitBreakerBuilder::window) | 10 s | long enough to reach the minimum at two calls a second, short enough that earlier successes do not hide a failure |
 //! | [`failure_rate`](CircuitBreakerBuilder::failure_rate) | 0.5 | a dependency that answers most calls is worth calling |
-//! | [`minimum_calls`](CircuitBreakerBuilder::minimum_calls) | 20 | with fewer, chance decides |
+//! | [`minimum_calls`](CircuitBreakerBuilder::minimum_calls) | 20, in ten windows at most | with fewer, chance decides |
 //! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | 5 | a dependency that is gone is noticed after five calls |
+//! | [`consecutive_failures_within`](CircuitBreakerBuilder::consecutive_failures_within) | 60 s from one to the next | of calls that come more rarely an open breaker would reject none |
 //! | [`slow_call_rate`](CircuitBreakerBuilder::slow_call_rate) | off | what is slow depends on the dependency |
 //! | [`slow_call_duration`](CircuitBreakerBuilder::slow_call_duration) | 250 ms | where an answer to a person begins to feel late |
 //! | [`open_for`](CircuitBreakerBuilder::open_for) | 5 s | a restart takes about that long |
@@ -96,7 +100,7 @@
 //! | [`ramp`](CircuitBreakerBuilder::ramp) | off | with few callers, a dependency that passed its probes can take all calls at once |
 //! | [`observe_only`](CircuitBreakerBuilder::observe_only) | false | |
 //! | [`seed`](CircuitBreakerBuilder::seed) | random | |
-//! | [`max_keys`](KeyedCircuitBreakerBuilder::max_keys) | 10 000 | more than most services have hosts or shards; 12 MB when all are taken |
+//! | [`max_keys`](KeyedCircuitBreakerBuilder::max_keys) | 10 000 | more than most services have hosts or shards; 15 MB when all are taken |
 //!
 //! # Metrics
 //!
@@ -131,6 +135,7 @@ mod breaker;
 mod circuit;
 mod config;
 mod count_window;
+mod failure_row;
 mod inflight;
 mod keyed;
 mod map;
@@ -280,6 +285,9 @@ impl GuardBase for CircuitBreaker {
     }
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         self.0.circuit.poll_closed(cx, now)
+    }
+    fn ready_failed(&self, now: &Now) {
+        self.0.ready_failed(now);
     }
 }
 

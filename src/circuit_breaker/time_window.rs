@@ -1,7 +1,10 @@
 //! A sliding window in time, counted by every thread for itself.
 
 use super::totals::Totals;
-use crate::{clock::Time, sliding_window::SlidingWindow};
+use crate::{
+    clock::Time,
+    sliding_window::{PreviousCount, SlidingWindow},
+};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Calls that ended in the window.
@@ -16,6 +19,12 @@ impl WindowCounts {
     pub(super) fn calls(self) -> u64 {
         self.successes + self.failures
     }
+
+    fn add(&mut self, other: Self) {
+        self.successes += other.successes;
+        self.failures += other.failures;
+        self.slow += other.slow;
+    }
 }
 
 /// The kinds of the window's counts: `failures:20 | successes:20`, ...
@@ -28,16 +37,39 @@ const FIELD_BITS: u32 = 20;
 const SUCCESS: u64 = 1;
 const FAILURE: u64 = 1 << FIELD_BITS;
 
-#[derive(Debug)]
-pub(super) struct TimeWindow(SlidingWindow<2>);
+/// How far it reaches back for its minimum of calls, in windows.
+pub(super) const REACH: usize = 10;
 
+/// The tenths of a window.
+const TENTHS: u64 = 10;
+
+/// The calls of the window, and what is left of earlier ones: while calls are few, rates are taken
+/// over as many windows as it takes to have the minimum.
+///
+/// # Invariants
+/// 1. A call is in a bucket of `recent` until that is used for a later tenth, and then in that of
+///    its window in `earlier`, until it is older than `REACH` windows.
+#[derive(Debug)]
+pub(super) struct TimeWindow {
+    recent: SlidingWindow<2>,
+    /// What has left its bucket. Written once in a tenth by each stripe.
+    earlier: SlidingWindow<2>,
+}
+
+/// What a breaker with one stripe takes.
 #[cfg(test)]
-pub(super) const STRIPE_BYTES: usize = crate::sliding_window::stripe_bytes::<2>();
+pub(super) const BYTES: usize = 2 * crate::sliding_window::stripe_bytes::<2>();
 
 impl TimeWindow {
     /// Makes that many stripes, which must be a power of two.
     pub(super) fn new(window: u64, stripes: usize) -> Self {
-        Self(SlidingWindow::new(window, stripes))
+        let recent = SlidingWindow::new(window, stripes);
+        // A tenth of it is a window.
+        let reach = recent.longest().saturating_mul(REACH as u64);
+        Self {
+            recent,
+            earlier: SlidingWindow::new(reach, 1),
+        }
     }
 
     /// Counts a call that was not slow. True if it is the first one in this tenth: then earlier
@@ -46,7 +78,7 @@ impl TimeWindow {
     pub(super) fn add(&self, failed: bool, totals: &Totals, now: Time) -> bool {
         let one = if failed { FAILURE } else { SUCCESS };
         let mut full = false;
-        let before = self.0.count(ENDED, now, |count| {
+        let before = self.recent.count(ENDED, now, |count| {
             full = count & (one * FIELD) == one * FIELD;
             if full {
                 halved(count) + one
@@ -58,13 +90,36 @@ impl TimeWindow {
             self.halve(before.count, totals, now);
         } else if before.forgotten {
             fold(before.count, 0, totals);
+            self.keep(ENDED, before, now);
         }
         before.forgotten
     }
 
+    /// Keeps what has left its bucket with those of its window.
+    #[cold]
+    fn keep(&self, kind: usize, left: PreviousCount, now: Time) {
+        let Some(age) = left.age().filter(|age| *age < REACH as u64 * TENTHS) else {
+            return;
+        };
+        if left.count == 0 {
+            return;
+        }
+        let then = Time(
+            now.0
+                .saturating_sub(age.saturating_mul(self.recent.tenth())),
+        );
+        self.earlier.count(kind, then, |kept| match kind {
+            ENDED => sum_of_ended(kept, left.count),
+            _ => (kept + left.count).min(FIELD),
+        });
+    }
+
     /// Counts a slow call.
     pub(super) fn add_slow(&self, failed: bool, totals: &Totals, now: Time) -> bool {
-        self.0.count(SLOW, now, |slow| slow + 1);
+        let before = self.recent.count(SLOW, now, |slow| slow + 1);
+        if before.forgotten {
+            self.keep(SLOW, before, now);
+        }
         self.add(failed, totals, now)
     }
 
@@ -72,31 +127,90 @@ impl TimeWindow {
     #[cold]
     fn halve(&self, was: u64, totals: &Totals, now: Time) {
         fold(was, halved(was), totals);
-        self.0.count(SLOW, now, |slow| slow / 2);
+        self.recent.count(SLOW, now, |slow| slow / 2);
     }
 
     /// Returns the calls that ended in the last ten tenths, the present one included.
     pub(super) fn counts(&self, now: Time) -> WindowCounts {
         let mut sum = WindowCounts::default();
-        for [ended, slow] in self.0.counts(now) {
-            sum.successes += successes_in(ended);
-            sum.failures += failures_in(ended);
-            sum.slow += slow;
+        for [ended, slow] in self.recent.counts(now) {
+            sum.add(counts_of(ENDED, ended));
+            sum.add(counts_of(SLOW, slow));
+        }
+        sum
+    }
+
+    /// Returns the calls of the window or, if these are fewer than the minimum, of as many windows
+    /// as it takes to have so many; and whether they are fewer.
+    pub(super) fn counts_of_at_least(&self, minimum: u64, now: Time) -> (WindowCounts, bool) {
+        let counts = self.counts(now);
+        match counts.calls() >= minimum {
+            true => (counts, false),
+            false => (self.reach_back(minimum, now), true),
+        }
+    }
+
+    #[cold]
+    fn reach_back(&self, minimum: u64, now: Time) -> WindowCounts {
+        let mut windows = [WindowCounts::default(); REACH];
+        let mut add = |age: u64, kind, count| {
+            if let Some(window) = windows.get_mut(age as usize) {
+                window.add(counts_of(kind, count));
+            }
+        };
+        for kind in [ENDED, SLOW] {
+            for (age, count) in self.recent.ages(kind, now, REACH as u64 * TENTHS) {
+                add(age / TENTHS, kind, count);
+            }
+            for (age, count) in self.earlier.ages(kind, now, REACH as u64) {
+                add(age, kind, count);
+            }
+        }
+        let mut sum = WindowCounts::default();
+        for window in windows {
+            if sum.calls() >= minimum {
+                break;
+            }
+            sum.add(window);
         }
         sum
     }
 
     /// Returns the successes and failures that the totals do not hold yet.
     pub(super) fn unfolded(&self) -> (u64, u64) {
-        self.0.all(ENDED).fold((0, 0), |(s, f), ended| {
+        self.recent.all(ENDED).fold((0, 0), |(s, f), ended| {
             (s + successes_in(ended), f + failures_in(ended))
         })
     }
 
     /// Forgets all calls.
     pub(super) fn clear(&self, totals: &Totals) {
-        self.0.clear(|[ended, _]| fold(ended, 0, totals));
+        self.recent.clear(|[ended, _]| fold(ended, 0, totals));
+        self.earlier.clear(|_| {});
     }
+}
+
+/// Returns what a count of this kind counts.
+fn counts_of(kind: usize, count: u64) -> WindowCounts {
+    match kind {
+        ENDED => WindowCounts {
+            successes: successes_in(count),
+            failures: failures_in(count),
+            slow: 0,
+        },
+        _ => WindowCounts {
+            slow: count,
+            ..WindowCounts::default()
+        },
+    }
+}
+
+/// Returns the sum of two counts of calls that have ended, halved if it does not fit.
+fn sum_of_ended(a: u64, b: u64) -> u64 {
+    let successes = successes_in(a) + successes_in(b);
+    let failures = failures_in(a) + failures_in(b);
+    let shift = u32::from(successes.max(failures) > FIELD);
+    failures >> shift << FIELD_BITS | successes >> shift
 }
 
 fn successes_in(ended: u64) -> u64 {
@@ -191,5 +305,30 @@ mod tests {
         assert_eq!(window.counts(Time(5)), counts(0, 0, 0));
         assert_eq!(totals.sum(|c| &c.failures), 1_000);
         assert_eq!(totals.sum(|c| &c.successes), FIELD + 2);
+    }
+
+    #[test]
+    fn it_reaches_back_window_by_window_until_it_has_its_minimum() {
+        let (window, totals) = window();
+        // Two calls in every window, one of which fails; every bucket is used again and again.
+        for t in (0..20 * WINDOW).step_by(500) {
+            window.add(t % WINDOW == 0, &totals, Time(t));
+        }
+        let now = Time(20 * WINDOW - 1);
+        for (minimum, calls) in [(0, 2), (2, 2), (3, 4), (4, 4), (9, 10), (20, 20), (21, 20)] {
+            let seen = window.counts_of_at_least(minimum, now);
+            let expected = counts(calls / 2, calls / 2, 0);
+            assert_eq!(seen, (expected, minimum > 2), "{minimum}");
+        }
+        window.clear(&totals);
+        assert_eq!(window.counts_of_at_least(9, now), (counts(0, 0, 0), true));
+    }
+
+    #[test]
+    fn what_is_kept_of_earlier_windows_keeps_its_rate_when_it_is_full() {
+        let ended = |failures: u64, successes: u64| failures << FIELD_BITS | successes;
+        assert_eq!(sum_of_ended(ended(1, 2), ended(3, 4)), ended(4, 6));
+        let full = ended(FIELD / 2, FIELD);
+        assert_eq!(sum_of_ended(full, full), ended(FIELD / 2, FIELD));
     }
 }

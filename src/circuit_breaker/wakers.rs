@@ -6,19 +6,49 @@ use crate::{
 };
 use std::{collections::HashMap, mem, sync::Mutex, task::Waker};
 
-/// How many tasks are remembered. Nobody tells us when one goes away, so now and then all are woken
-/// and those that still wait come back. Not more often than this:
-const LIMIT: usize = 1_024;
-const SWEEP: u64 = 1_000_000_000;
+/// So few arrivals are not worth a sweep.
+const FEW: usize = 64;
+/// A longer list is swept after so many nanoseconds at the latest.
+const SWEEP: u64 = 10_000_000_000;
 
+/// Every task that waits, and few that do no longer.
+///
+/// Nobody tells us when a task goes away. So when as many have arrived as were found waiting the
+/// last time, all are woken: those that still wait park again, and who has not by the next time is
+/// left out. So an arrival wakes one or two of those that wait, on average, and the list is three
+/// times as long as they are many.
+///
+/// # Invariants
+/// 1. A task that was parked is in the list, or has been woken since.
 #[derive(Debug, Default)]
 pub(super) struct Wakers(Mutex<Parked>);
 
 #[derive(Debug, Default)]
 struct Parked {
     /// By what makes two wakers one, see [`Waker::will_wake`].
-    by_task: HashMap<(usize, usize), Waker>,
+    by_task: HashMap<(usize, usize), ParkedTask>,
+    /// How many have arrived since the list was swept last.
+    arrived: usize,
+    /// How many were found waiting then, and when that was.
+    waited: usize,
     swept: Time,
+}
+
+#[derive(Debug)]
+struct ParkedTask {
+    waker: Waker,
+    seen: Seen,
+}
+
+/// What is known of a task.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Seen {
+    /// It has arrived since the last sweep.
+    Arrived,
+    /// It was woken by that sweep, and has not parked since.
+    Woken,
+    /// It was woken by that sweep, and still waits.
+    Back,
 }
 
 impl Wakers {
@@ -29,28 +59,60 @@ impl Wakers {
             std::ptr::from_ref(waker.vtable()) as usize,
         );
         let mut parked = lock(&self.0);
-        if parked.by_task.contains_key(&id) {
+        if let Some(task) = parked.by_task.get_mut(&id) {
+            if task.seen == Seen::Woken {
+                task.seen = Seen::Back;
+            }
             return;
         }
-        let mut gone = HashMap::new();
-        if parked.by_task.len() >= LIMIT {
-            // With more tasks than places, waking at every arrival would keep all of them awake;
-            // so the one that finds no place waits for its service alone.
-            let now = now.get();
-            if now.since(parked.swept).as_nanos() < u128::from(SWEEP) {
-                return;
-            }
-            parked.swept = now;
-            gone = mem::take(&mut parked.by_task);
-        }
-        parked.by_task.insert(id, waker.clone());
+        let swept = if parked.is_to_be_swept(now) {
+            parked.sweep(now)
+        } else {
+            Swept::default()
+        };
+        let (waker, seen) = (waker.clone(), Seen::Arrived);
+        parked.by_task.insert(id, ParkedTask { waker, seen });
+        parked.arrived += 1;
         drop(parked);
-        gone.into_values().for_each(Waker::wake);
+        // Not under the lock: a task may be run, or dropped, in here.
+        swept.waiting.into_iter().for_each(Waker::wake);
+        drop(swept.gone);
     }
 
     pub(super) fn wake_all(&self) {
-        let parked = mem::take(&mut lock(&self.0).by_task);
-        parked.into_values().for_each(Waker::wake);
+        let parked = mem::take(&mut *lock(&self.0));
+        let tasks = parked.by_task.into_values();
+        tasks.for_each(|task| task.waker.wake());
+    }
+}
+
+/// What a sweep leaves to do without the lock.
+#[derive(Default)]
+struct Swept {
+    /// To be woken.
+    waiting: Vec<Waker>,
+    /// To be dropped.
+    gone: Vec<Waker>,
+}
+
+impl Parked {
+    fn is_to_be_swept(&self, now: &Now) -> bool {
+        self.by_task.len() >= FEW
+            && (self.arrived >= self.waited.max(FEW)
+                || now.get().since(self.swept).as_nanos() >= u128::from(SWEEP))
+    }
+
+    fn sweep(&mut self, now: &Now) -> Swept {
+        let mut swept = Swept::default();
+        (self.arrived, self.waited, self.swept) = (0, 0, now.get());
+        let gone = self.by_task.extract_if(|_, task| task.seen == Seen::Woken);
+        swept.gone.extend(gone.map(|(_, task)| task.waker));
+        for task in self.by_task.values_mut() {
+            self.waited += usize::from(task.seen == Seen::Back);
+            task.seen = Seen::Woken;
+            swept.waiting.push(task.waker.clone());
+        }
+        swept
     }
 }
 
@@ -85,14 +147,64 @@ mod tests {
         assert_eq!(task.0.load(Relaxed), 1);
     }
 
+    fn at(nanos: u64) -> Now {
+        Now::at(Time(nanos))
+    }
+
     #[test]
-    fn the_list_is_bounded_and_swept_but_not_at_every_arrival() {
+    fn every_task_that_waits_is_woken_however_many_there_are() {
         let wakers = Wakers::default();
-        let tasks: Vec<_> = (0..3 * LIMIT).map(|_| Arc::new(Task::default())).collect();
-        for task in &tasks {
-            wakers.park(&Waker::from(task.clone()), &Now::at(Time(2 * SWEEP)));
+        let tasks: Vec<_> = (0..3_000).map(|_| Arc::new(Task::default())).collect();
+        let park = |task: &Arc<Task>| wakers.park(&Waker::from(task.clone()), &at(0));
+        for n in 0..tasks.len() {
+            park(&tasks[n]);
+            // Who was woken looks again, and goes on waiting.
+            for task in &tasks[..=n] {
+                if task.0.swap(0, Relaxed) > 0 {
+                    park(task);
+                }
+            }
         }
-        let woken = tasks.iter().filter(|t| t.0.load(Relaxed) > 0).count();
-        assert_eq!((woken, lock(&wakers.0).by_task.len()), (LIMIT, LIMIT));
+        wakers.wake_all();
+        assert!(tasks.iter().all(|task| task.0.load(Relaxed) == 1));
+    }
+
+    #[test]
+    fn arrivals_wake_few_and_those_that_left_are_forgotten() {
+        let (wakers, waiting) = (Wakers::default(), 100);
+        let tasks: Vec<_> = (0..waiting).map(|_| Arc::new(Task::default())).collect();
+        let park = |task: &Arc<Task>| wakers.park(&Waker::from(task.clone()), &at(0));
+        tasks.iter().for_each(park);
+        let mut woken = 0;
+        for arrival in 1..=10_000 {
+            park(&Arc::new(Task::default()));
+            for task in &tasks {
+                let times = task.0.swap(0, Relaxed);
+                (0..times).for_each(|_| park(task));
+                woken += times;
+            }
+            let len = lock(&wakers.0).by_task.len();
+            assert!(len <= 3 * waiting + FEW, "{len}");
+            assert!(woken <= 2 * (waiting + arrival), "{woken} after {arrival}");
+        }
+        wakers.wake_all();
+        assert!(tasks.iter().all(|task| task.0.load(Relaxed) == 1));
+    }
+
+    #[test]
+    fn after_a_crowd_has_left_two_arrivals_are_enough_to_forget_it() {
+        let wakers = Wakers::default();
+        let crowd: Vec<_> = (0..1_000).map(|_| Arc::new(Task::default())).collect();
+        let park = |task: &Arc<Task>, nanos| wakers.park(&Waker::from(task.clone()), &at(nanos));
+        for n in 0..crowd.len() {
+            park(&crowd[n], 0);
+            let woken = crowd.iter().filter(|task| task.0.swap(0, Relaxed) > 0);
+            woken.for_each(|task| park(task, 0));
+        }
+        assert_eq!(lock(&wakers.0).by_task.len(), crowd.len());
+        for n in 1..=2 {
+            park(&Arc::new(Task::default()), n * SWEEP);
+        }
+        assert_eq!(lock(&wakers.0).by_task.len(), 2);
     }
 }

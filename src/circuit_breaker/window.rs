@@ -50,6 +50,15 @@ impl Window {
         }
     }
 
+    /// Returns the calls over which rates are taken: a window in time reaches back for its minimum.
+    /// Also returns whether it does.
+    pub(super) fn counts_of_at_least(&self, minimum: u64, now: Time) -> (WindowCounts, bool) {
+        match self {
+            Self::Time(window) => window.counts_of_at_least(minimum, now),
+            Self::Count(window) => (window.counts(), false),
+        }
+    }
+
     /// Returns the successes and failures that the totals do not hold yet.
     pub(super) fn unfolded(&self) -> (u64, u64) {
         match self {

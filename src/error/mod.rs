@@ -62,9 +62,11 @@ pub enum Error<E> {
     /// A policy refused the call, or gave up on it.
     #[error(transparent)]
     Rejected(Rejected),
-    /// The service itself failed.
-    #[error("{0}")]
-    Service(#[source] E),
+    /// The service itself failed. Transparent: the text and the source are those of its own error,
+    /// which a chain of errors so prints once. To get at the error itself, match on this variant or
+    /// use [`into_service`](Self::into_service).
+    #[error(transparent)]
+    Service(E),
 }
 
 impl<E> Error<E> {
@@ -109,7 +111,7 @@ impl AsRejected for BoxError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{error::Error as _, io};
+    use std::io;
 
     const OPEN: Rejected = Rejected::new(Kind::CircuitOpen, "db");
 
@@ -123,11 +125,33 @@ mod tests {
         assert_eq!(plain.as_rejected(), None);
     }
 
+    /// What is printed of an error and all its sources.
+    fn chain(error: &dyn std::error::Error) -> Vec<String> {
+        let sources = std::iter::successors(Some(error), |error| error.source());
+        sources.map(ToString::to_string).collect()
+    }
+
     #[test]
-    fn the_service_error_is_the_source() {
-        let error = Error::Service(io::Error::other("boom"));
-        assert_eq!(error.to_string(), "boom");
-        assert!(error.source().is_some_and(|e| e.is::<io::Error>()));
+    fn a_chain_of_errors_says_everything_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no connection")]
+        struct Connect(#[source] io::Error);
+        #[derive(Debug, thiserror::Error)]
+        #[error("loading the order")]
+        struct Load(#[source] Error<Connect>);
+
+        let error = Error::Service(Connect(io::Error::other("boom")));
+        assert_eq!(chain(&error), ["no connection", "boom"]);
         assert!(error.as_rejected().is_none());
+        let error = Load(error);
+        assert_eq!(
+            chain(&error),
+            ["loading the order", "no connection", "boom"]
+        );
+        let error = Load(Error::Rejected(OPEN));
+        assert_eq!(
+            chain(&error),
+            ["loading the order".into(), OPEN.to_string()]
+        );
     }
 }

@@ -194,6 +194,16 @@ impl<R: GuardRef> CallGuard<R> {
         );
     }
 
+    /// Ends a call whose service failed to become ready. Returns the guard, which may have to be
+    /// told of it.
+    pub(super) fn end_unready(&mut self) -> Option<R> {
+        let (guard_ref, permit) = self.call.take()?;
+        guard_ref
+            .guard()
+            .settle(permit, End::NeverStarted, &Now::lazy());
+        Some(guard_ref)
+    }
+
     /// Ends the call as one that a policy further in has rejected.
     #[cold]
     pub(crate) fn end_rejected(&mut self, rejected: &Rejected) {

@@ -199,6 +199,14 @@ pub trait GuardBase {
     fn poll_closed(&self, _cx: &mut Context<'_>, _now: &Now) -> bool {
         false
     }
+
+    /// Learns that the inner service failed to become ready. Does nothing by default.
+    ///
+    /// Called once for each error of its `poll_ready`, unless that was a refusal by a policy further
+    /// in. There is no permit, and no request: a connection that cannot be made fails before any
+    /// call does. A permit that a call already has is settled as [`End::NeverStarted`] first.
+    #[inline]
+    fn ready_failed(&self, _now: &Now) {}
 }
 
 /// A policy that decides whether a call with a request of type `Req` may start.
@@ -266,6 +274,10 @@ impl<G: GuardBase> GuardBase for &G {
     #[inline]
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         (**self).poll_closed(cx, now)
+    }
+    #[inline]
+    fn ready_failed(&self, now: &Now) {
+        (**self).ready_failed(now);
     }
 }
 

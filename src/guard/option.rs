@@ -40,6 +40,12 @@ impl<G: GuardBase> GuardBase for Option<G> {
         }
     }
 
+    fn ready_failed(&self, now: &Now) {
+        if let Some(guard) = self {
+            guard.ready_failed(now);
+        }
+    }
+
     #[inline]
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         self.as_ref()

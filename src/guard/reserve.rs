@@ -5,11 +5,11 @@
 
 use super::{
     CallGuard, End, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, Strategy,
-    call_guard::SharedGuard, layer::ReserveLayer,
+    call_guard::SharedGuard, layer::ReserveLayer, service::tell_unready,
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Kind, Rejected},
+    error::{FromRejected, Kind, RefusalMark, Rejected},
 };
 use std::{
     fmt,
@@ -103,10 +103,12 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // The inner service first: a permit in the hands of someone who cannot use it yet is one
         // that nobody can use.
+        let mark = RefusalMark::set();
         match ready!(self.inner.poll_ready(cx)) {
             Ok(()) => self.reserved.poll(cx).map(Ok),
             Err(error) => {
                 self.reserved.give_back();
+                tell_unready(self.reserved.guard_ref.guard(), mark, &error);
                 Poll::Ready(Err(error))
             }
         }

@@ -84,11 +84,16 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let mark = RefusalMark::set();
         match self.inner.poll_ready(cx) {
             Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.inner_ready, cx),
-            ready => {
+            Poll::Ready(Ok(())) => {
                 self.inner_ready = true;
-                ready
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                tell_unready(self.core.guard(), mark, &error);
+                Poll::Ready(Err(error))
             }
         }
     }
@@ -118,6 +123,15 @@ pub(super) fn ready_to_refuse<E>(
     match guard.poll_closed(cx, &Now::lazy()) {
         true => Poll::Ready(Ok(())),
         false => Poll::Pending,
+    }
+}
+
+/// Tells the guard that the inner service failed to become ready, unless a policy below refused.
+#[cold]
+pub(super) fn tell_unready<E: 'static>(guard: &impl GuardBase, mark: RefusalMark, error: &E) {
+    let failed = |rejected: Rejected| rejected.kind().is_failure();
+    if mark.rejection(error).is_none_or(failed) {
+        guard.ready_failed(&Now::lazy());
     }
 }
 

@@ -165,6 +165,10 @@ impl<G: GuardBase> GuardBase for Shadow<G> {
         }
     }
 
+    fn ready_failed(&self, now: &Now) {
+        self.guard.ready_failed(now);
+    }
+
     // `poll_closed` stays `false`: no call is refused.
 }
 

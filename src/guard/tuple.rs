@@ -84,6 +84,11 @@ impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         self.0.poll_closed(cx, now) || self.1.poll_closed(cx, now)
     }
+
+    fn ready_failed(&self, now: &Now) {
+        self.1.ready_failed(now);
+        self.0.ready_failed(now);
+    }
 }
 
 impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
@@ -169,12 +174,19 @@ macro_rules! nest {
             fn on_pending(&$self, permit: &mut Self::Permit, now: &Now) {
                 $pairs.on_pending(permit, now);
             }
+            #[inline]
+            fn on_wait(&$self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
+                $pairs.on_wait(permit, waited, now);
+            }
             fn abandon(&$self, wait: Self::Wait, now: &Now) {
                 $pairs.abandon(wait, now);
             }
             #[inline]
             fn poll_closed(&$self, cx: &mut Context<'_>, now: &Now) -> bool {
                 $pairs.poll_closed(cx, now)
+            }
+            fn ready_failed(&$self, now: &Now) {
+                $pairs.ready_failed(now);
             }
         }
 

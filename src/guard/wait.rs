@@ -4,12 +4,15 @@
 //! call when the wait is over: `S: Clone`, which a guard that decides at once does not ask for.
 
 use super::{
-    Admission, CallGuard, End, Guard, GuardBase, GuardFuture, GuardRef, OnResponse, Settle,
-    Strategy, WaitProgress, call_guard::SharedGuard, layer::WaitLayer, service::ready_to_refuse,
+    Admission, CallGuard, Guard, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, Strategy,
+    WaitProgress,
+    call_guard::SharedGuard,
+    layer::WaitLayer,
+    service::{ready_to_refuse, tell_unready},
 };
 use crate::{
     clock::{Now, Time},
-    error::{FromRejected, note_wait, refuse},
+    error::{FromRejected, RefusalMark, note_wait, refuse},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -90,11 +93,16 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // A call that waits gets a service of its own, so a ready one is always asked for: whether
         // this call will wait is not known before its request is.
+        let mark = RefusalMark::set();
         match self.inner.poll_ready(cx) {
             Poll::Pending => ready_to_refuse(self.core.guard(), &mut self.inner_ready, cx),
-            ready => {
+            Poll::Ready(Ok(())) => {
                 self.inner_ready = true;
-                ready
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                tell_unready(self.core.guard(), mark, &error);
+                Poll::Ready(Err(error))
             }
         }
     }
@@ -257,10 +265,13 @@ where
                     req,
                     call_guard,
                 } => {
+                    let mark = RefusalMark::set();
                     match call_guard.during(|_| inner.poll_ready(cx)) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
-                            call_guard.end(End::NeverStarted);
+                            if let Some(guard_ref) = call_guard.end_unready() {
+                                tell_unready(guard_ref.guard(), mark, &error);
+                            }
                             *req = None;
                             return Poll::Ready(Err(error));
                         }

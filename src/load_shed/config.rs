@@ -170,6 +170,12 @@ impl<P> LoadShedBuilder<P> {
     /// If the limit or the queue is 0 or above 1,000,000, or one of the times is 0 or above an
     /// hour.
     pub fn build(self) -> Result<LoadShed<P>, InvalidConfig> {
+        let checked = self.check();
+        checked.map_err(|invalid| invalid.named(self.name))?;
+        Ok(self.built())
+    }
+
+    fn check(&self) -> Result<(), InvalidConfig> {
         let fixed = match &self.limit {
             Choice::Fixed(limit) => Some(*limit),
             Choice::Rule(rule) => rule.is_fixed().then(|| rule.initial()),
@@ -189,7 +195,7 @@ impl<P> LoadShedBuilder<P> {
             let valid = !given.is_zero() && given <= LONGEST;
             InvalidConfig::check(valid, POLICY, field, given, "above 0 and at most an hour")?;
         }
-        Ok(self.built())
+        Ok(())
     }
 
     /// Builds the load shed of valid settings, such as the defaults are.

@@ -141,21 +141,9 @@ impl<K, C> RateLimiterBuilder<K, C> {
     /// If the quota, the burst or `max_keys` is 0, the window is not between 1 ms and 366 days, or
     /// the burst lasts for longer than 100 years.
     pub fn build(self) -> Result<RateLimiter<K, C>, InvalidConfig> {
-        let (quota, window) = (self.quota, nanos(self.window));
-        check_quota(quota)?;
-        let accepts = "between 1 ms and 366 days";
-        let valid = (SHORTEST..=LONGEST).contains(&self.window);
-        InvalidConfig::check(valid, POLICY, "window", self.window, accepts)?;
-        if let Algorithm::Gcra { burst } = self.algorithm {
-            let valid = burst > 0 && burst_ends(quota, window, burst);
-            let accepts = "at least 1, and burst * window / quota at most 100 years";
-            InvalidConfig::check(valid, POLICY, "burst", burst, accepts)?;
-        }
-        let max_keys = self.max_keys;
-        let accepts = "between 1 and 4,000,000,000";
-        let valid = (1..=MOST_KEYS).contains(&(max_keys as u64));
-        InvalidConfig::check(valid, POLICY, "max_keys", max_keys, accepts)?;
-
+        let checked = self.check();
+        checked.map_err(|invalid| invalid.named(self.name))?;
+        let (quota, window, max_keys) = (self.quota, nanos(self.window), self.max_keys);
         let (state, queues) = match (self.keyed, self.algorithm) {
             (true, algorithm) => {
                 let state = keyed::State::new(algorithm, quota, window, max_keys);
@@ -179,6 +167,23 @@ impl<K, C> RateLimiterBuilder<K, C> {
             queues,
             rejected_total: StripedCounter::default(),
         }))
+    }
+
+    fn check(&self) -> Result<(), InvalidConfig> {
+        let (quota, window) = (self.quota, nanos(self.window));
+        check_quota(quota)?;
+        let accepts = "between 1 ms and 366 days";
+        let valid = (SHORTEST..=LONGEST).contains(&self.window);
+        InvalidConfig::check(valid, POLICY, "window", self.window, accepts)?;
+        if let Algorithm::Gcra { burst } = self.algorithm {
+            let valid = burst > 0 && burst_ends(quota, window, burst);
+            let accepts = "at least 1, and burst * window / quota at most 100 years";
+            InvalidConfig::check(valid, POLICY, "burst", burst, accepts)?;
+        }
+        let max_keys = self.max_keys;
+        let accepts = "between 1 and 4,000,000,000";
+        let valid = (1..=MOST_KEYS).contains(&(max_keys as u64));
+        InvalidConfig::check(valid, POLICY, "max_keys", max_keys, accepts)
     }
 }
 

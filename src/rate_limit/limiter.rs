@@ -53,11 +53,12 @@ impl<C> RateLimiter<Global, C> {
     /// # Errors
     /// If the quota is 0, or if it would take a full burst longer than 100 years to fall due.
     pub fn set_quota(&self, quota: u32) -> Result<(), InvalidConfig> {
-        config::check_quota(quota)?;
+        let named = |invalid: InvalidConfig| invalid.named(self.0.name);
+        config::check_quota(quota).map_err(named)?;
         if let State::Global(state) = &self.0.state {
             let window = nanos(self.0.window);
             if let Some(burst) = state.burst() {
-                config::check_burst(quota, window, burst)?;
+                config::check_burst(quota, window, burst).map_err(named)?;
             }
             state.set_quota(quota, window, Time::now().0);
             self.0.wake(0);

@@ -75,11 +75,15 @@ impl<K, C> Inner<K, C> {
         cost: u32,
         now: Time,
     ) -> Result<u64, Option<u64>> {
-        let queues = self.queues.lock(key);
-        match queues.queue(key) {
-            Some(queue) => Err(queue.admits_at(self.forecast(key, now), cost)),
+        let mut queues = self.queues.lock(key);
+        let passed = queues.come_by(key, None, now, || self.forecast(key, now));
+        let taken = match queues.queue(key).filter(|queue| !queue.is_empty()) {
+            Some(queue) => Err(queue.admits_at(self.forecast(key, now), cost, now)),
             None => self.take(key, cost, now),
-        }
+        };
+        drop(queues);
+        passed.wake();
+        taken
     }
 
     #[cold]

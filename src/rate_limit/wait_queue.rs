@@ -1,7 +1,10 @@
 //! Who waits for which key, in the order of arrival.
 
 use super::capacity_forecast::CapacityForecast;
-use crate::shared::{Padded, lock};
+use crate::{
+    clock::Time,
+    shared::{Padded, lock},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -9,6 +12,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::Waker,
+    time::Duration,
 };
 
 /// All queues of a limiter: one for each key that somebody waits for.
@@ -111,34 +115,100 @@ impl LockedQueues<'_> {
     }
 
     /// Puts an announced arrival at the end of the queue. Returns its place.
-    pub(super) fn join(&mut self, key: u64, cost: u32) -> u64 {
+    pub(super) fn join(&mut self, key: u64, call: WaitingCall) -> u64 {
         let queue = self.queues.entry(key).or_default();
         let id = queue.next_id;
         queue.next_id += 1;
-        queue.total_cost += u64::from(cost);
-        queue.weighted += usize::from(cost != 1);
-        queue.calls.insert(id, WaitingCall { cost, waker: None });
+        queue.insert(id, call);
         id
     }
 
-    pub(super) fn is_first(&self, key: u64, id: u64) -> bool {
-        let first = self.queues.get(&key).and_then(|q| q.calls.keys().next());
-        first == Some(&id)
+    /// Looks at those in front, on behalf of a call that comes by: puts out whose wait is over, and
+    /// lets the one who does not take its turn be passed. So nobody is held up by a task that does
+    /// not poll its call. The forecast is only asked for if somebody waits, other than `own`.
+    pub(super) fn come_by(
+        &mut self,
+        key: u64,
+        own: Option<u64>,
+        now: Time,
+        forecast: impl FnOnce() -> CapacityForecast,
+    ) -> Passed {
+        let mut passed = Passed::default();
+        let Some(queue) = self.queues.get_mut(&key) else {
+            return passed;
+        };
+        let before = queue.waiting();
+        let over = |(id, call): (&u64, &WaitingCall)| {
+            (call.until <= now && Some(*id) != own).then_some(*id)
+        };
+        while let Some(id) = queue.calls.iter().next().and_then(over) {
+            passed
+                .wake
+                .extend(queue.remove(id).and_then(|call| call.waker));
+        }
+        while let Some(id) = queue.late.iter().next().and_then(over) {
+            passed
+                .wake
+                .extend(queue.remove(id).and_then(|call| call.waker));
+        }
+        if queue.calls.keys().next().is_some_and(|id| Some(*id) != own) {
+            queue.pass_late(own, now, &forecast(), &mut passed);
+        }
+        let left = before - queue.waiting();
+        if queue.waiting() == 0 {
+            self.queues.remove(&key);
+        }
+        (0..left).for_each(|_| self.withdraw());
+        passed
     }
 
-    /// Takes a call out of the queue. Returns its own waker and, if it was the first, that of the
-    /// next.
-    pub(super) fn leave(&mut self, key: u64, id: u64) -> Departure {
+    /// Returns whether this call waits; it does not if its wait was over.
+    pub(super) fn is_waiting(&self, key: u64, id: u64) -> bool {
+        let queue = self.queues.get(&key);
+        queue.is_some_and(|queue| queue.calls.contains_key(&id) || queue.late.contains_key(&id))
+    }
+
+    /// Returns whether it is the turn of this call: it is the first, or was passed by others.
+    pub(super) fn is_first(&self, key: u64, id: u64) -> bool {
+        let queue = self.queues.get(&key);
+        queue.is_some_and(|queue| {
+            queue.calls.keys().next() == Some(&id) || queue.late.contains_key(&id)
+        })
+    }
+
+    /// Notes that it is the turn of the first call, which is the first again if it was passed, and
+    /// that it will find room then.
+    pub(super) fn set_turn(&mut self, key: u64, id: u64, turn: Time) {
+        if let Some(queue) = self.queues.get_mut(&key)
+            && let Some(mut call) = queue.remove(id)
+        {
+            call.turn = Some(turn);
+            queue.insert(id, call);
+        }
+    }
+
+    /// Returns when a call that is not the first has to look at those in front of it: when it should
+    /// have been let in long since, and then half as often each time.
+    pub(super) fn look_at(&self, key: u64, id: u64, now: Time) -> Time {
+        let queue = self.queues.get(&key);
+        let expected = queue.and_then(|queue| Some(queue.calls.get(&id)?.expected));
+        let overdue = expected.map_or(Duration::ZERO, |expected| now.since(expected));
+        expected.unwrap_or(now).max(now).after(overdue.max(GRACE))
+    }
+
+    /// Takes a call out of the queue, if it has not been put out. Returns its own waker and, if it
+    /// was the first, that of the next.
+    pub(super) fn leave(&mut self, key: u64, id: u64, now: Time) -> Departure {
         let was_first = self.is_first(key, id);
         let queue = self.queues.get_mut(&key);
-        let left = queue.and_then(|queue| Some((queue.calls.remove(&id)?, queue)));
-        debug_assert!(left.is_some(), "a call leaves that does not wait");
+        let left = queue.and_then(|queue| Some((queue.remove(id)?, queue)));
         let Some((call, queue)) = left else {
             return Departure::default();
         };
-        queue.total_cost -= u64::from(call.cost);
-        queue.weighted -= usize::from(call.cost != 1);
-        if queue.calls.is_empty() {
+        if was_first && let Some(next) = queue.calls.values_mut().next() {
+            next.turn.get_or_insert(now);
+        }
+        if queue.waiting() == 0 {
             debug_assert_eq!((queue.total_cost, queue.weighted), (0, 0));
             self.queues.remove(&key);
         }
@@ -156,7 +226,10 @@ impl LockedQueues<'_> {
     /// Notes whom to wake. Returns the former waker.
     pub(super) fn set_waker(&mut self, key: u64, id: u64, waker: &Waker) -> Option<Waker> {
         let queue = self.queues.get_mut(&key);
-        let call = queue.and_then(|queue| queue.calls.get_mut(&id));
+        let call = queue.and_then(|queue| match queue.calls.get_mut(&id) {
+            None => queue.late.get_mut(&id),
+            call => call,
+        });
         debug_assert!(
             call.is_some(),
             "nobody would wake a call that does not wait"
@@ -189,15 +262,35 @@ impl Departure {
     }
 }
 
+/// Whom to wake, without the lock, of those who were put out or are held to take their turn.
+#[derive(Debug, Default)]
+#[must_use]
+pub(super) struct Passed {
+    wake: Vec<Waker>,
+}
+
+impl Passed {
+    pub(super) fn wake(self) {
+        self.wake.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// For how long the first may leave its turn untaken before others pass it. Tasks that are polled
+/// when they are woken, on a runtime that is not stuck, take much less.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// Calls that wait for one key.
 ///
 /// # Invariants
 /// 1. Ids ascend in the order of arrival, and are not used twice while anybody waits.
-/// 2. `total_cost` and `weighted` are sums over all calls.
+/// 2. `total_cost` and `weighted` are sums over all of `calls`.
+/// 3. A call is in `calls` or in `late`: then it has let others pass, and stands in front of all of
+///    them when it is polled.
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue {
     next_id: u64,
     calls: BTreeMap<u64, WaitingCall>,
+    late: BTreeMap<u64, WaitingCall>,
     /// What they cost together.
     total_cost: u64,
     /// How many of them cost something other than 1.
@@ -205,9 +298,27 @@ pub(super) struct WaitQueue {
 }
 
 #[derive(Debug)]
-struct WaitingCall {
+pub(super) struct WaitingCall {
     cost: u32,
+    /// When its wait ends.
+    until: Time,
+    /// When it was expected to be let in when it came.
+    expected: Time,
+    /// Since when it is, or from when it will be, its turn, as far as that is known.
+    turn: Option<Time>,
     waker: Option<Waker>,
+}
+
+impl WaitingCall {
+    pub(super) fn new(cost: u32, until: Time, expected: Time) -> Self {
+        Self {
+            cost,
+            until,
+            expected,
+            turn: None,
+            waker: None,
+        }
+    }
 }
 
 /// Longer queues of weighted calls are not walked for every arrival; the forecast is a lower bound
@@ -215,20 +326,84 @@ struct WaitingCall {
 const WALK: usize = 1024;
 
 impl WaitQueue {
+    /// Returns whether nobody waits but those that were passed.
     pub(super) fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }
 
+    fn waiting(&self) -> usize {
+        self.calls.len() + self.late.len()
+    }
+
+    fn insert(&mut self, id: u64, call: WaitingCall) {
+        self.total_cost += u64::from(call.cost);
+        self.weighted += usize::from(call.cost != 1);
+        self.calls.insert(id, call);
+    }
+
+    fn remove(&mut self, id: u64) -> Option<WaitingCall> {
+        let Some(call) = self.calls.remove(&id) else {
+            return self.late.remove(&id);
+        };
+        self.total_cost -= u64::from(call.cost);
+        self.weighted -= usize::from(call.cost != 1);
+        Some(call)
+    }
+
+    /// Passes those in front who find room and have not taken it, and wakes the one who finds it
+    /// now.
+    fn pass_late(
+        &mut self,
+        own: Option<u64>,
+        now: Time,
+        forecast: &CapacityForecast,
+        passed: &mut Passed,
+    ) {
+        while let Some((&id, first)) = self.calls.iter_mut().next()
+            && Some(id) != own
+            && forecast.at_least(0, first.cost) <= now.0
+        {
+            let turn = *first.turn.get_or_insert(now);
+            passed.wake.extend(first.waker.take());
+            if now < turn.after(GRACE) {
+                return;
+            }
+            if let Some(call) = self.remove(id) {
+                self.late.insert(id, call);
+            }
+        }
+    }
+
+    /// Returns from when on the first is passed, if it is known to have its turn.
+    fn passes_at(&self) -> Option<u64> {
+        let turn = self.calls.values().next()?.turn?;
+        Some(turn.after(GRACE).0)
+    }
+
     /// Returns when a call that joins the end of this queue is admitted; `None` if it never is.
-    pub(super) fn admits_at(&self, forecast: CapacityForecast, cost: u32) -> Option<u64> {
+    pub(super) fn admits_at(
+        &self,
+        forecast: CapacityForecast,
+        cost: u32,
+        now: Time,
+    ) -> Option<u64> {
         if !forecast.fits(cost) {
             return None;
         }
+        // Who comes back when there is room still finds somebody who has not taken his turn.
+        let passes_at = self
+            .passes_at()
+            .filter(|_| forecast.at_least(0, 1) <= now.0);
+        let at = self.admits_in_order_at(forecast, cost);
+        Some(passes_at.map_or(at, |passes| passes.max(at)))
+    }
+
+    fn admits_in_order_at(&self, forecast: CapacityForecast, cost: u32) -> u64 {
         // A call of any cost behind calls of cost 1 is told exactly without a walk.
         if self.weighted == 0 || self.calls.len() > WALK {
-            return Some(forecast.at_least(self.total_cost, cost));
+            return forecast.at_least(self.total_cost, cost);
         }
         let costs = self.calls.values().map(|call| call.cost);
-        Some(forecast.exactly(costs, cost))
+        forecast.exactly(costs, cost)
     }
 }

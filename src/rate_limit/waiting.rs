@@ -2,7 +2,7 @@
 
 use super::{
     Cost, Permit, RateLimiter, Snapshot, UnitCost,
-    wait_queue::{Departure, WaitQueue},
+    wait_queue::{Departure, WaitQueue, WaitingCall},
 };
 use crate::{
     Global, Key,
@@ -18,6 +18,10 @@ use std::{fmt, task::Context, time::Duration};
 /// of one limiter share one queue per key. No call overtakes that queue: while it is not empty,
 /// calls with the same key through the limiter itself are refused. (In networking, waiting is
 /// called traffic shaping, and refusing is called policing.)
+///
+/// A call whose turn it is has to be polled: one that is not, because it lies beside a busy branch
+/// of a `select!`, is passed by the others after 100 ms, and is the first again when it is polled.
+/// One whose wait is over holds up nobody.
 ///
 /// A call that waits takes a short lock at every poll, and memory for its place in the queue. A
 /// call that is admitted at once costs as much as through the limiter itself.
@@ -71,75 +75,94 @@ impl<K, C> WaitingLimiter<K, C> {
         let inner = self.limiter.inner();
         let mut queues = inner.queues.lock(key);
         queues.announce();
+        let passed = queues.come_by(key, None, now, || inner.forecast(key, now));
         let nobody = WaitQueue::default();
         let queue = queues.queue(key).unwrap_or(&nobody);
-        let admitted_at = if queue.is_empty() {
-            match inner.take(key, cost, now) {
-                Ok(at) => {
-                    queues.withdraw();
-                    return Admission::Admitted(Permit { key, at, cost });
-                }
-                Err(at) => at,
-            }
+        let taken = if queue.is_empty() {
+            inner.take(key, cost, now)
         } else {
-            queue.admits_at(inner.forecast(key, now), cost)
+            Err(queue.admits_at(inner.forecast(key, now), cost, now))
         };
-        let latest = now.after(self.max);
-        let deadline = context::current().deadline;
-        let until = deadline.map_or(latest, |deadline| latest.min(deadline));
-        if admitted_at.is_none_or(|at| at > until.0) {
-            queues.withdraw();
-            drop(queues);
-            return Admission::Refused(inner.refuse(admitted_at, now));
-        }
-        let id = queues.join(key, cost);
-        Admission::Wait(QuotaWait {
-            key,
-            id,
-            cost,
-            until,
-        })
+        let admission = match taken {
+            Ok(at) => {
+                queues.withdraw();
+                Admission::Admitted(Permit { key, at, cost })
+            }
+            Err(admitted_at) => {
+                let latest = now.after(self.max);
+                let deadline = context::current().deadline;
+                let until = deadline.map_or(latest, |deadline| latest.min(deadline));
+                match admitted_at.filter(|at| *at <= until.0) {
+                    Some(expected) => {
+                        let call = WaitingCall::new(cost, until, Time(expected));
+                        let id = queues.join(key, call);
+                        Admission::Wait(QuotaWait {
+                            key,
+                            id,
+                            cost,
+                            until,
+                        })
+                    }
+                    None => {
+                        queues.withdraw();
+                        Admission::Refused(inner.refuse(admitted_at, now))
+                    }
+                }
+            }
+        };
+        drop(queues);
+        passed.wake();
+        admission
     }
 
     fn poll(&self, wait: &QuotaWait, cx: &mut Context<'_>, now: Time) -> WaitProgress<Permit> {
         let inner = self.limiter.inner();
         let &QuotaWait { key, id, cost, .. } = wait;
         let mut queues = inner.queues.lock(key);
+        let passed = queues.come_by(key, Some(id), now, || inner.forecast(key, now));
+        let mut left = Departure::default();
         let (until, ended): (Time, Option<Option<u64>>) = if queues.is_first(key, id) {
             match inner.take(key, cost, now) {
                 // Waiting => admitted
                 Ok(at) => {
-                    let left = queues.leave(key, id);
+                    left = queues.leave(key, id, now);
                     drop(queues);
+                    passed.wake();
                     left.wake_next();
                     return WaitProgress::Admitted(Permit { key, at, cost });
                 }
-                Err(Some(at)) if at <= wait.until.0 && now < wait.until => (Time(at), None),
+                Err(Some(at)) if at <= wait.until.0 && now < wait.until => {
+                    queues.set_turn(key, id, Time(at));
+                    (Time(at), None)
+                }
                 Err(at) => (now, Some(at)),
             }
-        } else if now >= wait.until {
-            let queue = queues.queue(key);
-            let at = queue.and_then(|queue| queue.admits_at(inner.forecast(key, now), cost));
+        } else if now >= wait.until || !queues.is_waiting(key, id) {
+            let nobody = WaitQueue::default();
+            let queue = queues.queue(key).unwrap_or(&nobody);
+            let at = queue.admits_at(inner.forecast(key, now), cost, now);
             (now, Some(at))
         } else {
-            // Not woken before it is the first, except at the end of its own wait: the first may be
-            // held up by a task that does not poll it.
-            (wait.until, None)
+            // Not woken before it is the first, except when it should have been let in long since,
+            // and at the end of its own wait: the first may be held up by a task that does not poll
+            // it.
+            (wait.until.min(queues.look_at(key, id, now)), None)
         };
-        match ended {
+        let former = match ended {
             // Waiting => refused
-            Some(at) => {
-                let left = queues.leave(key, id);
-                drop(queues);
-                left.wake_next();
-                WaitProgress::Refused(inner.refuse(at, now))
+            Some(_) => {
+                left = queues.leave(key, id, now);
+                None
             }
-            None => {
-                let former = queues.set_waker(key, id, cx.waker());
-                drop(queues);
-                drop(former);
-                WaitProgress::Pending((until.0 < u64::MAX).then_some(until))
-            }
+            None => queues.set_waker(key, id, cx.waker()),
+        };
+        drop(queues);
+        drop(former);
+        passed.wake();
+        left.wake_next();
+        match ended {
+            Some(at) => WaitProgress::Refused(inner.refuse(at, now)),
+            None => WaitProgress::Pending((until.0 < u64::MAX).then_some(until)),
         }
     }
 }
@@ -164,10 +187,10 @@ impl<K, C> GuardBase for WaitingLimiter<K, C> {
         self.limiter.settle(permit, end, now);
     }
 
-    fn abandon(&self, wait: QuotaWait, _: &Now) {
+    fn abandon(&self, wait: QuotaWait, now: &Now) {
         let left: Departure = {
             let mut queues = self.limiter.inner().queues.lock(wait.key);
-            queues.leave(wait.key, wait.id)
+            queues.leave(wait.key, wait.id, now.get())
         };
         left.wake_next();
     }

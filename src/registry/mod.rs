@@ -71,7 +71,7 @@ pub(crate) use seconds::seconds;
 use crate::shared::lock;
 use std::{
     convert::Infallible,
-    fmt,
+    fmt, mem,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -81,7 +81,14 @@ use std::{
 /// # Clone
 /// A clone is the same list.
 #[derive(Clone, Default)]
-pub struct Registry(Arc<Mutex<Vec<Arc<dyn Observe>>>>);
+pub struct Registry(Arc<Mutex<Vec<Listed>>>);
+
+#[derive(Clone)]
+struct Listed {
+    /// Its kind and name, asked for once: the application's code may run for it.
+    label: (&'static str, &'static str),
+    policy: Arc<dyn Observe>,
+}
 
 impl Registry {
     /// Creates an empty list.
@@ -89,24 +96,47 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds a policy to the list, in place of an earlier one of the same kind and name.
-    pub fn add(&self, policy: &(impl Observe + Clone)) {
+    /// Adds a policy to the list, in place of an earlier one of the same kind and name. Returns
+    /// whether there was one.
+    ///
+    /// So give the policies of one kind names that differ: metrics could not tell them apart either.
+    /// A clone of a handle has the name of the handle, so it does no harm to add it again, and a
+    /// policy that is built anew takes the place of the old one.
+    ///
+    /// ```
+    /// use buttress::{CircuitBreaker, registry::Registry};
+    ///
+    /// let registry = Registry::new();
+    /// assert!(!registry.add(&CircuitBreaker::new("orders")));
+    /// assert!(!registry.add(&CircuitBreaker::new("stock")));
+    /// assert!(registry.add(&CircuitBreaker::new("orders")), "the first one is not listed any more");
+    /// assert_eq!(registry.snapshot().len(), 2);
+    /// ```
+    pub fn add(&self, policy: &(impl Observe + Clone)) -> bool {
         let policy: Arc<dyn Observe> = Arc::new(policy.clone());
+        let label = (policy.kind(), policy.name());
+        let mut new = Listed { label, policy };
         let mut all = lock(&self.0);
-        let same = |other: &&mut Arc<dyn Observe>| {
-            (other.kind(), other.name()) == (policy.kind(), policy.name())
+        let replaces = match all.iter_mut().find(|other| other.label == label) {
+            Some(place) => {
+                mem::swap(place, &mut new);
+                true
+            }
+            None => {
+                all.push(new.clone());
+                false
+            }
         };
-        match all.iter_mut().find(same) {
-            Some(place) => *place = policy,
-            None => all.push(policy),
-        }
+        // The old one is dropped after the lock: that may run code that comes back here.
+        drop(all);
+        replaces
     }
 
     /// Returns a snapshot of every policy, in the order in which they were added.
     pub fn snapshot(&self) -> Vec<PolicySnapshot> {
         // Snapshots take the policies' own locks: not under this one.
         let all = lock(&self.0).clone();
-        all.iter().map(|policy| policy.snapshot()).collect()
+        all.iter().map(|listed| listed.policy.snapshot()).collect()
     }
 
     /// Publishes the present counts to the recorder of the `metrics` crate.
@@ -135,7 +165,7 @@ impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = lock(&self.0);
         f.debug_list()
-            .entries(names.iter().map(|p| (p.kind(), p.name())))
+            .entries(names.iter().map(|listed| listed.label))
             .finish()
     }
 }

@@ -96,8 +96,9 @@ impl RetryBuilder {
             "attempts",
             self.attempts,
             "at least 1",
-        )?;
-        self.backoff.check()?;
+        )
+        .and_then(|()| self.backoff.check())
+        .map_err(|invalid| invalid.named(self.name))?;
         Ok(self.make())
     }
 

@@ -118,6 +118,7 @@ impl ThrottleBuilder {
         } = self.terms;
         let check = |valid, field, given: &dyn std::fmt::Debug, accepts| {
             InvalidConfig::check(valid, "throttle", field, given, accepts)
+                .map_err(|invalid| invalid.named(self.name))
         };
         let windows = Duration::from_millis(10)..=Duration::from_secs(3600);
         check(windows.contains(&window), "window", &window, "10ms to 1h")?;

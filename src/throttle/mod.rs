@@ -198,9 +198,11 @@ impl Core {
     #[cold]
     fn overloaded(&self, now: Time) {
         self.counts.overloaded(now);
-        self.press(now);
-        // A burst must not be over before its first refusals are noticed.
+        // A burst must not be over before its first refusals are noticed. Looked before the
+        // pressure is on, so that nobody takes what was looked up long ago, in a hundredth with the
+        // same number.
         self.look(now);
+        self.press(now);
     }
 
     fn press(&self, now: Time) {

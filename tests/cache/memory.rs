@@ -280,3 +280,15 @@ fn an_answer_that_there_is_no_room_for_does_not_count_as_stored() {
     let snapshot = cache.snapshot();
     assert_eq!((snapshot.stored_total, snapshot.not_stored_total), (0, 1));
 }
+
+#[test]
+fn what_it_keeps_is_dropped_with_the_cache() {
+    let (cache, answer) = (answers(16), Arc::new(7));
+    make_hot(&cache, &answer);
+    assert!(Arc::strong_count(&answer) > 1);
+    drop(cache);
+    // Another test's thread may be at it.
+    while Arc::strong_count(&answer) > 1 {
+        thread::yield_now();
+    }
+}

@@ -16,6 +16,7 @@ fn the_settings_of_a_breaker_that_is_told_nothing_more() {
     consecutive_failures: Some(
         5,
     ),
+    consecutive_failures_within: 60s,
     slow_call_rate: None,
     minimum_calls: None,
     slow_call_duration: 250ms,
@@ -47,6 +48,7 @@ fn the_settings_of_keyed_breakers_that_are_told_nothing_more() {
         consecutive_failures: Some(
             5,
         ),
+        consecutive_failures_within: 60s,
         slow_call_rate: None,
         minimum_calls: None,
         slow_call_duration: 250ms,

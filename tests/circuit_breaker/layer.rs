@@ -205,3 +205,91 @@ impl Service<()> for Gate {
         std::future::ready(Ok(()))
     }
 }
+
+/// A service whose connection cannot be made, or has just been.
+fn connecting(fails: &Arc<AtomicBool>) -> impl Service<(), Response = (), Error = Fails> + Clone {
+    #[derive(Clone)]
+    struct Connecting(Arc<AtomicBool>);
+    impl Service<()> for Connecting {
+        type Response = ();
+        type Error = Fails;
+        type Future = std::future::Ready<Result<(), Fails>>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Fails>> {
+            Poll::Ready(match self.0.load(Relaxed) {
+                true => Err(Error::Service("refused")),
+                false => Ok(()),
+            })
+        }
+        fn call(&mut self, (): ()) -> Self::Future {
+            std::future::ready(Ok(()))
+        }
+    }
+    Connecting(fails.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_cannot_be_made_are_failures_and_failed_probes() {
+    let (breaker, fails) = (plain().build().unwrap(), Arc::new(AtomicBool::new(true)));
+    let layer = breaker.layer().classify(ErrorsAsFailures);
+    let service = layer.layer(connecting(&fails));
+    let connect = async || service.clone().ready().await.map(|_| ());
+    for n in 1..=5 {
+        assert_eq!(breaker.state(), State::Closed);
+        assert!(connect().await.is_err());
+        assert_eq!(breaker.snapshot().failures_total, n);
+    }
+    assert_eq!(breaker.state(), State::Open);
+    // While it is open they decide nothing; after the open time they do, again and again.
+    for open_for in [5, 10, 20] {
+        assert!(connect().await.is_err());
+        assert_eq!(breaker.snapshot().retry_after, Some(open_for * SECOND));
+        advance(open_for * SECOND).await;
+        assert_eq!(breaker.state(), State::HalfOpen);
+        assert!(connect().await.is_err());
+        assert_eq!(breaker.state(), State::Open);
+    }
+    assert_eq!(breaker.snapshot().rejected_total, 0);
+    advance(40 * SECOND).await;
+    fails.store(false, Relaxed);
+    assert_eq!(service.clone().oneshot(()).await, Ok(()));
+    assert_eq!(breaker.state(), State::Closed);
+    // A failed connection in front of a probe that runs leaves the decision to the probe.
+    (0..5).for_each(|_| call(&breaker, UNWELL));
+    advance(5 * SECOND).await;
+    let probe = start(&breaker);
+    fails.store(true, Relaxed);
+    assert!(connect().await.is_err());
+    end(&breaker, probe, WELL);
+    assert_eq!(breaker.state(), State::Closed);
+    breaker.force_open();
+    assert!(connect().await.is_err());
+    breaker.force_closed();
+    assert!(connect().await.is_err());
+    assert_eq!(
+        (breaker.snapshot().calls, breaker.state()),
+        (1, State::Closed)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_callers_who_wait_for_a_service_that_is_not_ready_hear_that_it_is_open() {
+    let breaker = plain().build().unwrap();
+    let (service, mut handle) = mock::pair::<(), ()>();
+    handle.allow(0);
+    let layer = breaker.layer().classify(ErrorsAsFailures);
+    let service = layer.layer(service.map_err(|_| Fails::Service("gone")));
+    let callers: Vec<_> = (0..3_000)
+        .map(|_| {
+            let mut service = service.clone();
+            tokio::spawn(async move { service.ready().await.unwrap().call(()).await })
+        })
+        .collect();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    breaker.force_open();
+    for caller in callers {
+        let answer = tokio::time::timeout(SECOND, caller).await.unwrap();
+        assert!(matches!(answer.unwrap(), Err(Error::Rejected(_))));
+    }
+}

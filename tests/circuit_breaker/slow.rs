@@ -75,6 +75,31 @@ async fn a_dependency_that_hangs_trips_it_before_any_call_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dependency_that_hangs_is_noticed_however_often_the_state_has_changed() {
+    let breaker = by_slowness().open_growth(1.0).build().unwrap();
+    for _ in 0..5 {
+        call(&breaker, UNWELL);
+    }
+    // Half-open and open again, each time: past all wraps of what words hold of an epoch.
+    for failed_probes in [1_100, 1_000, 3_000] {
+        for _ in 0..failed_probes {
+            advance(5 * SECOND).await;
+            call(&breaker, UNWELL);
+        }
+        advance(5 * SECOND).await;
+        call(&breaker, WELL);
+        let hung: Vec<_> = (0..10).map(|_| start(&breaker)).collect();
+        advance(SECOND).await;
+        assert_eq!(breaker.snapshot().in_flight_slow, 10, "{failed_probes}");
+        let tripped = start(&breaker);
+        assert_eq!(breaker.state(), State::Open);
+        end(&breaker, tripped, UNWELL);
+        hung.into_iter()
+            .for_each(|permit| end(&breaker, permit, UNWELL));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn running_calls_are_counted_exactly_however_they_end() {
     let ends = [
         WELL,

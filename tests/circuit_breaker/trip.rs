@@ -163,6 +163,8 @@ async fn an_idle_gap_empties_the_window_and_reading_it_needs_no_calls() {
     advance(10 * SECOND).await;
     let snapshot = breaker.snapshot();
     assert_eq!((snapshot.calls, snapshot.failures_total), (0, 19));
+    // Ten windows later they do not complete the minimum any more.
+    advance(90 * SECOND).await;
     call(&breaker, UNWELL);
     assert_eq!(breaker.state(), State::Closed);
 }
@@ -244,4 +246,75 @@ async fn results_from_before_the_trip_neither_trip_again_nor_prolong_it() {
         (1, 5, 55)
     );
     transitions.mark_unchanged();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_far_apart_are_not_in_a_row() {
+    let build = |within: Duration| {
+        let builder = plain().without_failure_rate();
+        let breaker = builder.consecutive_failures_within(within).build();
+        breaker.unwrap()
+    };
+    for within in [MILLI, SECOND, 60 * SECOND] {
+        let breaker = build(within);
+        for _ in 0..100 {
+            call(&breaker, UNWELL);
+            advance(within + MILLI).await;
+        }
+        let snapshot = breaker.snapshot();
+        assert_eq!(
+            (snapshot.state, snapshot.consecutive_failures),
+            (State::Closed, 1)
+        );
+        // Each may follow the one before it by so much.
+        let breaker = build(within);
+        for n in 1..=5 {
+            advance(within).await;
+            assert_eq!(breaker.state(), State::Closed, "{n}");
+            call(&breaker, UNWELL);
+        }
+        assert_eq!(breaker.state(), State::Open);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_seen_however_rare_the_calls_are_down_to_the_minimum_in_ten_windows() {
+    // Every other call fails. So many apart, in a window of 10 s, until the 20th call trips it.
+    for (apart, trips) in [(MILLI, true), (SECOND, true), (4 * SECOND, true)]
+        .into_iter()
+        .chain([(6 * SECOND, false), (60 * SECOND, false)])
+    {
+        let breaker = by_rate().minimum_calls(20).build().unwrap();
+        let mut calls = 0;
+        while breaker.state() == State::Closed && calls < 600 {
+            call(&breaker, if calls % 2 == 0 { WELL } else { UNWELL });
+            calls += 1;
+            advance(apart).await;
+        }
+        assert_eq!(calls, if trips { 20 } else { 600 }, "{apart:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_reaches_back_no_further_than_for_its_minimum() {
+    let breaker = by_rate().minimum_calls(20).build().unwrap();
+    // 15 failures of 40 calls, and all well since: in the last windows there are enough.
+    for n in 0..40 {
+        call(&breaker, if n < 25 { WELL } else { UNWELL });
+    }
+    advance(15 * SECOND).await;
+    (0..10).for_each(|_| call(&breaker, WELL));
+    advance(11 * SECOND).await;
+    for n in 0..9 {
+        call(&breaker, UNWELL);
+        assert_eq!(breaker.state(), State::Closed, "{n}");
+    }
+    // Nine failures and ten successes, with one more to complete the minimum.
+    call(&breaker, UNWELL);
+    assert_eq!(breaker.state(), State::Open);
+    // What it knew when it tripped is forgotten once it closes.
+    advance(5 * SECOND).await;
+    call(&breaker, WELL);
+    (0..18).for_each(|_| call(&breaker, UNWELL));
+    assert_eq!(breaker.state(), State::Closed);
 }

@@ -48,6 +48,24 @@ impl Service<usize> for Moody {
     }
 }
 
+/// Makes its connection behind a policy, which refuses.
+struct Connects;
+
+impl Service<usize> for Connects {
+    type Response = usize;
+    type Error = E;
+    type Future = Ready<Result<usize, E>>;
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        let spy = Spy::new("connect", &Log::default());
+        spy.0.refuse(overloaded());
+        let connect = buttress::guard::run(&spy, &(), async || Ok(()));
+        std::pin::pin!(connect).poll(cx)
+    }
+    fn call(&mut self, n: usize) -> Self::Future {
+        ready(Ok(n))
+    }
+}
+
 fn cx() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
@@ -67,12 +85,60 @@ async fn every_call_is_preceded_by_readiness_of_its_own_service() {
 }
 
 #[test]
-fn an_error_of_readiness_passes_and_the_guard_is_not_asked() {
+fn an_error_of_readiness_passes_and_the_guard_is_told_once_and_not_asked() {
     let log = Log::default();
     let layer = GuardLayer::new(Spy::new("a", &log)).classify(ErrorsAsFailures);
     let mut service = layer.layer(Moody::new(Poll::Ready(Err(E::Boom))));
     assert_eq!(assert_ready_err!(service.poll_ready(&mut cx())), E::Boom);
+    assert_eq!(log.take(), [("a", Unready)]);
+    // Whatever guards there are, and whether or not they may wait.
+    let spies = || {
+        (
+            Spy::new("a", &log),
+            Spy::new("b", &log),
+            Gate::new("c", &log),
+        )
+    };
+    let layer = WaitLayer::new(spies()).classify(ErrorsAsFailures);
+    let mut service = layer.layer(Moody::new(Poll::Ready(Err(E::Boom))));
+    assert_eq!(assert_ready_err!(service.poll_ready(&mut cx())), E::Boom);
+    assert_eq!(log.take(), [("c", Unready), ("b", Unready), ("a", Unready)]);
+}
+
+#[test]
+fn a_refusal_of_readiness_by_a_policy_below_is_no_error_of_the_service() {
+    let log = Log::default();
+    let layer = |name| GuardLayer::new(Spy::new(name, &log)).classify(ErrorsAsFailures);
+    let mut service = layer("a").layer(layer("b").layer(Connects));
+    assert_eq!(
+        assert_ready_err!(service.poll_ready(&mut cx())),
+        E::Rejected(overloaded())
+    );
     assert!(log.take().is_empty());
+}
+
+#[test]
+fn a_call_that_waited_for_a_service_that_fails_to_be_ready_never_started() {
+    let log = Log::default();
+    let (gate, inner) = (Gate::new("a", &log), Moody::new(Poll::Ready(Ok(()))));
+    let mood = inner.mood.clone();
+    let mut service = WaitLayer::new(gate.clone())
+        .classify(ErrorsAsFailures)
+        .layer(inner);
+    assert_ready_ok!(service.poll_ready(&mut cx()));
+    gate.0.close();
+    let mut call = task::spawn(service.call(1));
+    assert_pending!(call.poll());
+    gate.0.open();
+    *mood.lock().unwrap() = Poll::Ready(Err(E::Boom));
+    log.take();
+    assert_eq!(assert_ready_err!(call.poll()), E::Boom);
+    let told = [
+        ("a", Admit),
+        ("a", Settle(End::NeverStarted)),
+        ("a", Unready),
+    ];
+    assert_eq!(log.take(), told);
 }
 
 #[tokio::test]

@@ -110,3 +110,29 @@ fn services_and_futures_can_be_sent_to_other_threads() {
     send(&service);
     send(&service.call(1));
 }
+
+#[tokio::test]
+async fn what_a_layer_holds_is_dropped_with_the_last_of_its_services_and_calls() {
+    let (holds, mut held) = tokio::sync::mpsc::channel::<()>(1);
+    let classifier = move |result: Result<&usize, &E>| {
+        assert!(!holds.is_closed());
+        match result {
+            Ok(_) => Outcome::Success,
+            Err(_) => Outcome::Failure,
+        }
+    };
+    let log = Log::default();
+    let layer = GuardLayer::new(Spy::new("a", &log)).classify(classifier);
+    let mut service = layer.layer(tower::service_fn(async |n: usize| Ok::<_, E>(n)));
+    drop(layer);
+    // On another thread, which may have a stripe of its own.
+    let clone = service.clone();
+    let elsewhere = std::thread::spawn(move || clone.clone());
+    drop(elsewhere.join().unwrap());
+    let call = service.call(1);
+    drop(service);
+    assert!(held.try_recv() == Err(tokio::sync::mpsc::error::TryRecvError::Empty));
+    call.await.unwrap();
+    let closed = tokio::time::timeout(std::time::Duration::from_secs(60), held.recv());
+    assert_eq!(closed.await, Ok(None));
+}

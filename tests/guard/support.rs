@@ -19,6 +19,7 @@ pub(crate) enum Event {
     Wait,
     Suspend,
     Abandon,
+    Unready,
     Settle(End),
     /// Of a service, not of a guard: its call was dropped.
     Dropped,
@@ -145,6 +146,9 @@ impl GuardBase for Spy {
     fn poll_closed(&self, cx: &mut Context<'_>, _: &Now) -> bool {
         self.0.refuses_all(cx)
     }
+    fn ready_failed(&self, _: &Now) {
+        self.0.note(Unready);
+    }
 }
 
 impl<Req> Guard<Req> for Spy {
@@ -176,6 +180,9 @@ impl GuardBase for Gate {
     fn abandon(&self, wait: Permit, _: &Now) {
         assert_eq!(wait.0, self.0.0);
         self.0.note(Abandon);
+    }
+    fn ready_failed(&self, _: &Now) {
+        self.0.note(Unready);
     }
 }
 

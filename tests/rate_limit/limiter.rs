@@ -239,7 +239,7 @@ fn bad_settings_are_named_with_what_they_accept() {
     let message = build(0, SECOND).unwrap_err().to_string();
     assert_eq!(
         message,
-        "invalid rate limiter: quota is 0, but must be at least 1"
+        "invalid rate limiter \"bad\": quota is 0, but must be at least 1"
     );
 }
 

@@ -212,18 +212,86 @@ async fn what_is_given_back_wakes_the_first_in_the_queue() {
     }
 }
 
+/// Calls through the limiter itself that are refused, and when to come back.
+async fn refused(limiter: &WaitingLimiter) -> Option<Duration> {
+    let answer = limiter.limiter().run(async || Answer::Ok(MS)).await;
+    answer.err().map(|error| {
+        let rejected = rejected(Answer::Err(error));
+        rejected.retry_after().unwrap_or(Duration::MAX)
+    })
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_wait_ends_at_its_maximum_even_if_the_first_is_never_polled() {
-    let limiter = waiting(1, 3 * WINDOW);
+async fn a_first_that_is_never_polled_is_passed_a_tenth_of_a_second_after_its_turn() {
+    let limiter = waiting(1, 50 * WINDOW);
     call(&limiter).await.unwrap();
     let mut stuck = task::spawn(call(&limiter));
     assert_pending!(stuck.poll());
-    let start = Time::now();
-    let refused = rejected(call(&limiter).await);
-    assert!(close(elapsed(start), 3 * WINDOW), "{:?}", elapsed(start));
-    assert_eq!(refused.kind(), Kind::RateLimited);
+    // The second expects to be let in after two windows, and then looks who is in front of it.
+    let (second, third) = futures::join!(call(&limiter), call(&limiter));
+    assert!(close(second.unwrap(), 3 * WINDOW));
+    assert!(close(third.unwrap(), 4 * WINDOW));
+    // The one that was passed holds up nobody, and still is the first when it is polled.
+    assert_eq!(limiter.snapshot().waiting, 1);
+    assert!(refused(&limiter).await.is_some());
+    let mut fourth = task::spawn(call(&limiter));
+    assert_pending!(fourth.poll());
+    assert_pending!(stuck.poll());
+    tokio::time::advance(WINDOW).await;
+    assert_pending!(fourth.poll());
+    assert!(assert_ready!(stuck.poll()).is_ok());
+    tokio::time::advance(WINDOW).await;
+    assert!(assert_ready!(fourth.poll()).is_ok());
+    assert_eq!(limiter.snapshot().waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_whose_wait_is_over_refuses_nobody() {
+    let limiter = waiting(10, 3 * WINDOW);
+    for _ in 0..10 {
+        call(&limiter).await.unwrap();
+    }
+    let mut stuck: Vec<_> = (0..5).map(|_| task::spawn(call(&limiter))).collect();
+    stuck
+        .iter_mut()
+        .for_each(|stuck| assert_pending!(stuck.poll()));
+    tokio::time::advance(10 * WINDOW).await;
+    for _ in 0..5 {
+        assert_eq!(refused(&limiter).await, None);
+        assert_eq!(call(&limiter).await.unwrap(), Duration::ZERO);
+    }
+    assert_eq!(limiter.snapshot().waiting, 0);
+    // They are told when they are polled, and leave nothing when they are dropped.
+    let over = assert_ready!(stuck.remove(0).poll());
+    assert_eq!(rejected(over).kind(), Kind::RateLimited);
     drop(stuck);
     assert_eq!(limiter.snapshot().waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_do_not_wait_are_told_when_a_first_that_does_not_take_its_turn_is_passed() {
+    let limiter = waiting(1, 50 * WINDOW);
+    call(&limiter).await.unwrap();
+    let mut stuck = task::spawn(call(&limiter));
+    assert_pending!(stuck.poll());
+    tokio::time::advance(WINDOW + 30 * MS).await;
+    let again = refused(&limiter).await.unwrap();
+    assert!(again >= 70 * MS, "{again:?}");
+    tokio::time::advance(70 * MS).await;
+    assert_eq!(refused(&limiter).await, None);
+    // As long as it waits, nobody passes one that finds no room.
+    assert_pending!(stuck.poll());
+    let mut next = task::spawn(call(&limiter));
+    assert_pending!(next.poll());
+    tokio::time::advance(99 * MS).await;
+    assert_pending!(next.poll());
+    assert!(
+        assert_ready!({
+            tokio::time::advance(MS).await;
+            stuck.poll()
+        })
+        .is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]

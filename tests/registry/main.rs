@@ -10,7 +10,11 @@ use buttress::{
     registry::{CustomSnapshot, Observe, PolicySnapshot, Registry},
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 type Failed = Error<io::Error>;
 
@@ -65,6 +69,78 @@ fn a_policy_of_the_same_kind_and_name_takes_the_place_of_the_earlier_one() {
     let snapshots = registry.snapshot();
     assert_eq!(snapshots.len(), 2);
     assert!(matches!(&snapshots[0], PolicySnapshot::RateLimiter(l) if l.quota == 20));
+}
+
+#[test]
+fn a_policy_that_cannot_be_built_says_which_one_it_is() {
+    use buttress::cache::Cache;
+    let window = Duration::from_secs(1);
+    let limiter = RateLimiter::new("api", 10, window).unwrap();
+    let invalid = [
+        (
+            "circuit breaker",
+            CircuitBreaker::builder("api").probes(0).build().err(),
+        ),
+        (
+            "circuit breaker",
+            CircuitBreaker::builder("api")
+                .keyed(|_: &()| 0)
+                .max_keys(0)
+                .build()
+                .err(),
+        ),
+        ("rate limiter", RateLimiter::new("api", 0, window).err()),
+        ("rate limiter", limiter.set_quota(0).err()),
+        ("load shed", LoadShed::builder("api").queue(0).build().err()),
+        (
+            "throttle",
+            Throttle::builder("api").multiplier(f64::NAN).build().err(),
+        ),
+        ("retry", Retry::builder("api").attempts(0).build().err()),
+        (
+            "cache",
+            Cache::<()>::builder("api")
+                .jitter(f64::NAN)
+                .build::<u8>()
+                .err(),
+        ),
+    ];
+    for (kind, invalid) in invalid {
+        let invalid = invalid.unwrap();
+        assert_eq!(invalid.name(), Some("api"), "{invalid}");
+        let text = format!("invalid {kind} \"api\": {} is ", invalid.field());
+        assert!(invalid.to_string().starts_with(&text), "{invalid}");
+    }
+}
+
+#[test]
+fn a_policy_that_looks_at_the_registry_when_it_is_dropped_finds_its_successor() {
+    #[derive(Clone)]
+    struct Leaves(Registry, Arc<Mutex<Vec<String>>>);
+    impl Observe for Leaves {
+        fn name(&self) -> &'static str {
+            let _ = self.0.snapshot();
+            "leaves"
+        }
+        fn kind(&self) -> &'static str {
+            "custom"
+        }
+        fn snapshot(&self) -> PolicySnapshot {
+            CustomSnapshot::new("custom", "leaves").into()
+        }
+    }
+    impl Drop for Leaves {
+        fn drop(&mut self) {
+            let listed = format!("{:?}", self.0);
+            self.1.lock().unwrap().push(listed);
+        }
+    }
+    let (registry, seen) = (Registry::new(), Arc::default());
+    let policy = Leaves(registry.clone(), Arc::clone(&seen));
+    assert!(!registry.add(&policy));
+    assert!(registry.add(&policy));
+    assert_eq!(seen.lock().unwrap()[..], ["[(\"custom\", \"leaves\")]"]);
+    std::mem::forget(policy);
 }
 
 #[tokio::test(start_paused = true)]

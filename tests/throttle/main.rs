@@ -56,6 +56,17 @@ fn the_first_refusals_of_a_rare_client_hold_nothing_back() {
 }
 
 #[test]
+fn what_was_held_back_when_the_hundredth_had_the_same_number_is_forgotten() {
+    let throttle = builder().build().unwrap();
+    assert!(calls(&throttle, 0, 1_000, OVERLOADED) < 1_000);
+    // 2^32 hundredths of a second later. Then one call of many is refused, which holds back none.
+    let later = (1 << 32) * 10;
+    assert_eq!(calls(&throttle, later + 500, later + 990, SUCCESS), 490);
+    assert!(call(&throttle, later + 990, OVERLOADED));
+    assert_eq!(calls(&throttle, later + 991, later + 1_300, SUCCESS), 309);
+}
+
+#[test]
 fn a_dead_service_still_gets_the_share_above_the_cap() {
     let throttle = builder().build().unwrap();
     calls(&throttle, 0, 1_000, OVERLOADED);

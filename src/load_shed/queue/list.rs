@@ -5,7 +5,7 @@ const NIL: u32 = u32::MAX;
 const KEPT: usize = 1_024;
 
 /// A place in a [`Slab`]. It is never used twice.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct NodeKey {
     index: u32,
     serial: u64,

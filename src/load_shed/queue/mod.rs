@@ -12,12 +12,15 @@ mod list;
 
 use super::Time;
 use list::{List, NodeKey, Slab};
-use std::task::Waker;
+use std::{cmp::Reverse, collections::BinaryHeap, task::Waker};
 
 /// How many classes of requests there are; 0 goes first.
 pub(super) const CLASSES: usize = 4;
 /// The last lane: services that reserve permits before they have a request.
 const RESERVE: usize = CLASSES;
+
+/// How many expiries may be kept of requests that do not wait any more.
+const SPARE: usize = 64;
 
 /// How long may be waited, and by how many. Times in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -67,13 +70,17 @@ pub(super) struct Lost {
 /// 1. A place is in the list of its lane while it waits, and in none once it is granted or out.
 /// 2. `queued` is the number of requests that wait, and never above the capacity. Reservations do
 ///    not count, and are never put out.
-/// 3. Wakers are handed out and not dropped here: dropping one may run code that comes back here.
+/// 3. Every request that waits is among the `expiries`, which are at most twice as many as wait, and
+///    `SPARE` more.
+/// 4. Wakers are handed out and not dropped here: dropping one may run code that comes back here.
 #[derive(Debug)]
 pub(super) struct Line {
     discipline: Discipline,
     waiters: Slab<Waiter>,
     lanes: [Lane; CLASSES + 1],
     queued: usize,
+    /// When each of the requests expires, the next one first, and a few that wait no longer.
+    expiries: BinaryHeap<Reverse<(Time, NodeKey)>>,
     /// Whether the next permit goes to a reservation if a request waits, too.
     reserve_next: bool,
     lost: Lost,
@@ -113,6 +120,7 @@ impl Line {
             waiters: Slab::new(),
             lanes: std::array::from_fn(lane),
             queued: 0,
+            expiries: BinaryHeap::new(),
             reserve_next: false,
             lost: Lost::default(),
         }
@@ -174,6 +182,7 @@ impl Line {
             },
             now,
         );
+        self.expires(expires, key);
         Some((Ticket(key), evicted))
     }
 
@@ -241,20 +250,32 @@ impl Line {
         }
     }
 
-    /// Puts out the oldest that have waited too long.
+    /// Puts out all that have waited too long, whatever their class and whoever is in front of them:
+    /// their tasks may be late, and their places are needed.
     fn expire(&mut self, now: Time) {
-        for class in 0..CLASSES {
-            while let Some(oldest) = self
-                .lanes
-                .get(class)
-                .and_then(|lane| lane.list.oldest(&self.waiters))
-                && let Some(waiter) = self.waiters.get_mut(oldest)
-                && waiter.expires <= now
+        while let Some(&Reverse((expires, key))) = self.expiries.peek()
+            && expires <= now
+        {
+            self.expiries.pop();
+            if let Some(waiter) = self.waiters.get_mut(key)
+                && let QueuePlace::Waiting(_) = waiter.place
             {
                 let why = waiter.too_late();
-                self.put_out(oldest, why);
+                self.put_out(key, why);
             }
         }
+    }
+
+    /// Notes when a request expires.
+    fn expires(&mut self, expires: Time, key: NodeKey) {
+        if self.expiries.len() >= 2 * self.queued + SPARE {
+            let waiters = &mut self.waiters;
+            self.expiries.retain(|Reverse((_, key))| {
+                let waiter = waiters.get_mut(*key);
+                waiter.is_some_and(|waiter| matches!(waiter.place, QueuePlace::Waiting(_)))
+            });
+        }
+        self.expiries.push(Reverse((expires, key)));
     }
 
     /// Grants the permit to this one, who is to be woken.

@@ -179,3 +179,48 @@ fn clocks_that_jump_put_nobody_in_twice_and_overflow_nothing() {
     );
     assert_eq!(line.queued(), 1);
 }
+
+#[test]
+fn a_request_that_has_expired_makes_room_wherever_it_stands() {
+    // In front of it stand live ones, of its own class or of another.
+    for (live, dead, new) in [(1, 1, 1), (0, 3, 3), (3, 0, 3), (1, 2, 0)] {
+        let mut line = Line::new(AS_BUILT);
+        let first = join(&mut line, live, 0);
+        let (late, _) = line.join(dead, Some(ms(10)), ms(0)).unwrap();
+        let rest = [join(&mut line, live, 1), join(&mut line, live, 2)];
+        let (newest, evicted) = line.join(new, None, ms(20)).unwrap();
+        assert!(evicted.is_none());
+        assert_eq!(
+            line.lost(),
+            Lost {
+                late: 1,
+                ..Lost::default()
+            }
+        );
+        assert_eq!(turn(&mut line, &late, 20), Turn::Out(LeftBecause::Late));
+        for ticket in [first, newest].iter().chain(&rest) {
+            assert!(matches!(turn(&mut line, ticket, 20), Turn::Waiting(_)));
+        }
+    }
+}
+
+#[test]
+fn expiries_are_not_kept_for_longer_than_twice_as_many_wait() {
+    let mut line = Line::new(Discipline {
+        capacity: 100,
+        ..AS_BUILT
+    });
+    let waiting: Vec<_> = (0..20).map(|_| join(&mut line, 1, 0)).collect();
+    for n in 0..10_000 {
+        let ticket = join(&mut line, 1, n / 1_000);
+        line.leave(&ticket);
+        assert!(line.expiries.len() <= 2 * 21 + SPARE);
+    }
+    for _ in 0..80 {
+        join(&mut line, 1, 10);
+    }
+    // The queue is full, and all of the first have expired.
+    let (_, evicted) = line.join(1, None, ms(100)).unwrap();
+    assert!(evicted.is_none());
+    assert_eq!(line.lost().waited, waiting.len() as u64);
+}

@@ -178,6 +178,47 @@ impl Model {
         (count(|_| true), count(|e| e.failed), count(|e| e.slow))
     }
 
+    /// Those over which rates are taken: of the window or, if these are too few, of as many windows
+    /// as it takes, ten at most. A call keeps its tenth until another one needs the bucket; from
+    /// then on it is known to the window.
+    fn rated(&self, now: Time) -> (u64, u64, u64) {
+        let (counts, minimum) = (self.counts(now), u64::from(self.config.minimum));
+        let Ok(window) = self.config.window else {
+            return counts;
+        };
+        if counts.0 >= minimum {
+            return counts;
+        }
+        let tenth = window.as_nanos() as u64 / 10;
+        let this = now.as_nanos() / tenth;
+        let mut windows = [(0, 0, 0); 10];
+        for (i, call) in self.ended.iter().enumerate() {
+            let of = |call: &Ended| call.at.as_nanos() / tenth;
+            let n = of(call);
+            let same = |later: &Ended| of(later) > n && of(later) % 10 == n % 10;
+            let index = |has_left: bool| match has_left {
+                true => this / 10 - n / 10,
+                false => (this - n) / 10,
+            };
+            let later = &self.ended[i + 1..];
+            if let Some(window) = windows.get_mut(index(later.iter().any(same)) as usize) {
+                window.0 += 1;
+                window.1 += u64::from(call.failed);
+            }
+            let slow = index(later.iter().any(|later| later.slow && same(later)));
+            if let Some(window) = windows.get_mut(slow as usize) {
+                window.2 += u64::from(call.slow);
+            }
+        }
+        let mut sum = (0, 0, 0);
+        for (calls, failures, slow) in windows {
+            if sum.0 < minimum {
+                sum = (sum.0 + calls, sum.1 + failures, sum.2 + slow);
+            }
+        }
+        sum
+    }
+
     fn in_flight_slow(&self, now: Time) -> u64 {
         let slow = |call: &&Running| {
             let began = call.began.filter(|_| call.phase == Phase::Closed);
@@ -195,7 +236,7 @@ impl Model {
             return;
         }
         self.looked = Some((now.as_nanos() / EIGHTH, self.epoch));
-        let (calls, failures, slow) = self.counts(now);
+        let (calls, failures, slow) = self.rated(now);
         let late = self.in_flight_slow(now);
         let minimum = u64::from(self.config.minimum);
         let reached = |limit: Option<f64>, part: u64, calls: u64| {
