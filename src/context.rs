@@ -67,6 +67,15 @@ impl Limiter {
         self == Self::CALLER
     }
 
+    /// Returns whoever it is, with a limit of which so much is over before the service is asked.
+    #[allow(dead_code)] // which features use it depends on which are on
+    pub(crate) fn shortened_by(self, waited: Duration) -> Self {
+        match self.limit() {
+            Some(limit) => Self::operator(limit.saturating_sub(waited)),
+            None => self,
+        }
+    }
+
     /// Returns how long the limit was, if that is known.
     pub(crate) fn limit(self) -> Option<Duration> {
         match self {

@@ -10,7 +10,7 @@ mod rejected;
 pub use invalid::InvalidConfig;
 pub use kind::Kind;
 pub use name::Name;
-#[cfg(feature = "cache")]
+#[cfg(any(feature = "cache", all(feature = "http", feature = "timeout")))]
 pub(crate) use provenance::note_refusal;
 pub(crate) use provenance::{RefusalMark, cut_off, limiter, note_wait, refuse};
 pub use rejected::Rejected;

@@ -72,16 +72,22 @@ mod attempt;
 mod call;
 mod deadline;
 mod limited;
+mod readiness;
+mod request_limit;
 
 pub use attempt::{TimeoutFuture, TimeoutLayer, TimeoutService};
-pub use call::{DeadlineFuture, DeadlineLayer, DeadlineService};
+pub use call::{DeadlineFuture, DeadlineLayer, DeadlineService, DeadlineSnapshot};
 pub use deadline::{Deadline, DeadlineScope};
+#[cfg(feature = "http")]
+pub(crate) use readiness::ReadyWait;
+pub use request_limit::{RequestLimit, SameLimit};
 
 use crate::{
-    clock::Time,
+    clock::{Time, nanos},
     error::{FromRejected, Kind, Name, Rejected},
     shared::Shared,
 };
+use readiness::Late;
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
@@ -99,6 +105,8 @@ pub struct Timeout(Shared<Core>);
 struct Core {
     name: &'static str,
     limit: Duration,
+    /// The same, in nanoseconds.
+    limit_nanos: u64,
     timed_out: AtomicU64,
     deadline_exceeded: AtomicU64,
 }
@@ -115,6 +123,7 @@ impl Timeout {
         Self(Shared::new(Core {
             name: name.into().as_str(),
             limit,
+            limit_nanos: nanos(limit),
             timed_out: AtomicU64::new(0),
             deadline_exceeded: AtomicU64::new(0),
         }))
@@ -147,7 +156,24 @@ impl Timeout {
         &self,
         op: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        TimeoutFuture::start(self, || op()).await
+        self.run_for(self.limit(), op).await
+    }
+
+    /// Runs `op`, but not for longer than `limit` or the timeout, whichever is shorter, nor past
+    /// the deadline of the [context](crate::context).
+    ///
+    /// For calls of which one may take longer than another: the limit of the timeout itself is the
+    /// longest that any of them gets.
+    ///
+    /// # Errors
+    /// A [`Rejected`] of [`Kind::TimedOut`] or [`Kind::DeadlineExceeded`] as `E`, or what `op`
+    /// returned.
+    pub async fn run_for<T, E: FromRejected>(
+        &self,
+        limit: Duration,
+        op: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        TimeoutFuture::start_now(self, limit, || op()).await
     }
 
     /// Returns what the timeout has done so far.
@@ -160,28 +186,52 @@ impl Timeout {
         }
     }
 
+    fn limit_nanos(&self) -> u64 {
+        self.0.limit_nanos
+    }
+
     /// Counts and returns the rejection of a call whose caller's deadline has passed: there is
     /// nobody to work for.
     #[cold]
-    fn too_late(&self, deadline: Deadline) -> Rejected {
+    pub(crate) fn too_late(&self, deadline: Deadline) -> Rejected {
         self.0.deadline_exceeded.fetch_add(1, Relaxed);
         deadline.exceeded(self.0.name)
+    }
+
+    /// Counts and returns the rejection of a call that took longer than its limit.
+    #[cold]
+    pub(crate) fn timed_out(&self) -> Rejected {
+        self.0.timed_out.fetch_add(1, Relaxed);
+        Rejected::new(Kind::TimedOut, self.0.name)
+    }
+
+    /// Counts and returns the rejection of a call whose service was not ready for as long as the
+    /// call may take.
+    #[cold]
+    fn not_ready(&self) -> Rejected {
+        self.timed_out().without_reaching_service()
+    }
+
+    /// Counts and returns the rejection of a call whose service was not ready in time.
+    #[cold]
+    fn not_ready_by(&self, late: Late) -> Rejected {
+        match late {
+            Late::Limit => self.not_ready(),
+            Late::Deadline(deadline) => self.too_late(deadline),
+        }
     }
 
     /// Counts and returns the rejection of a call whose time is up. Which time that was, the
     /// timeout or the deadline, follows from `until`.
     #[cold]
-    fn expired(&self, until: Time, deadline: Option<Deadline>) -> Rejected {
+    fn expired(&self, until: Time, deadline: Deadline) -> Rejected {
         debug_assert!(
-            deadline.is_none_or(|deadline| until <= deadline.time()),
+            until <= deadline.time(),
             "no call is waited for longer than its deadline"
         );
-        match deadline {
-            Some(deadline) if deadline.time() <= until => self.too_late(deadline),
-            _ => {
-                self.0.timed_out.fetch_add(1, Relaxed);
-                Rejected::new(Kind::TimedOut, self.0.name)
-            }
+        match deadline.time() <= until {
+            true => self.too_late(deadline),
+            false => self.timed_out(),
         }
     }
 }
