@@ -5,6 +5,8 @@ use super::CustomSnapshot;
 use crate::cache::{self, Cache, Store};
 #[cfg(feature = "circuit-breaker")]
 use crate::circuit_breaker::{self, CircuitBreaker, KeyedCircuitBreaker};
+#[cfg(all(feature = "http", feature = "timeout"))]
+use crate::http::DeadlineHeaderLayer;
 #[cfg(feature = "load-shed")]
 use crate::load_shed::{self, LoadShed};
 #[cfg(feature = "rate-limit")]
@@ -14,7 +16,7 @@ use crate::retry::{self, Retry};
 #[cfg(feature = "throttle")]
 use crate::throttle::{self, Throttle};
 #[cfg(feature = "timeout")]
-use crate::timeout::{self, Timeout};
+use crate::timeout::{self, DeadlineLayer, Timeout};
 
 /// A policy that can be listed in a [`Registry`](super::Registry).
 ///
@@ -49,6 +51,9 @@ pub enum PolicySnapshot {
     /// A circuit breaker for each key.
     #[cfg(feature = "circuit-breaker")]
     KeyedCircuitBreaker(circuit_breaker::KeyedSnapshot),
+    /// A deadline layer.
+    #[cfg(feature = "timeout")]
+    Deadline(timeout::DeadlineSnapshot),
     /// A load shed.
     #[cfg(feature = "load-shed")]
     LoadShed(load_shed::Snapshot),
@@ -106,6 +111,10 @@ where
 observe!([] CircuitBreaker, "circuit_breaker", CircuitBreaker);
 #[cfg(feature = "circuit-breaker")]
 observe!([K] KeyedCircuitBreaker<K>, "keyed_circuit_breaker", KeyedCircuitBreaker);
+#[cfg(feature = "timeout")]
+observe!([] DeadlineLayer, "deadline", Deadline);
+#[cfg(all(feature = "http", feature = "timeout"))]
+observe!([] DeadlineHeaderLayer, "deadline", Deadline);
 #[cfg(feature = "load-shed")]
 observe!([P] LoadShed<P>, "load_shed", LoadShed);
 #[cfg(feature = "rate-limit")]

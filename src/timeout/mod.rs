@@ -41,18 +41,21 @@
 //! |---|---|---|
 //! | name | none | it tells rejections and metrics of several timeouts apart |
 //! | the limit of a [`Timeout`] | none | only you know how long your service takes when it is well; about three times its 99th percentile is a start |
+//! | the limit of one request | that of the [`Timeout`] | most services take about as long for all requests; [`limit_by`](TimeoutLayer::limit_by) and [`run_for`](Timeout::run_for) are for others |
+//! | limits for bodies, with `.http()` and `.grpc()` | the deadline, and over gRPC the timeout | see `http::BodyTimeoutLayer` |
 //! | the time of a [`DeadlineLayer`] | none | only you know for how long your callers wait |
 //! | the deadline of a call | none | without one, calls take as long as they take |
 //!
 //! # Metrics
 //!
-//! What a registered timeout publishes (feature `registry`), labelled with its name as `policy`. A
-//! [`DeadlineLayer`] keeps no counts.
+//! What a registered timeout or deadline layer publishes (feature `registry`), labelled with its
+//! name as `policy`. A body that is cut off counts as a call that is.
 //!
 //! | metric | kind | |
 //! |---|---|---|
-//! | `buttress_timeout_timed_out_total` | counter | attempts that took longer than the limit |
+//! | `buttress_timeout_timed_out_total` | counter | attempts that took longer than the limit, or whose body missed one of its own |
 //! | `buttress_timeout_deadline_exceeded_total` | counter | attempts whose caller's deadline came first, before or during the attempt |
+//! | `buttress_deadline_exceeded_total` | counter | calls that a [`DeadlineLayer`], or an `http::DeadlineHeaderLayer`, ended at their deadline or did not start |
 //!
 //! # Trade-offs
 //!
@@ -61,10 +64,20 @@
 //! does before it first has to wait is not included. A call that never yields cannot be cut off at
 //! all.
 //!
-//! Over HTTP and gRPC a call ends, for a timeout and a deadline, with the head of its response: a
-//! body that stalls after that is not cut off. Where this can happen, read the body in the service
-//! that is limited, as in `response.bytes()` within the closure of [`Timeout::run`]; then a retry
-//! around it repeats what broke off half-way, too.
+//! The wait for a service to be ready is part of an attempt and of a call. It is before the call,
+//! in `poll_ready`, so nothing can be cut off yet: when the time is up, the service says that it is
+//! ready, and the call that follows is rejected, without being made. So a balancer takes such a
+//! service for ready, and loses a call to it: put timeouts around a balancer, and not around each
+//! of the services that it chooses from. A service with no room left by
+//! [backpressure](crate::load_shed::LoadShed::backpressure) loses its place in the line.
+//!
+//! Over HTTP and gRPC say `.http()` or `.grpc()` to the layer: then the deadline holds to the end of
+//! the response's body, and a timeout has limits for bodies, too. A body that is cut off ends with
+//! an error, or with gRPC's trailers, and gives back what it held at that moment, also if nobody
+//! polls it. A layer that has not been told ends its calls with the head of the response: a body
+//! that stalls after that is not cut off. What is read within the closure of [`Timeout::run`], as
+//! in `response.bytes()`, is limited in any case, and a retry around it repeats what broke off
+//! half-way.
 //!
 //! Put a timeout *inside* a retry to limit each attempt, and a deadline outside to limit them all.
 

@@ -2,7 +2,7 @@
 
 mod bodies;
 mod client;
-mod health;
+pub(crate) mod health;
 mod nested;
 mod retry;
 mod server;
