@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Rejected, note_refusal},
+    error::{FromRejected, Rejected, note_refusal, note_wait},
     shared::Shared,
 };
 use std::{
@@ -322,7 +322,16 @@ where
             mut service, req, ..
         } = self;
         watched(async move {
-            poll_fn(|cx| service.poll_ready(cx)).await?;
+            // Not cut short by the deadline: whoever keeps to that drops the call, and a leader
+            // that is dropped hands its load over, where one that fails would fail its followers.
+            poll_fn(|cx| {
+                let ready = service.poll_ready(cx);
+                if ready.is_pending() {
+                    note_wait();
+                }
+                ready
+            })
+            .await?;
             service.call(req).await
         })
         .await

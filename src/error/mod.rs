@@ -10,9 +10,11 @@ mod rejected;
 pub use invalid::InvalidConfig;
 pub use kind::Kind;
 pub use name::Name;
+#[cfg(feature = "timeout")]
+pub(crate) use provenance::cut_off;
 #[cfg(any(feature = "cache", all(feature = "http", feature = "timeout")))]
 pub(crate) use provenance::note_refusal;
-pub(crate) use provenance::{RefusalMark, cut_off, limiter, note_wait, refuse};
+pub(crate) use provenance::{RefusalMark, limiter, note_wait, refuse};
 pub use rejected::Rejected;
 
 /// An error type that can hold a [`Rejected`]: any with `From<Rejected>`.

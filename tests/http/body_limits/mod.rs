@@ -3,6 +3,7 @@
 mod context;
 mod frames;
 mod grpc;
+mod races;
 mod sockets;
 
 use buttress::{
