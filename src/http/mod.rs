@@ -15,6 +15,7 @@
 //! |---|---|---|
 //! | rejections as responses | [`RespondLayer`] with [`Http`] | |
 //! | deadlines | [`DeadlineHeaderLayer`] | [`DeadlineHeaderClientLayer`] |
+//! | bodies that stall, or come too slowly | [`TimeoutLayer::http`](crate::timeout::TimeoutLayer::http), for uploads | the same, for downloads |
 //! | criticality | [`CriticalityHeaderLayer`] | [`CriticalityHeaderClientLayer`] |
 //! | what is left of a quota | [`RateLimitHeadersLayer`] | |
 //! | who is asking, as a key | [`ClientAddr`], [`HeaderKey`], [`PathKey`] | |

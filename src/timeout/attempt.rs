@@ -172,45 +172,38 @@ pub(crate) struct AttemptLimit {
 }
 
 impl AttemptLimit {
-    #[inline]
-    fn of_all(timeout: &Timeout, limit: Duration) -> Self {
-        Self {
-            timeout: timeout.clone(),
-            limit: timeout.limit_nanos().min(nanos(limit)),
-            deadline: Deadline::current().unwrap_or(Deadline::NEVER),
-        }
-    }
-
     /// Returns how long the attempt may take.
     #[cfg(feature = "http")]
     pub(crate) fn length(&self) -> Duration {
         Duration::from_nanos(self.limit)
     }
 
-    /// Returns itself, or the rejection of an attempt for which no time is left.
-    #[inline]
-    fn in_time(self) -> Result<Self, Rejected> {
-        match self.deadline.is_some() && self.deadline.time() <= Time::now() {
-            true => Err(self.timeout.too_late(self.deadline)),
-            false => Ok(self),
+    /// Returns the limit of an attempt that begins now, or the rejection of one for which no time
+    /// is left.
+    #[inline(always)]
+    fn begin(timeout: &Timeout, limit: u64) -> Result<Self, Rejected> {
+        let deadline = Deadline::current();
+        match deadline {
+            Some(deadline) if deadline.time() <= Time::now() => Err(timeout.too_late(deadline)),
+            _ => Ok(Self {
+                timeout: timeout.clone(),
+                limit,
+                deadline: deadline.unwrap_or(Deadline::NEVER),
+            }),
         }
     }
 
-    /// Takes from the limit what its service was waited for.
-    #[inline]
-    fn after(mut self, ready: &mut ReadyWait) -> Result<Self, Rejected> {
-        match ready.take() {
-            Ok(Duration::ZERO) => self.in_time(),
-            Ok(waited) => {
-                let left = self.limit.saturating_sub(nanos(waited));
-                // One of zero is for calls that end at their first poll.
-                if left == 0 && self.limit > 0 {
-                    return Err(self.timeout.not_ready());
-                }
-                self.limit = left;
-                self.in_time()
-            }
-            Err(late) => Err(self.timeout.not_ready_by(late)),
+    /// Does the same for an attempt whose service was waited for: that is taken from its time.
+    #[cold]
+    fn begin_after(timeout: &Timeout, limit: u64, ready: &mut ReadyWait) -> Result<Self, Rejected> {
+        let waited = match ready.take() {
+            Ok(waited) => nanos(waited),
+            Err(late) => return Err(timeout.not_ready_by(late)),
+        };
+        match limit.saturating_sub(waited) {
+            // A limit of zero is for calls that end at their first poll.
+            0 if limit > 0 => Err(timeout.not_ready()),
+            left => Self::begin(timeout, left),
         }
     }
 }
@@ -225,7 +218,11 @@ impl<F> TimeoutFuture<F> {
         ready: &mut ReadyWait,
         call: impl FnOnce() -> F,
     ) -> Self {
-        let limit = AttemptLimit::of_all(timeout, limit).after(ready);
+        let limit = timeout.limit_nanos().min(nanos(limit));
+        let limit = match ready.is_none() {
+            true => AttemptLimit::begin(timeout, limit),
+            false => AttemptLimit::begin_after(timeout, limit, ready),
+        };
         Self {
             call: LimitedCall::start(limit, call),
         }
@@ -234,9 +231,9 @@ impl<F> TimeoutFuture<F> {
     /// Makes a call that no service was waited for.
     #[inline(always)]
     pub(super) fn start_now(timeout: &Timeout, limit: Duration, call: impl FnOnce() -> F) -> Self {
-        let limit = AttemptLimit::of_all(timeout, limit).in_time();
+        let limit = timeout.limit_nanos().min(nanos(limit));
         Self {
-            call: LimitedCall::start(limit, call),
+            call: LimitedCall::start(AttemptLimit::begin(timeout, limit), call),
         }
     }
 

@@ -26,11 +26,11 @@ use tower_service::Service;
 /// A tower layer that gives every call a deadline, for itself and for all that it causes.
 ///
 /// A call that is not over by its deadline is cancelled (its future is dropped), and ends with a
-/// rejection of [`DeadlineExceeded`](crate::Kind::DeadlineExceeded). A call whose caller's deadline has
-/// passed already is not started. Put the layer outside a retry: then the attempts and the waits
-/// between them share one deadline, and the retry does not wait for an attempt that could not start
-/// in time. A call that answers with an `http::Response` is over with its head, unless the layer
-/// has been told of HTTP or gRPC, by `.http()` or `.grpc()`.
+/// rejection of [`DeadlineExceeded`](crate::Kind::DeadlineExceeded). A call whose caller's deadline
+/// has passed already is not started. Put the layer outside a retry: then the attempts and the
+/// waits between them share one deadline, and the retry does not wait for an attempt that could not
+/// start in time. A call that answers with an `http::Response` is over with its head, unless the
+/// layer has been told of HTTP or gRPC, by `.http()` or `.grpc()`.
 ///
 /// The layer is a handle on its counts, as other policies are: it has a
 /// [`snapshot`](Self::snapshot), and can be listed in a registry.

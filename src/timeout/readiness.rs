@@ -79,6 +79,12 @@ impl ReadyWait {
         }
     }
 
+    /// Returns whether the call's service was ready at once.
+    #[inline(always)]
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Returns how long the call's service was waited for, or what has become of a wait that lasted
     /// too long.
     #[inline]

@@ -300,7 +300,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.state {
             State::Free { body } => body.size_hint(),
-            State::Limited { reading } => reading.hint.clone(),
+            State::Limited { reading } => SizeHint::clone(&reading.hint),
         }
     }
 }

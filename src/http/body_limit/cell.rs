@@ -115,7 +115,7 @@ impl<B> BodyCell<B> {
             Some(cut) => cut,
             None => *slot.cut.insert(self.owner.cut(limit, self.ends.deadline)),
         };
-        let (body, reader) = (taken.or(slot.body.take()), slot.reader.take());
+        let (body, reader) = (taken.or_else(|| slot.body.take()), slot.reader.take());
         drop(slot);
         if let Some(body) = body {
             self.drop_cut(body, cut.limit());
