@@ -70,11 +70,21 @@ impl Limiter {
         self == Self::CALLER
     }
 
-    /// Returns when the limit began that is over now; now, if that is not known.
-    pub(crate) fn since(self, now: Time) -> Time {
+    /// Returns whoever it is, with a limit of which so much is over before the service is asked.
+    #[allow(dead_code)] // which features use it depends on which are on
+    pub(crate) fn shortened_by(self, waited: Duration) -> Self {
+        match self.limit() {
+            Some(limit) => Self::operator(limit.saturating_sub(waited)),
+            None => self,
+        }
+    }
+
+    /// Returns how long the limit was, if that is known.
+    #[allow(dead_code)] // which features use it depends on which are on
+    pub(crate) fn limit(self) -> Option<Duration> {
         match self {
-            Self::CALLER | Self::UNKNOWN => now,
-            Self(nanos) => Time::from_nanos(now.as_nanos().saturating_sub(nanos)),
+            Self::CALLER | Self::UNKNOWN => None,
+            Self(nanos) => Some(Duration::from_nanos(nanos)),
         }
     }
 }

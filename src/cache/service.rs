@@ -322,6 +322,8 @@ where
             mut service, req, ..
         } = self;
         watched(async move {
+            // Not cut short by the deadline: whoever keeps to that drops the call, and a leader
+            // that is dropped hands its load over, where one that fails would fail its followers.
             waiting(poll_fn(|cx| service.poll_ready(cx))).await?;
             service.call(req).await
         })

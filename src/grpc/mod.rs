@@ -52,6 +52,10 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A [`Timeout`](crate::timeout::Timeout) whose layer is told `.grpc()`, and a deadline, hold until
+//! the trailers too. A call that misses them after its head ends with trailers of
+//! `DEADLINE_EXCEEDED`.
+//!
 //! # Trade-offs
 //!
 //! A stream is one call, and holds its permit for as long as it lasts. Guard streams that are meant

@@ -77,7 +77,7 @@ pub use service::{GuardFuture, GuardService};
 pub use settle::{OnResponse, Settle, Strategy, Unclassified};
 pub use shadow::{Shadow, Snapshot as ShadowSnapshot};
 pub use tuple::{Immediate, PairWait};
-#[cfg(feature = "retry")]
+#[cfg(any(feature = "retry", feature = "timeout"))]
 pub(crate) use wait::poll_until;
 pub use wait::{WaitFuture, WaitService};
 

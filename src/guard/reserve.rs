@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Kind, RefusalMark, Rejected},
+    error::{FromRejected, Kind, RefusalMark, Rejected, limiter},
 };
 use std::{
     fmt,
@@ -104,14 +104,21 @@ where
         // The inner service first: a permit in the hands of someone who cannot use it yet is one
         // that nobody can use.
         let mark = RefusalMark::set();
-        match ready!(self.inner.poll_ready(cx)) {
-            Ok(()) => self.reserved.poll(cx).map(Ok),
-            Err(error) => {
+        let polled = match self.inner.poll_ready(cx) {
+            Poll::Ready(Ok(())) => self.reserved.poll(cx).map(Ok),
+            Poll::Ready(Err(error)) => {
                 self.reserved.give_back();
                 tell_unready(self.reserved.guard_ref.guard(), mark, &error);
                 Poll::Ready(Err(error))
             }
+            Poll::Pending => Poll::Pending,
+        };
+        // The last poll of a caller whose time is up, and who will not come back for its place: a
+        // permit that is given to it would lie there.
+        if polled.is_pending() && limiter().is_some() {
+            self.reserved.give_back();
         }
+        polled
     }
 
     #[inline]

@@ -6,16 +6,20 @@
 //! [context](crate::context), the client side writes it from there. gRPC metadata are HTTP headers,
 //! so both serve tonic as well.
 
+use super::ContextBody;
 use crate::{
-    context::{self, ContextScope},
+    context::{self, Context},
     criticality::Criticality,
     key::{Global, Key},
     load_shed::{Prioritize, Priority},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use pin_project_lite::pin_project;
 use std::{
+    future::Future,
     hash::{Hash, Hasher},
-    task::{Context, Poll},
+    pin::Pin,
+    task::{self, Poll, ready},
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -42,7 +46,8 @@ fn lesser(a: Criticality, b: Criticality) -> Criticality {
 /// a bound.
 ///
 /// It puts the [`Criticality`] into the request's extensions, and into the
-/// [context](crate::context) of everything that the service does for the request. A request without
+/// [context](crate::context) of everything that the service does for the request, also while the
+/// body of the response is polled. A request without
 /// the header, or with one that cannot be read, is [`Critical`](Criticality::Critical), or less if
 /// the bound is lower. Put this layer outside the load shed:
 ///
@@ -120,13 +125,16 @@ impl<S> CriticalityHeaderService<S> {
     inner_accessors!();
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderService<S> {
-    type Response = S::Response;
+impl<S, B, RB> Service<Request<B>> for CriticalityHeaderService<S>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+{
+    type Response = Response<ContextBody<RB>>;
     type Error = S::Error;
-    type Future = ContextScope<S::Future>;
+    type Future = CriticalityHeaderFuture<S::Future>;
 
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
@@ -135,7 +143,33 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderService
         let class = self.layer.class(req.headers());
         req.extensions_mut().insert(class);
         let context = context::current().with_criticality(class);
-        context.scope(context.enter(|| self.inner.call(req)))
+        let call = context.enter(|| self.inner.call(req));
+        CriticalityHeaderFuture { call, context }
+    }
+}
+
+pin_project! {
+    /// The response future of [`CriticalityHeaderService`].
+    #[derive(Debug)]
+    pub struct CriticalityHeaderFuture<F> {
+        #[pin]
+        call: F,
+        context: Context,
+    }
+}
+
+impl<F, B, E> Future for CriticalityHeaderFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ContextBody<B>>, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let context = *this.context;
+        let result = ready!(context.enter(|| this.call.poll(cx)));
+        Poll::Ready(result.map(|response| response.map(|body| ContextBody::new(body, context))))
     }
 }
 
@@ -173,7 +207,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CriticalityHeaderClientS
     type Future = S::Future;
 
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
@@ -277,9 +311,10 @@ mod tests {
             tokio::task::yield_now().await;
             assert_eq!(context::current().criticality, given);
             assert_eq!(req.extensions().get(), given.as_ref());
-            given.ok_or(())
+            given.map(Response::new).ok_or(())
         }));
-        service.call(req).await.unwrap()
+        let answer = service.call(req).await.unwrap();
+        answer.into_body().into_inner()
     }
 
     #[tokio::test]

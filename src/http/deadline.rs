@@ -1,13 +1,18 @@
 //! Deadlines between processes.
 
-use super::time_left::{time_left, write};
+use super::{
+    body_limit::{BodyDeadlineFuture, LimitedBody},
+    respond::BoxError,
+    time_left::{time_left, write},
+};
 use crate::{
     clock::Time,
     context,
     error::{FromRejected, Kind, Name, Rejected, refuse},
-    timeout::{Deadline, DeadlineFuture},
+    timeout::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineSnapshot, ReadyWait},
 };
-use http::Request;
+use http::{Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -25,8 +30,13 @@ use tower_service::Service;
 /// `grpc-timeout`, whichever is shorter. A header that cannot be read is ignored. The deadline is
 /// put into the [context](crate::context) of everything that the service does for the request, and
 /// into the request's extensions as a [`Deadline`]. A call that is not over by then is cancelled,
-/// and ends with a rejection of [`Kind::DeadlineExceeded`]. A call is over
-/// with the head of its response: a body that stalls after that is not cut off.
+/// and ends with a rejection of [`Kind::DeadlineExceeded`].
+///
+/// A call is over with the body of its response. A body that has not ended by the deadline ends
+/// with a [`BodyCut`](super::BodyCut) as its error, and the body of a gRPC response with trailers
+/// of `DEADLINE_EXCEEDED`; what it held is given back at that moment, also if nobody polls it: see
+/// [`LimitedBody`]. Streams that are meant to stay open are served beside this layer, and not
+/// within it.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -40,18 +50,27 @@ use tower_service::Service;
 ///     .layer(RespondLayer::new(Http, deadline));
 /// ```
 #[doc(alias = "grpc-timeout")]
-#[derive(Clone, Copy, Debug)]
-pub struct DeadlineHeaderLayer {
-    name: &'static str,
-    at_most: Duration,
-}
+///
+/// # Clone
+/// Clones are one policy: they share its counts.
+#[derive(Clone, Debug)]
+pub struct DeadlineHeaderLayer(DeadlineLayer);
 
 impl DeadlineHeaderLayer {
     /// Creates a layer that gives no call longer than this, even if its request asks for more or
     /// says nothing. [`Duration::MAX`] sets no bound, and leaves the deadline to the callers.
     pub fn at_most(name: impl Into<Name>, at_most: Duration) -> Self {
-        let name = name.into().as_str();
-        Self { name, at_most }
+        Self(DeadlineLayer::within(name, at_most))
+    }
+
+    /// Returns the name that rejections by this layer carry.
+    pub fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    /// Returns what the layer has done so far.
+    pub fn snapshot(&self) -> DeadlineSnapshot {
+        self.0.snapshot()
     }
 }
 
@@ -61,47 +80,67 @@ impl<S> Layer<S> for DeadlineHeaderLayer {
     fn layer(&self, inner: S) -> DeadlineHeaderService<S> {
         DeadlineHeaderService {
             inner,
-            layer: *self,
+            layer: self.0.clone(),
+            ready: ReadyWait::default(),
         }
     }
 }
 
 /// A service that keeps to the deadlines that its requests come with, built by
 /// [`DeadlineHeaderLayer`].
+///
+/// It is ready when the inner service is. The wait for that counts towards the deadline: when the
+/// inner service has not been ready for as long as a call may take, this one says that it is, and
+/// the next call is rejected.
+///
+/// # Clone
+/// A clone has the same layer, and becomes ready on its own.
 #[derive(Clone, Debug)]
 pub struct DeadlineHeaderService<S /* `buttress::check` says why */> {
     inner: S,
-    layer: DeadlineHeaderLayer,
+    layer: DeadlineLayer,
+    ready: ReadyWait,
 }
 
 impl<S> DeadlineHeaderService<S> {
     inner_accessors!();
 }
 
-impl<S, B> Service<Request<B>> for DeadlineHeaderService<S>
+impl<S, B, RB> Service<Request<B>> for DeadlineHeaderService<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>, Response = Response<RB>>,
     S::Error: FromRejected,
+    RB: Body<Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = S::Response;
+    type Response = Response<LimitedBody<RB>>;
     type Error = S::Error;
-    type Future = DeadlineFuture<S::Future>;
+    type Future = BodyDeadlineFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        let at_most = self.layer.limit();
+        self.ready.poll(at_most, cx, |cx| self.inner.poll_ready(cx))
     }
 
     fn call(&mut self, mut req: Request<B>) -> Self::Future {
         let now = Time::now();
         let given = time_left(req.headers());
-        let at_most = self.layer.at_most;
+        let at_most = self.layer.limit();
         let deadline = match given {
             Some(given) if given < at_most => Deadline::at(now.after(given)).of_caller(),
             _ => Deadline::within_from(at_most, now),
         };
-        let deadline = deadline.or_sooner();
-        req.extensions_mut().insert(deadline);
-        DeadlineFuture::start(self.layer.name, deadline, now, || self.inner.call(req))
+        let call = |deadline: Deadline| {
+            req.extensions_mut().insert(deadline);
+            self.inner.call(req)
+        };
+        let ready = &mut self.ready;
+        BodyDeadlineFuture::new(DeadlineFuture::start(
+            &self.layer,
+            deadline,
+            now,
+            ready,
+            call,
+        ))
     }
 }
 

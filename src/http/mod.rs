@@ -15,6 +15,7 @@
 //! |---|---|---|
 //! | rejections as responses | [`RespondLayer`] with [`Http`] | |
 //! | deadlines | [`DeadlineHeaderLayer`] | [`DeadlineHeaderClientLayer`] |
+//! | bodies that stall, or come too slowly | [`TimeoutLayer::http`](crate::timeout::TimeoutLayer::http), for uploads | the same, for downloads |
 //! | criticality | [`CriticalityHeaderLayer`] | [`CriticalityHeaderClientLayer`] |
 //! | what is left of a quota | [`RateLimitHeadersLayer`] | |
 //! | who is asking, as a key | [`ClientAddr`], [`HeaderKey`], [`PathKey`] | |
@@ -72,9 +73,13 @@
 //! `.classify(ServerErrorsAsFailures)` instead of `.http()`.
 
 mod answer;
+#[cfg(feature = "timeout")]
+mod body_limit;
 #[cfg(feature = "cache")]
 mod cache;
 mod classify;
+#[cfg(feature = "load-shed")]
+mod context_body;
 #[cfg(feature = "load-shed")]
 mod criticality;
 #[cfg(feature = "timeout")]
@@ -102,13 +107,22 @@ mod unsent;
 mod watch;
 
 pub use answer::{Http, ProblemBody};
+#[cfg(feature = "timeout")]
+pub use body_limit::{
+    AnyUpload, AsUploadBody, BodyCut, BodyDeadlineFuture, BodyDeadlineLayer, BodyDeadlineService,
+    BodyLimit, BodyTimeoutFuture, BodyTimeoutLayer, BodyTimeoutService, LimitedBody, MapUploadBody,
+    MinRate, PrepareUpload, UploadBody, UploadLimit,
+};
 #[cfg(feature = "cache")]
 pub use cache::{CacheBody, HttpAdapter, StoredResponse};
 pub use classify::ServerErrorsAsFailures;
 #[cfg(feature = "load-shed")]
+pub use context_body::ContextBody;
+#[cfg(feature = "load-shed")]
 pub use criticality::{
     ByCriticality, CRITICALITY_HEADER, CriticalityHeaderClientLayer,
-    CriticalityHeaderClientService, CriticalityHeaderLayer, CriticalityHeaderService,
+    CriticalityHeaderClientService, CriticalityHeaderFuture, CriticalityHeaderLayer,
+    CriticalityHeaderService,
 };
 #[cfg(feature = "timeout")]
 pub use deadline::{

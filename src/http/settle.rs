@@ -3,7 +3,7 @@
 use super::ServerErrorsAsFailures;
 use crate::{
     classify::{Classify, Outcome},
-    error::RefusalMark,
+    error::{RefusalMark, limiter},
     guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
 };
 use bytes::Buf;
@@ -108,6 +108,7 @@ pub(crate) fn hold<B: Body, G: GuardBase, P: BodyEnd>(
         held: held.take(),
         head,
         read: false,
+        waited_for: false,
     });
     response.map(|body| {
         // Nobody polls a body that says it has ended.
@@ -125,6 +126,8 @@ struct Call<G: GuardBase, P: BodyEnd> {
     held: CallGuard<SharedGuard<G, P>>,
     head: P::Head,
     read: bool,
+    /// Whether its reader has asked for more than there was: if not, it is the reader who is slow.
+    waited_for: bool,
 }
 
 impl<G: GuardBase, P: BodyEnd> Call<G, P> {
@@ -139,6 +142,10 @@ impl<G: GuardBase, P: BodyEnd> Call<G, P> {
 impl<G: GuardBase, P: BodyEnd> Drop for Call<G, P> {
     #[inline]
     fn drop(&mut self) {
+        // A limit has cut it off while it was waited for: the guard is told whose.
+        if self.waited_for && limiter().is_some() {
+            return;
+        }
         let (head, read) = (self.head, self.read);
         self.held.end_as(|settle| settle.dropped(head, read));
     }
@@ -182,6 +189,7 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
             let end = frame.is_none() || this.body.is_end_stream();
             Poll::Ready((frame, end))
         });
+        call.waited_for = polled.is_pending();
         let (frame, end) = ready!(polled);
         match &frame {
             Some(Err(_)) => match mark.refusal() {
@@ -190,6 +198,12 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
             },
             Some(Ok(frame)) => {
                 let trailers = frame.trailers_ref();
+                // Trailers of ours, in place of the service's.
+                if trailers.is_some()
+                    && let Some(rejected) = mark.refusal()
+                {
+                    call.held.end_rejected(&rejected);
+                }
                 call.read |= frame.data_ref().is_some_and(Buf::has_remaining);
                 if end || trailers.is_some() {
                     call.ended(trailers);

@@ -25,7 +25,8 @@ pub struct Backpressure<P = Equal>(Arc<Inner<P>>);
 
 impl<P> LoadShed<P> {
     /// Returns a handle on this limit whose services are not ready while there is no permit.
-    /// Callers wait in order, for as long as it takes; deadlines do not end the wait.
+    /// Callers wait in order, for as long as it takes, unless a timeout or a deadline layer outside
+    /// of this one ends the wait.
     #[doc(alias("concurrency_limit", "ConcurrencyLimit", "poll_ready"))]
     pub fn backpressure(&self) -> Backpressure<P> {
         Backpressure(Arc::clone(&self.0))

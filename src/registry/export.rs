@@ -108,6 +108,10 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             count!("buttress_circuit_breaker_evicted_total", "Keys evicted to make room for others", s.evicted_total, "policy" => s.name);
             count!("buttress_circuit_breaker_evicted_open_total", "Keys evicted while their circuit was not closed", s.evicted_open_total, "policy" => s.name);
         }
+        #[cfg(feature = "timeout")]
+        PolicySnapshot::Deadline(ref s) => {
+            count!("buttress_deadline_exceeded_total", "Calls that were not over by their deadline", s.exceeded_total, "policy" => s.name);
+        }
         #[cfg(feature = "load-shed")]
         PolicySnapshot::LoadShed(ref s) => {
             level!("buttress_load_shed_limit", "How many calls may be in flight", s.limit as f64, "policy" => s.name);

@@ -6,6 +6,8 @@ use crate::cache::{self, Cache, Store};
 #[cfg(feature = "circuit-breaker")]
 use crate::circuit_breaker::{self, CircuitBreaker, KeyedCircuitBreaker};
 use crate::guard::{self, Shadow};
+#[cfg(all(feature = "http", feature = "timeout"))]
+use crate::http::DeadlineHeaderLayer;
 #[cfg(feature = "load-shed")]
 use crate::load_shed::{self, LoadShed};
 #[cfg(feature = "rate-limit")]
@@ -15,7 +17,7 @@ use crate::retry::{self, Retry};
 #[cfg(feature = "throttle")]
 use crate::throttle::{self, Throttle};
 #[cfg(feature = "timeout")]
-use crate::timeout::{self, Timeout};
+use crate::timeout::{self, DeadlineLayer, Timeout};
 
 /// A policy that can be listed in a [`Registry`](super::Registry).
 ///
@@ -50,6 +52,9 @@ pub enum PolicySnapshot {
     /// A circuit breaker for each key.
     #[cfg(feature = "circuit-breaker")]
     KeyedCircuitBreaker(circuit_breaker::KeyedSnapshot),
+    /// A deadline layer.
+    #[cfg(feature = "timeout")]
+    Deadline(timeout::DeadlineSnapshot),
     /// A load shed.
     #[cfg(feature = "load-shed")]
     LoadShed(load_shed::Snapshot),
@@ -108,6 +113,10 @@ where
 observe!([] CircuitBreaker, "circuit_breaker", CircuitBreaker);
 #[cfg(feature = "circuit-breaker")]
 observe!([K] KeyedCircuitBreaker<K>, "keyed_circuit_breaker", KeyedCircuitBreaker);
+#[cfg(feature = "timeout")]
+observe!([] DeadlineLayer, "deadline", Deadline);
+#[cfg(all(feature = "http", feature = "timeout"))]
+observe!([] DeadlineHeaderLayer, "deadline", Deadline);
 #[cfg(feature = "load-shed")]
 observe!([P] LoadShed<P>, "load_shed", LoadShed);
 #[cfg(feature = "rate-limit")]

@@ -1,11 +1,12 @@
 //! The timeout of one attempt, around a service's calls.
 
 use super::{
-    Deadline, Timeout,
+    Deadline, RequestLimit, SameLimit, Timeout,
     limited::{LimitedCall, TimeLimit},
+    readiness::ReadyWait,
 };
 use crate::{
-    clock::Time,
+    clock::{Time, nanos},
     context::Limiter,
     error::{FromRejected, Rejected},
 };
@@ -15,54 +16,122 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 use tower_layer::Layer;
 use tower_service::Service;
 
 /// A tower layer that limits every call of a service by a [`Timeout`], made by [`Timeout::layer`].
-#[derive(Clone, Debug)]
-pub struct TimeoutLayer {
-    timeout: Timeout,
+///
+/// Every call has the timeout's limit, unless [`limit_by`](Self::limit_by) says otherwise.
+#[derive(Clone)]
+pub struct TimeoutLayer<L = SameLimit> {
+    pub(crate) timeout: Timeout,
+    pub(crate) limit: L,
 }
 
 impl TimeoutLayer {
     pub(super) fn new(timeout: Timeout) -> Self {
-        Self { timeout }
+        let limit = SameLimit;
+        Self { timeout, limit }
+    }
+
+    /// Takes the limit of each call from its request: from a header, by its route, by whatever this
+    /// function looks at.
+    ///
+    /// The limit of the timeout itself is then the longest, and the deadline of the
+    /// [context](crate::context) holds in any case. A function that returns [`Duration::MAX`]
+    /// leaves a request the longest.
+    ///
+    /// ```
+    /// use buttress::{Error, timeout::Timeout};
+    /// use http::{Request, Response};
+    /// use std::{io, time::Duration};
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// // Reports take long, and whoever is in a hurry says so.
+    /// let by_route_and_header = |request: &Request<String>| {
+    ///     let hurry = request.headers().get("x-hurry-ms");
+    ///     let hurry = hurry.and_then(|ms| ms.to_str().ok()?.parse().ok());
+    ///     match (hurry, request.uri().path()) {
+    ///         (Some(ms), _) => Duration::from_millis(ms),
+    ///         (None, "/reports") => Duration::MAX, // the 30 s below
+    ///         (None, _) => Duration::from_secs(1),
+    ///     }
+    /// };
+    /// let timeout = Timeout::new("orders", Duration::from_secs(30));
+    /// let orders = ServiceBuilder::new()
+    ///     .layer(timeout.layer().limit_by(by_route_and_header))
+    ///     .service(service_fn(async |request: Request<String>| {
+    ///         Ok::<_, Error<io::Error>>(Response::new(request.into_body()))
+    ///     }));
+    /// match orders.oneshot(Request::new("two apples".to_owned())).await {
+    ///     Ok(response) => println!("{}", response.body()),
+    ///     Err(Error::Rejected(rejected)) => println!("given up: {rejected}"),
+    ///     Err(Error::Service(error)) => println!("failed: {error}"),
+    /// }
+    /// # }
+    /// ```
+    pub fn limit_by<F>(self, limit: F) -> TimeoutLayer<F> {
+        let timeout = self.timeout;
+        TimeoutLayer { timeout, limit }
     }
 }
 
-impl<S> Layer<S> for TimeoutLayer {
-    type Service = TimeoutService<S>;
+impl<L> fmt::Debug for TimeoutLayer<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TimeoutLayer").field(&self.timeout).finish()
+    }
+}
+
+impl<S, L: Clone> Layer<S> for TimeoutLayer<L> {
+    type Service = TimeoutService<S, L>;
 
     #[inline]
-    fn layer(&self, inner: S) -> TimeoutService<S> {
+    fn layer(&self, inner: S) -> TimeoutService<S, L> {
         TimeoutService {
             inner,
-            timeout: self.timeout.clone(),
+            layer: self.clone(),
+            ready: ReadyWait::default(),
         }
     }
 }
 
 /// A service whose calls have a timeout, built by [`TimeoutLayer`].
 ///
-/// It is ready when the inner service is. The wait for that is not part of the attempt.
+/// It is ready when the inner service is. The wait for that is part of the attempt: when the inner
+/// service has not been ready for as long as the timeout, or until the deadline of the
+/// [context](crate::context), this one says that it is, and the next call is rejected.
 ///
 /// # Clone
-/// A clone has the same timeout, and shares its counts.
-#[derive(Clone, Debug)]
-pub struct TimeoutService<S /* `buttress::check` says why */> {
+/// A clone has the same timeout, shares its counts, and becomes ready on its own.
+#[derive(Clone)]
+pub struct TimeoutService<S, L = SameLimit /* `buttress::check` says why */> {
     inner: S,
-    timeout: Timeout,
+    layer: TimeoutLayer<L>,
+    ready: ReadyWait,
 }
 
-impl<S> TimeoutService<S> {
+impl<S, L> TimeoutService<S, L> {
     inner_accessors!();
 }
 
-impl<S, Req> Service<Req> for TimeoutService<S>
+impl<S: fmt::Debug, L> fmt::Debug for TimeoutService<S, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeoutService")
+            .field("inner", &self.inner)
+            .field("timeout", &self.layer.timeout)
+            .finish()
+    }
+}
+
+impl<S, Req, L> Service<Req> for TimeoutService<S, L>
 where
     S: Service<Req>,
     S::Error: FromRejected,
+    L: RequestLimit<Req>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -70,12 +139,16 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        let longest = self.layer.timeout.limit();
+        self.ready.poll(longest, cx, |cx| self.inner.poll_ready(cx))
     }
 
     #[inline(always)]
     fn call(&mut self, req: Req) -> Self::Future {
-        TimeoutFuture::start(&self.timeout, || self.inner.call(req))
+        let limit = self.layer.limit.limit(&req);
+        TimeoutFuture::start(&self.layer.timeout, limit, &mut self.ready, || {
+            self.inner.call(req)
+        })
     }
 }
 
@@ -88,42 +161,102 @@ pin_project! {
 }
 
 /// The timeout of one attempt, or the deadline of the call that it belongs to.
-struct AttemptLimit {
-    timeout: Timeout,
-    /// Of the context in which the call was made: its future may be polled in another.
-    deadline: Option<Deadline>,
+pub(crate) struct AttemptLimit {
+    pub(crate) timeout: Timeout,
+    /// How long the attempt may take, in nanoseconds. At most the timeout's own limit: less if the
+    /// request says so, or if the service was waited for.
+    limit: u64,
+    /// Of the context in which the call was made: its future may be polled in another. At the end
+    /// of time, if there is none.
+    pub(crate) deadline: Deadline,
+}
+
+impl AttemptLimit {
+    /// Returns how long the attempt may take.
+    #[cfg(feature = "http")]
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_nanos(self.limit)
+    }
+
+    /// Returns the limit of an attempt that begins now, or the rejection of one for which no time
+    /// is left.
+    #[inline(always)]
+    fn begin(timeout: &Timeout, limit: u64) -> Result<Self, Rejected> {
+        let deadline = Deadline::current();
+        match deadline {
+            Some(deadline) if deadline.time() <= Time::now() => Err(timeout.too_late(deadline)),
+            _ => Ok(Self {
+                timeout: timeout.clone(),
+                limit,
+                deadline: deadline.unwrap_or(Deadline::NEVER),
+            }),
+        }
+    }
+
+    /// Does the same for an attempt whose service was waited for: that is taken from its time.
+    #[cold]
+    fn begin_after(timeout: &Timeout, limit: u64, ready: &mut ReadyWait) -> Result<Self, Rejected> {
+        let waited = match ready.take() {
+            Ok(waited) => nanos(waited),
+            Err(late) => return Err(timeout.not_ready_by(late)),
+        };
+        match limit.saturating_sub(waited) {
+            // A limit of zero is for calls that end at their first poll.
+            0 if limit > 0 => Err(timeout.not_ready()),
+            left => Self::begin(timeout, left),
+        }
+    }
 }
 
 impl<F> TimeoutFuture<F> {
+    /// Makes the call, unless the wait for its service has used up the time.
     // Always: the future is large, and would be copied.
     #[inline(always)]
-    pub(super) fn start(timeout: &Timeout, call: impl FnOnce() -> F) -> Self {
-        let deadline = Deadline::current();
-        let limit = match deadline {
-            Some(deadline) if deadline.time() <= Time::now() => Err(timeout.too_late(deadline)),
-            _ => Ok(AttemptLimit {
-                timeout: timeout.clone(),
-                deadline,
-            }),
+    pub(crate) fn start(
+        timeout: &Timeout,
+        limit: Duration,
+        ready: &mut ReadyWait,
+        call: impl FnOnce() -> F,
+    ) -> Self {
+        let limit = timeout.limit_nanos().min(nanos(limit));
+        let limit = match ready.is_none() {
+            true => AttemptLimit::begin(timeout, limit),
+            false => AttemptLimit::begin_after(timeout, limit, ready),
         };
         Self {
             call: LimitedCall::start(limit, call),
         }
+    }
+
+    /// Makes a call that no service was waited for.
+    #[inline(always)]
+    pub(super) fn start_now(timeout: &Timeout, limit: Duration, call: impl FnOnce() -> F) -> Self {
+        let limit = timeout.limit_nanos().min(nanos(limit));
+        Self {
+            call: LimitedCall::start(AttemptLimit::begin(timeout, limit), call),
+        }
+    }
+
+    /// Returns the limit of a call that has been answered, and when that ends.
+    #[cfg(feature = "http")]
+    pub(crate) fn limit(&self) -> Option<(&AttemptLimit, Time)> {
+        let (limit, until) = self.call.limit()?;
+        let until = until.unwrap_or_else(|| limit.until(Time::now()));
+        Some((limit, until))
     }
 }
 
 impl TimeLimit for AttemptLimit {
     #[inline]
     fn until(&self, now: Time) -> Time {
-        let until = now.after(self.timeout.limit());
-        self.deadline
-            .map_or(until, |deadline| until.min(deadline.time()))
+        now.after(Duration::from_nanos(self.limit))
+            .min(self.deadline.time())
     }
 
     fn limiter(&self, until: Time) -> Limiter {
-        match self.deadline {
-            Some(deadline) if deadline.time() <= until => deadline.limiter(),
-            _ => Limiter::operator(self.timeout.limit()),
+        match self.deadline.time() <= until {
+            true => self.deadline.limiter(),
+            false => Limiter::operator(Duration::from_nanos(self.limit)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The deadline of a whole call, and all that it causes.
 
 use crate::{
-    clock::Time,
+    clock::{Time, nanos},
     context::{self, Limiter},
     error::{Kind, Rejected},
 };
@@ -42,6 +42,9 @@ pub struct Deadline {
 }
 
 impl Deadline {
+    /// The end of time.
+    pub(crate) const NEVER: Self = Self::at(Time(u64::MAX));
+
     /// Returns the deadline that is this long from now, as one that the operator of this process
     /// has set.
     pub fn within(time: Duration) -> Self {
@@ -87,8 +90,13 @@ impl Deadline {
         self.time
     }
 
+    /// Returns whether it is a deadline at all, and not the end of time.
+    pub(crate) const fn is_some(self) -> bool {
+        self.time.0 < Self::NEVER.time.0
+    }
+
     /// Returns whose deadline it is.
-    pub(super) const fn limiter(self) -> Limiter {
+    pub(crate) const fn limiter(self) -> Limiter {
         self.limiter
     }
 
@@ -127,6 +135,17 @@ impl Deadline {
             context.limiter = self.limiter;
         }
         context.enter(f)
+    }
+
+    /// Returns the deadline that comes this much sooner, because so much of its time has gone by.
+    pub(super) fn sooner_by(self, waited: Duration) -> Self {
+        match self.is_some() {
+            true => Self {
+                time: Time(self.time.0.saturating_sub(nanos(waited))),
+                limiter: self.limiter.shortened_by(waited),
+            },
+            false => self,
+        }
     }
 
     /// Returns the sooner of this deadline and the context's.

@@ -69,6 +69,15 @@ impl<F, L: TimeLimit> LimitedCall<F, L> {
         };
         Self { state }
     }
+
+    /// Returns the limit of a call that has been answered, and its end if that is fixed already.
+    #[cfg(feature = "http")]
+    pub(super) fn limit(&self) -> Option<(&L, Option<Time>)> {
+        match &self.state {
+            State::Running { alarm, limit, .. } => Some((limit, alarm.until)),
+            State::Over { .. } => None,
+        }
+    }
 }
 
 impl<F, L, T, E> Future for LimitedCall<F, L>

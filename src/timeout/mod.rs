@@ -41,18 +41,21 @@
 //! |---|---|---|
 //! | name | none | it tells rejections and metrics of several timeouts apart |
 //! | the limit of a [`Timeout`] | none | only you know how long your service takes when it is well; about three times its 99th percentile is a start |
+//! | the limit of one request | that of the [`Timeout`] | most services take about as long for all requests; [`limit_by`](TimeoutLayer::limit_by) and [`run_for`](Timeout::run_for) are for others |
+//! | limits for bodies, with `.http()` and `.grpc()` | the deadline, and over gRPC the timeout | see `http::BodyTimeoutLayer` |
 //! | the time of a [`DeadlineLayer`] | none | only you know for how long your callers wait |
 //! | the deadline of a call | none | without one, calls take as long as they take |
 //!
 //! # Metrics
 //!
-//! What a registered timeout publishes (feature `registry`), labelled with its name as `policy`. A
-//! [`DeadlineLayer`] keeps no counts.
+//! What a registered timeout or deadline layer publishes (feature `registry`), labelled with its
+//! name as `policy`. A body that is cut off counts as a call that is.
 //!
 //! | metric | kind | |
 //! |---|---|---|
-//! | `buttress_timeout_timed_out_total` | counter | attempts that took longer than the limit |
+//! | `buttress_timeout_timed_out_total` | counter | attempts that took longer than the limit, or whose body missed one of its own |
 //! | `buttress_timeout_deadline_exceeded_total` | counter | attempts whose caller's deadline came first, before or during the attempt |
+//! | `buttress_deadline_exceeded_total` | counter | calls that a [`DeadlineLayer`], or an `http::DeadlineHeaderLayer`, ended at their deadline or did not start |
 //!
 //! # Trade-offs
 //!
@@ -61,10 +64,20 @@
 //! does before it first has to wait is not included. A call that never yields cannot be cut off at
 //! all.
 //!
-//! Over HTTP and gRPC a call ends, for a timeout and a deadline, with the head of its response: a
-//! body that stalls after that is not cut off. Where this can happen, read the body in the service
-//! that is limited, as in `response.bytes()` within the closure of [`Timeout::run`]; then a retry
-//! around it repeats what broke off half-way, too.
+//! The wait for a service to be ready is part of an attempt and of a call. It is before the call,
+//! in `poll_ready`, so nothing can be cut off yet: when the time is up, the service says that it is
+//! ready, and the call that follows is rejected, without being made. So a balancer takes such a
+//! service for ready, and loses a call to it: put timeouts around a balancer, and not around each
+//! of the services that it chooses from. A service with no room left by
+//! [backpressure](crate::load_shed::LoadShed::backpressure) loses its place in the line.
+//!
+//! Over HTTP and gRPC say `.http()` or `.grpc()` to the layer: then the deadline holds to the end
+//! of the response's body, and a timeout has limits for bodies, too. A body that is cut off ends
+//! with an error, or with gRPC's trailers, and gives back what it held at that moment, also if
+//! nobody polls it. A layer that has not been told ends its calls with the head of the response: a
+//! body that stalls after that is not cut off. What is read within the closure of [`Timeout::run`],
+//! as in `response.bytes()`, is limited in any case, and a retry around it repeats what broke off
+//! half-way.
 //!
 //! Put a timeout *inside* a retry to limit each attempt, and a deadline outside to limit them all.
 
@@ -72,16 +85,22 @@ mod attempt;
 mod call;
 mod deadline;
 mod limited;
+mod readiness;
+mod request_limit;
 
 pub use attempt::{TimeoutFuture, TimeoutLayer, TimeoutService};
-pub use call::{DeadlineFuture, DeadlineLayer, DeadlineService};
+pub use call::{DeadlineFuture, DeadlineLayer, DeadlineService, DeadlineSnapshot};
 pub use deadline::{Deadline, DeadlineScope};
+#[cfg(feature = "http")]
+pub(crate) use readiness::ReadyWait;
+pub use request_limit::{RequestLimit, SameLimit};
 
 use crate::{
-    clock::Time,
+    clock::{Time, nanos},
     error::{FromRejected, Kind, Name, Rejected},
     shared::Shared,
 };
+use readiness::Late;
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
@@ -99,6 +118,8 @@ pub struct Timeout(Shared<Core>);
 struct Core {
     name: &'static str,
     limit: Duration,
+    /// The same, in nanoseconds.
+    limit_nanos: u64,
     timed_out: AtomicU64,
     deadline_exceeded: AtomicU64,
 }
@@ -115,6 +136,7 @@ impl Timeout {
         Self(Shared::new(Core {
             name: name.into().as_str(),
             limit,
+            limit_nanos: nanos(limit),
             timed_out: AtomicU64::new(0),
             deadline_exceeded: AtomicU64::new(0),
         }))
@@ -148,7 +170,28 @@ impl Timeout {
         E: FromRejected,
         Fut: Future<Output = Result<T, E>>,
     {
-        TimeoutFuture::start(self, op).await
+        self.run_within(self.limit(), op).await
+    }
+
+    /// Runs `op`, but not for longer than `limit` or the timeout, whichever is shorter, nor past
+    /// the deadline of the [context](crate::context).
+    ///
+    /// For calls of which one may take longer than another: the limit of the timeout itself is the
+    /// longest that any of them gets.
+    ///
+    /// # Errors
+    /// A [`Rejected`] of [`Kind::TimedOut`] or [`Kind::DeadlineExceeded`] as `E`, or what `op`
+    /// returned.
+    pub async fn run_within<T, E, Fut>(
+        &self,
+        limit: Duration,
+        op: impl FnOnce() -> Fut,
+    ) -> Result<T, E>
+    where
+        E: FromRejected,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        TimeoutFuture::start_now(self, limit, op).await
     }
 
     /// Returns what the timeout has done so far.
@@ -161,28 +204,52 @@ impl Timeout {
         }
     }
 
+    fn limit_nanos(&self) -> u64 {
+        self.0.limit_nanos
+    }
+
     /// Counts and returns the rejection of a call whose caller's deadline has passed: there is
     /// nobody to work for.
     #[cold]
-    fn too_late(&self, deadline: Deadline) -> Rejected {
+    pub(crate) fn too_late(&self, deadline: Deadline) -> Rejected {
         self.0.deadline_exceeded.fetch_add(1, Relaxed);
         deadline.exceeded(self.0.name)
+    }
+
+    /// Counts and returns the rejection of a call that took longer than its limit.
+    #[cold]
+    pub(crate) fn timed_out(&self) -> Rejected {
+        self.0.timed_out.fetch_add(1, Relaxed);
+        Rejected::new(Kind::TimedOut, self.0.name)
+    }
+
+    /// Counts and returns the rejection of a call whose service was not ready for as long as the
+    /// call may take.
+    #[cold]
+    fn not_ready(&self) -> Rejected {
+        self.timed_out().without_reaching_service()
+    }
+
+    /// Counts and returns the rejection of a call whose service was not ready in time.
+    #[cold]
+    fn not_ready_by(&self, late: Late) -> Rejected {
+        match late {
+            Late::Limit => self.not_ready(),
+            Late::Deadline(deadline) => self.too_late(deadline),
+        }
     }
 
     /// Counts and returns the rejection of a call whose time is up. Which time that was, the
     /// timeout or the deadline, follows from `until`.
     #[cold]
-    fn expired(&self, until: Time, deadline: Option<Deadline>) -> Rejected {
+    fn expired(&self, until: Time, deadline: Deadline) -> Rejected {
         debug_assert!(
-            deadline.is_none_or(|deadline| until <= deadline.time()),
+            until <= deadline.time(),
             "no call is waited for longer than its deadline"
         );
-        match deadline {
-            Some(deadline) if deadline.time() <= until => self.too_late(deadline),
-            _ => {
-                self.0.timed_out.fetch_add(1, Relaxed);
-                Rejected::new(Kind::TimedOut, self.0.name)
-            }
+        match deadline.time() <= until {
+            true => self.too_late(deadline),
+            false => self.timed_out(),
         }
     }
 }

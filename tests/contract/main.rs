@@ -29,7 +29,10 @@ contract! {
 #[cfg(feature = "timeout")]
 contract! {
     timeout::timeout;
+    timeout::timeout_http;
     timeout::deadline;
+    timeout::deadline_http;
+    timeout::deadline_header;
 }
 #[cfg(feature = "circuit-breaker")]
 contract! {

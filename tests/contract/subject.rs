@@ -50,6 +50,8 @@ pub(crate) struct Entry<L> {
     /// Whether it is always ready, because a call may need no service, and waits for the service
     /// in the calls that do; and a call that does allocates.
     pub(crate) ready_in_call: bool,
+    /// How often it allocates for a call that succeeds at once.
+    pub(crate) allocates: u64,
 }
 
 pub(crate) struct Full<L> {
@@ -87,7 +89,12 @@ impl<L> Entry<L> {
             touchy: false,
             full: None,
             ready_in_call: false,
+            allocates: 0,
         }
+    }
+
+    pub(crate) fn allocates(self, allocates: u64) -> Self {
+        Self { allocates, ..self }
     }
 
     pub(crate) fn touchy(self) -> Self {

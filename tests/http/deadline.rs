@@ -3,7 +3,9 @@ use buttress::{
     http::{DeadlineHeaderClientLayer, DeadlineHeaderLayer, Http, RespondLayer},
     timeout::{Deadline, DeadlineLayer},
 };
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Empty;
 use std::{
     future::pending,
     sync::{Arc, Mutex},
@@ -23,6 +25,17 @@ fn request(headers: &[(&'static str, &'static str)]) -> Request<()> {
             .insert(*name, HeaderValue::from_static(value));
     }
     request
+}
+
+/// An answer that says how much time was left.
+fn left(time: Duration) -> Response<Empty<Bytes>> {
+    let mut response = Response::new(Empty::new());
+    response.extensions_mut().insert(time);
+    response
+}
+
+fn left_of<B>(response: &Response<B>) -> Duration {
+    *response.extensions().get().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,15 +67,11 @@ async fn a_server_takes_the_time_from_the_headers_but_no_more_than_its_own_maxim
         let service = service_fn(async |request: Request<()>| {
             let ambient = Deadline::current().unwrap();
             assert_eq!(request.extensions().get(), Some(&ambient));
-            Ok::<_, Failure>(ambient.remaining())
+            Ok::<_, Failure>(left(ambient.remaining()))
         });
         let layer = DeadlineHeaderLayer::at_most("server", max * MS);
-        let left = layer
-            .layer(service)
-            .oneshot(request(headers))
-            .await
-            .unwrap();
-        assert_eq!(left, millis * MS, "{headers:?}");
+        let answer = layer.layer(service).oneshot(request(headers)).await;
+        assert_eq!(left_of(&answer.unwrap()), millis * MS, "{headers:?}");
     }
 }
 
@@ -149,7 +158,7 @@ async fn a_client_tells_what_is_left_rounded_down() {
 async fn a_deadline_goes_from_process_to_process_and_gets_nearer_on_the_way() {
     // Two hops, each in a task of its own, as if on another machine.
     let leaf = service_fn(async |_: Request<()>| {
-        Ok::<_, Failure>(Deadline::current().unwrap().remaining())
+        Ok::<_, Failure>(left(Deadline::current().unwrap().remaining()))
     });
     let leaf = DeadlineHeaderLayer::at_most("leaf", Duration::MAX).layer(leaf);
     let to_leaf = DeadlineHeaderClientLayer::new("to leaf").layer(service_fn(move |request| {
@@ -160,7 +169,8 @@ async fn a_deadline_goes_from_process_to_process_and_gets_nearer_on_the_way() {
         let to_leaf = to_leaf.clone();
         async move {
             sleep(300 * MS).await;
-            to_leaf.oneshot(request(&[])).await
+            let answer = to_leaf.oneshot(request(&[])).await?;
+            Ok::<_, Failure>(left(left_of(&answer)))
         }
     });
     let middle = DeadlineHeaderLayer::at_most("middle", Duration::from_secs(60)).layer(middle);
@@ -169,6 +179,6 @@ async fn a_deadline_goes_from_process_to_process_and_gets_nearer_on_the_way() {
         async move { tokio::spawn(middle.oneshot(request)).await.unwrap() }
     }));
     let edge = DeadlineLayer::within("edge", 1_000 * MS).layer(to_middle);
-    let left = edge.oneshot(request(&[])).await.unwrap();
+    let left = left_of(&edge.oneshot(request(&[])).await.unwrap());
     assert!(left <= 700 * MS && left >= 695 * MS, "{left:?}");
 }

@@ -11,6 +11,7 @@
 )]
 
 mod body;
+mod body_limits;
 mod cache;
 mod client;
 mod deadline;

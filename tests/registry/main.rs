@@ -7,7 +7,9 @@ mod cache;
 use buttress::{
     CircuitBreaker, Error, LoadShed, RateLimiter, Retry, Throttle, Timeout,
     guard::Shadow,
+    http::DeadlineHeaderLayer,
     registry::{CustomSnapshot, Observe, PolicySnapshot, Registry},
+    timeout::DeadlineLayer,
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::{
@@ -34,6 +36,8 @@ async fn every_policy_is_listed_in_order_and_serialises_flat() {
     registry.add(&Timeout::new("orders", Duration::from_secs(2)));
     registry.add(&LoadShed::new("api"));
     registry.add(&Throttle::new("orders"));
+    registry.add(&DeadlineLayer::within("orders", Duration::from_secs(3)));
+    registry.add(&DeadlineHeaderLayer::at_most("api", Duration::from_secs(4)));
     registry.publish(); // to no recorder at all: nothing happens
     assert_eq!(limiter.run(async || Ok::<_, Failed>(1)).await.unwrap(), 1);
 
@@ -44,7 +48,8 @@ async fn every_policy_is_listed_in_order_and_serialises_flat() {
         .iter()
         .map(|p| p["kind"].clone())
         .collect();
-    let expected = "circuit_breaker rate_limiter retry timeout load_shed throttle";
+    let expected =
+        "circuit_breaker rate_limiter retry timeout load_shed throttle deadline deadline";
     assert_eq!(kinds, expected.split(' ').collect::<Vec<_>>());
     assert_eq!(json[0]["name"], "orders");
     assert_eq!(json[0]["state"], "closed");
@@ -52,6 +57,10 @@ async fn every_policy_is_listed_in_order_and_serialises_flat() {
     assert_eq!(
         (&json[1]["window"], &json[3]["limit"]),
         (&60.0.into(), &2.0.into())
+    );
+    assert_eq!(
+        (&json[6]["within"], &json[7]["within"]),
+        (&3.0.into(), &4.0.into())
     );
     assert_eq!(
         (&json[1]["admitted_total"], &json[1]["remaining"]),
@@ -221,6 +230,7 @@ fn every_metric_is_explained_to_the_recorder_and_in_the_readme() {
     registry.add(&Throttle::new("p"));
     registry.add(&Timeout::new("p", Duration::from_secs(2)));
     registry.add(&Shadow::new("p", Throttle::new("p")));
+    registry.add(&DeadlineLayer::within("p", Duration::from_secs(2)));
     metrics::with_local_recorder(&recorder, || registry.publish());
     let text = page.render();
 
@@ -231,6 +241,7 @@ fn every_metric_is_explained_to_the_recorder_and_in_the_readme() {
         let kinds = [
             "cache",
             "circuit_breaker",
+            "deadline",
             "load_shed",
             "rate_limiter",
             "rejected",
@@ -282,6 +293,7 @@ fn what_a_snapshot_calls_a_count_the_metrics_call_it_too() {
     registry.add(&Throttle::new("p"));
     registry.add(&Timeout::new("p", Duration::from_secs(2)));
     registry.add(&Shadow::new("p", Throttle::new("p")));
+    registry.add(&DeadlineLayer::within("p", Duration::from_secs(2)));
     metrics::with_local_recorder(&recorder, || registry.publish());
     let text = page.render();
     let has = |start: &str, name: &str| {
@@ -304,7 +316,9 @@ fn what_a_snapshot_calls_a_count_the_metrics_call_it_too() {
         {
             let metric = match (kind, field.as_str()) {
                 // Settings in seconds, which nobody plots.
-                ("rate_limiter", "window") | ("timeout", "limit") => continue,
+                ("rate_limiter", "window") | ("timeout", "limit") | ("deadline", "within") => {
+                    continue;
+                }
                 (_, "rejected_total") => format!("buttress_rejected_total{{kind=\"{kind}\","),
                 ("circuit_breaker", "successes_total" | "failures_total") => {
                     "buttress_circuit_breaker_calls_total{".to_owned()
@@ -316,7 +330,8 @@ fn what_a_snapshot_calls_a_count_the_metrics_call_it_too() {
             assert!(has(&metric, name), "{metric} of {name} is not in {text}");
             counts += u32::from(field.ends_with("_total"));
         }
-        assert!(counts >= 2, "{kind}: {counts} counts");
+        let least = if kind == "deadline" { 1 } else { 2 };
+        assert!(counts >= least, "{kind}: {counts} counts");
     }
 }
 

@@ -73,7 +73,7 @@ async fn nobody_waits_for_longer_than_five_seconds_by_default() {
         assert_eq!(answer, BUSY);
         let op = async || run.answer();
         let classifier = |result: Result<&&str, &Error<&str>>| overloaded(asked)(result);
-        assert_eq!(retry().run_classified(classifier, op).await, BUSY);
+        assert_eq!(retry().classify(classifier).run(op).await, BUSY);
         for script in [layered, run] {
             assert_eq!(script.calls().len(), attempts, "{asked:?}");
         }

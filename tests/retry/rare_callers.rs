@@ -43,9 +43,9 @@ async fn lost(
     let mut lost = 0;
     for call in 0..calls {
         sleep_until(begin + call * pause).await;
-        let answer = retry.run(async || match fails() {
-            true => BUSY,
-            false => Ok("done"),
+        let answer = retry.run(|| {
+            let failed = fails();
+            async move { if failed { BUSY } else { Ok("done") } }
         });
         lost += u32::from(answer.await.is_err());
     }

@@ -17,11 +17,12 @@ fn what_a_timeout_tells_that_has_seen_no_call() {
 }
 
 #[test]
-fn the_settings_of_a_deadline_layer() {
-    let settings = r#"DeadlineLayer {
+fn what_a_deadline_layer_tells_that_has_seen_no_call() {
+    let snapshot = r#"DeadlineSnapshot {
     name: "api",
     within: 2s,
+    exceeded_total: 0,
 }"#;
     let layer = DeadlineLayer::within("api", Duration::from_secs(2));
-    assert_eq!(format!("{layer:#?}"), settings);
+    assert_eq!(format!("{:#?}", layer.snapshot()), snapshot);
 }

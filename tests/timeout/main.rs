@@ -9,6 +9,8 @@
 )]
 
 mod defaults;
+mod per_request;
+mod readiness;
 
 use buttress::{
     Error, Kind, Rejected, Time, context,

@@ -1,5 +1,8 @@
 use crate::subject::{Entry, Leaves, Subject};
-use buttress::timeout::{DeadlineLayer, Timeout};
+use buttress::{
+    http::DeadlineHeaderLayer,
+    timeout::{DeadlineLayer, Timeout},
+};
 use std::time::Duration;
 
 /// Long enough for everything here, and short enough to wait for it.
@@ -12,8 +15,32 @@ pub(crate) fn timeout() -> Entry<impl Subject> {
     Entry::new(layers, ("/hang", 1), Leaves::default(), count)
 }
 
-/// Of it there is nothing to share and nothing to read.
+pub(crate) fn timeout_http() -> Entry<impl Subject> {
+    let timeout = Timeout::new("timeout", LIMIT);
+    let layers = (timeout.layer().http(), timeout.layer().http());
+    let count = move || timeout.snapshot().timed_out_total;
+    Entry::new(layers, ("/hang", 1), Leaves::default(), count)
+}
+
 pub(crate) fn deadline() -> Entry<impl Subject> {
     let layer = DeadlineLayer::within("deadline", LIMIT);
-    Entry::new((layer, layer), ("/hang", 0), Leaves::default(), || 0)
+    let layers = (layer.clone(), layer.clone());
+    let count = move || layer.snapshot().exceeded_total;
+    Entry::new(layers, ("/hang", 1), Leaves::default(), count)
+}
+
+/// For a body it makes a cell that a timer can empty, the body in it, and the timer.
+pub(crate) fn deadline_http() -> Entry<impl Subject> {
+    let layer = DeadlineLayer::within("deadline", LIMIT);
+    let layers = (layer.clone().http(), layer.clone().http());
+    let count = move || layer.snapshot().exceeded_total;
+    Entry::new(layers, ("/hang", 1), Leaves::default(), count).allocates(3)
+}
+
+/// It also puts the deadline into the request's extensions, which are made for that.
+pub(crate) fn deadline_header() -> Entry<impl Subject> {
+    let layer = DeadlineHeaderLayer::at_most("deadline", LIMIT);
+    let layers = (layer.clone(), layer.clone());
+    let count = move || layer.snapshot().exceeded_total;
+    Entry::new(layers, ("/hang", 1), Leaves::default(), count).allocates(6)
 }

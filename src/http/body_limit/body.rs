@@ -1,0 +1,312 @@
+//! The body of a response whose limits go on after its head.
+
+use super::{
+    BodyCut, BodyLimit,
+    cell::{BodyCell, BodyEnds},
+    cut::{LimitOwner, has_grpc_trailers},
+    pace::Pace,
+};
+use crate::{
+    clock::Time,
+    context::{self, Context},
+    error::note_refusal,
+    http::respond::BoxError,
+};
+use bytes::Buf;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{self, Poll, Waker, ready},
+};
+use tokio::{
+    task::unconstrained,
+    time::{Sleep, sleep_until},
+};
+
+pin_project! {
+    /// The body of a response that is held to the limits of its call.
+    ///
+    /// A body that misses one ends with a [`BodyCut`] as its error; a gRPC response ends with
+    /// trailers of `DEADLINE_EXCEEDED`. What the body holds, a connection or a permit, is given
+    /// back at that moment, also if nobody polls the body. The [context](crate::context) of the
+    /// call, with its deadline and its criticality, is entered while the body is polled.
+    pub struct LimitedBody<B> {
+        #[pin]
+        state: State<B>,
+        context: Context,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<B> {
+        // A body that has ended already, or that no limit holds for.
+        Free { #[pin] body: B },
+        Limited { reading: Pin<Box<Reading<B>>> },
+    }
+}
+
+pin_project! {
+    /// A body that is being read under limits.
+    ///
+    /// # Invariants
+    /// 1. The timer of the body's end is set once, and wakes the cell. That of its pace wakes the
+    ///    reader, and is set only while the reader waits.
+    /// 2. Once the body is over, it has been dropped, and nothing wakes anybody.
+    struct Reading<B> {
+        cell: Arc<BodyCell<B>>,
+        #[pin]
+        end: Option<Sleep>,
+        pace: Pace,
+        #[pin]
+        pause: Option<Sleep>,
+        hint: SizeHint,
+        grpc: bool,
+        over: bool,
+    }
+
+    impl<B> PinnedDrop for Reading<B> {
+        fn drop(this: Pin<&mut Self>) {
+            drop(this.cell.clear());
+        }
+    }
+}
+
+/// Holds the body of a response to these limits from now on, in this context.
+pub(super) fn limited<B>(
+    response: Response<B>,
+    ends: BodyEnds,
+    pace: Pace,
+    owner: impl FnOnce() -> LimitOwner,
+    context: Context,
+) -> Response<LimitedBody<B>>
+where
+    B: Body + Send + 'static,
+{
+    let grpc = has_grpc_trailers(response.headers());
+    response.map(|body| {
+        let free = body.is_end_stream() || (ends.until() == Time(u64::MAX) && !pace.is_some());
+        let state = match free {
+            true => State::Free { body },
+            false => State::Limited {
+                reading: Box::pin(Reading::start(body, ends, pace, owner(), grpc)),
+            },
+        };
+        let mut body = LimitedBody { state, context };
+        if let State::Limited { reading } = &mut body.state {
+            reading.as_mut().set_end();
+        }
+        body
+    })
+}
+
+impl<B> LimitedBody<B> {
+    /// Makes a body without limits.
+    pub(super) fn free(body: B) -> Self {
+        Self {
+            state: State::Free { body },
+            context: context::current(),
+        }
+    }
+}
+
+impl<B: Body> Reading<B> {
+    fn start(body: B, ends: BodyEnds, pace: Pace, owner: LimitOwner, grpc: bool) -> Self {
+        Self {
+            hint: body.size_hint(),
+            cell: Arc::new(BodyCell::new(body, ends, owner)),
+            end: None,
+            pace,
+            pause: None,
+            grpc,
+            over: false,
+        }
+    }
+
+    /// Starts the timer of the body's end.
+    fn set_end(self: Pin<&mut Self>)
+    where
+        B: Send + 'static,
+    {
+        let mut this = self.project();
+        let until = this.cell.ends.until();
+        if until == Time(u64::MAX) {
+            return;
+        }
+        this.end.set(Some(sleep_until(until.to_instant())));
+        let waker = Waker::from(Arc::clone(this.cell));
+        let mut cx = task::Context::from_waker(&waker);
+        if let Some(sleep) = this.end.as_pin_mut()
+            // A task that has used up its budget would not get the timer started.
+            && pin!(unconstrained(sleep)).poll(&mut cx).is_ready()
+            && let Some(limit) = this.cell.missed(Time::now())
+        {
+            this.cell.cut(limit, None);
+        }
+    }
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: Context,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>>
+    where
+        B::Error: Into<BoxError>,
+    {
+        let this = self.as_mut().project();
+        if *this.over {
+            return Poll::Ready(None);
+        }
+        let mut body = match this.cell.take() {
+            Ok(Some(body)) => body,
+            // It panicked when it was last polled.
+            Ok(None) => {
+                self.end();
+                return Poll::Ready(None);
+            }
+            Err(cut) => return self.tell(cut),
+        };
+        let Poll::Ready(frame) = context.enter(|| body.as_mut().poll_frame(cx)) else {
+            let now = Time::now();
+            let missed = this.cell.missed(now);
+            let missed = missed.or_else(|| poll_pace(this.pace, this.pause, now, cx));
+            let kept = match missed {
+                Some(limit) => Err(this.cell.cut(limit, Some(body))),
+                None => this.cell.put_back(body, Some(cx.waker())),
+            };
+            return match kept {
+                Ok(()) => Poll::Pending,
+                Err(cut) => self.tell(cut),
+            };
+        };
+        match &frame {
+            Some(Ok(frame)) if !frame.is_trailers() && !body.is_end_stream() => {
+                let bytes = frame.data_ref().map_or(0, Buf::remaining);
+                this.pace.on_frame(bytes, Time::now);
+                *this.hint = body.size_hint();
+                // Should it have been cut off meanwhile, the next poll tells.
+                let _ = this.cell.put_back(body, None);
+            }
+            _ => {
+                drop(body);
+                self.end();
+            }
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    /// Ends the reading.
+    fn end(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        *this.over = true;
+        this.end.set(None);
+        this.pause.set(None);
+        *this.hint = SizeHint::with_exact(0);
+        drop(this.cell.clear());
+    }
+
+    /// Ends the reading of a body that has been cut off.
+    #[cold]
+    fn tell(
+        mut self: Pin<&mut Self>,
+        cut: BodyCut,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        self.as_mut().end();
+        note_refusal(cut.rejected());
+        Poll::Ready(Some(match self.grpc {
+            true => Ok(Frame::trailers(cut.trailers())),
+            false => Err(cut.into()),
+        }))
+    }
+}
+
+/// Notes that nothing has come, and returns the limit that is missed by that. Otherwise the timer
+/// wakes this reader when it is time to look again.
+///
+/// A timer that is set already may be early, and is set anew only then: frames that come in time
+/// do not touch it.
+pub(super) fn poll_pace(
+    pace: &mut Pace,
+    mut timer: Pin<&mut Option<Sleep>>,
+    mut now: Time,
+    cx: &mut task::Context<'_>,
+) -> Option<BodyLimit> {
+    loop {
+        let until = match pace.on_pending(now) {
+            Ok(until) => until.filter(|until| *until < Time(u64::MAX))?,
+            Err(limit) => return Some(limit),
+        };
+        let until = until.to_instant();
+        match timer.as_mut().as_pin_mut() {
+            Some(sleep) if sleep.deadline() <= until => {}
+            Some(sleep) => sleep.reset(until),
+            None => timer.set(Some(sleep_until(until))),
+        }
+        let fired = match timer.as_mut().as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).is_ready(),
+            None => return None,
+        };
+        if !fired {
+            return None;
+        }
+        timer.set(None);
+        now = Time::now();
+    }
+}
+
+/// Makes a body without limits, for layers further out that answer by themselves, as tower-http's
+/// `CorsLayer` and `TimeoutLayer` do.
+impl<B: Default> Default for LimitedBody<B> {
+    fn default() -> Self {
+        Self::free(B::default())
+    }
+}
+
+impl<B> Body for LimitedBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = B::Data;
+    type Error = BoxError;
+
+    #[inline]
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let this = self.project();
+        match this.state.project() {
+            StateProj::Free { body } => {
+                let frame = ready!(this.context.enter(|| body.poll_frame(cx)));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            StateProj::Limited { reading } => reading.as_mut().poll_frame(*this.context, cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.state {
+            State::Free { body } => body.is_end_stream(),
+            State::Limited { reading } => reading.over,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.state {
+            State::Free { body } => body.size_hint(),
+            State::Limited { reading } => SizeHint::clone(&reading.hint),
+        }
+    }
+}
+
+impl<B> fmt::Debug for LimitedBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LimitedBody").finish_non_exhaustive()
+    }
+}
