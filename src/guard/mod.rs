@@ -8,6 +8,7 @@
 //! | to guard | use | the guard |
 //! |---|---|---|
 //! | a closure | [`run`](fn@run), or the policy's own `run` method | may wait |
+//! | what outlives its call, such as a WebSocket | [`hold`] | decides at once |
 //! | a tower service | [`GuardLayer`] | decides at once |
 //! | a tower service that can be cloned | [`WaitLayer`] | may wait |
 //! | a tower service whose callers heed `poll_ready` | [`ReserveLayer`] | holds callers back ([`Reserve`]) |
@@ -55,6 +56,7 @@
 //! guard whose calls may wait also implements [`Guard::poll_wait`] and [`GuardBase::abandon`].
 
 mod call_guard;
+mod hold;
 mod layer;
 mod reserve;
 mod run;
@@ -64,6 +66,7 @@ mod tuple;
 mod wait;
 
 pub use call_guard::{CallGuard, GuardRef, SharedGuard};
+pub use hold::{HeldPermit, hold};
 pub use layer::{GuardLayer, ReserveLayer, WaitLayer};
 pub use reserve::{Reserve, ReserveService};
 pub use run::run;

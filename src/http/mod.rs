@@ -70,6 +70,9 @@
 //! whose clients read slowly, since these occupy the service; but the time that a client takes to
 //! read becomes part of the call's time. Where only the time to the response's head matters, use
 //! `.classify(ServerErrorsAsFailures)` instead of `.http()`.
+//!
+//! An upgraded connection, such as a WebSocket, is no body: its call ends with the 101. What is to
+//! hold a permit for as long as it is open asks for one with [`guard::hold`](crate::guard::hold).
 
 mod answer;
 #[cfg(feature = "cache")]

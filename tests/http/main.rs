@@ -21,3 +21,4 @@ mod retry;
 mod server;
 mod tally;
 mod tower_http;
+mod upgrades;
