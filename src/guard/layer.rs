@@ -17,7 +17,7 @@ macro_rules! layer {
         /// Before it is a tower `Layer`, it has to be told what the responses of its service mean,
         /// by `.http()`, `.grpc()` or `.classify(..)`: see [`Strategy`](super::Strategy).
         pub struct $layer<G, P = Unclassified> {
-            pub(super) core: SharedGuard<G, P>,
+            pub(crate) core: SharedGuard<G, P>,
         }
 
         impl<G: $($bound)+ + Send + Sync + 'static> $layer<G> {
