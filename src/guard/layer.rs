@@ -79,6 +79,16 @@ macro_rules! layer {
             pub fn grpc(self) -> $layer<G, crate::grpc::OnTrailers> {
                 self.settle(crate::grpc::OnTrailers::default())
             }
+
+            /// Makes the guard learn from gRPC status codes, as `.grpc()` does, and from HTTP
+            /// responses that are not gRPC, as `.http()` does: for a port on which both are served.
+            ///
+            /// [`grpc::Auto`](crate::grpc::Auto) is the responder for such a port. With classifiers
+            /// of your own: `.settle(OnBodyOrTrailers { grpc, http })`.
+            #[cfg(feature = "grpc")]
+            pub fn auto(self) -> $layer<G, crate::grpc::OnBodyOrTrailers> {
+                self.settle(crate::grpc::OnBodyOrTrailers::default())
+            }
         }
 
         impl<G, P> Clone for $layer<G, P> {

@@ -4,7 +4,7 @@
 //! It works with every service that takes `http::Request`s and returns `http::Response`s: axum,
 //! hyper, reqwest, tonic. It decides
 //!
-//! - which response a [`Rejected`](crate::Rejected) becomes: [`Http`];
+//! - which response a [`Rejected`](crate::Rejected) becomes: [`Http`], or any [responder](Respond);
 //! - what a response says about the service that sent it: [`ServerErrorsAsFailures`];
 //! - when a call is over: at the end of the response's body, by the strategy [`OnBodyEnd`], which
 //!   `layer().http()` sets.
@@ -78,6 +78,8 @@ mod answer;
 #[cfg(feature = "cache")]
 mod cache;
 mod classify;
+#[cfg(any(feature = "grpc", feature = "retry", feature = "timeout"))]
+mod content_type;
 #[cfg(feature = "load-shed")]
 mod criticality;
 #[cfg(feature = "timeout")]
@@ -94,6 +96,7 @@ mod pushback;
 #[cfg(feature = "retry")]
 mod replay;
 mod respond;
+mod respond_to;
 #[cfg(feature = "retry")]
 mod retry;
 mod settle;
@@ -123,7 +126,9 @@ pub use proxies::TrustedProxies;
 pub use replay::{RecordedBody, ReplayBody};
 pub use respond::{
     Fallible, FallibleFuture, Respond, RespondBody, RespondFuture, RespondLayer, RespondService,
+    RespondTo,
 };
+pub use respond_to::{HeadResponder, PerRequest, WithHead};
 #[cfg(feature = "retry")]
 pub use retry::{AsReplayBody, HttpReplay, Idempotent, MapBody, RecordedRequest};
 pub use settle::{BodyEnd, GuardedBody, OnBodyEnd};
@@ -133,6 +138,7 @@ pub use time_left::DEADLINE_HEADER;
 #[cfg(feature = "grpc")]
 pub(crate) use {
     classify::{is_callers_deadline, rejection},
+    content_type::GrpcType,
     marker::{REJECTED_NAME, marked, token},
     pushback::{PUSHBACK, ServerPushback},
     settle::{end_if_rejected, hold},

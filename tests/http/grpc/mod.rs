@@ -2,7 +2,9 @@
 
 mod bodies;
 mod client;
-mod health;
+pub(crate) mod health;
 mod nested;
+mod one_port;
 mod retry;
 mod server;
+mod web;
