@@ -106,6 +106,11 @@ impl Circuit {
         (self.word.is(Phase::Open) && now < self.until).then(|| self.until.since(now))
     }
 
+    /// Returns whether as many probes are running as may be, so that no more are let in.
+    pub(super) fn is_probed(&self, now: Time) -> bool {
+        self.word.is(Phase::HalfOpen) && self.probes.are_all_out(now)
+    }
+
     // Closed | Ramp => Open
     //
     // If the calls that say so saw this epoch: otherwise somebody has tripped it, or reset it,

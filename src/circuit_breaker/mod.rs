@@ -127,6 +127,8 @@
 //! - A window in time is exact to a tenth of its length, and costs neither a lock nor a write that
 //!   threads share. A [window of calls](CircuitBreakerBuilder::count_window) is exact, and takes a
 //!   short lock per call.
+//! - To a balancer that goes by load, an open breaker looks like the fastest endpoint:
+//!   [`unready_when_open`](crate::guard::GuardLayer::unready_when_open) makes it pass over it.
 //! - Real calls serve as probes, so their callers bear a probe that fails.
 //! - Try a new breaker with [`CircuitBreakerBuilder::observe_only`] first: its counts tell what it
 //!   would have rejected.
@@ -147,6 +149,7 @@ mod snapshot;
 mod tests;
 mod time_window;
 mod totals;
+mod unready;
 mod verdict;
 mod wakers;
 mod window;
@@ -155,6 +158,7 @@ pub use breaker::Permit;
 pub use config::CircuitBreakerBuilder;
 pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedPermit, KeyedSnapshot};
 pub use snapshot::{Mode, Reason, Snapshot, State, Transition};
+pub use unready::{UnreadyWhenOpenLayer, UnreadyWhenOpenService};
 
 use crate::{
     Name,

@@ -69,6 +69,13 @@ impl Probes {
         Ok(id)
     }
 
+    /// Returns whether there is none to give out.
+    pub(super) fn are_all_out(&self, now: Time) -> bool {
+        let running = |probe: &&ProbeLease| now.0 < probe.began.0.saturating_add(self.lease);
+        let running = self.running.iter().filter(running).count();
+        running + self.succeeded + self.failed >= self.limit
+    }
+
     /// Ends one: well, unwell, or saying nothing. A lease that ran out says nothing.
     pub(super) fn end(&mut self, id: u64, well: Option<bool>, now: Time) -> Option<ProbeVerdict> {
         let at = self.running.iter().position(|probe| probe.id == id)?;

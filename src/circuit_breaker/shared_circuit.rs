@@ -172,6 +172,24 @@ impl SharedCircuit {
         }
     }
 
+    /// Returns `None` if a call would be let in. If it would not: until when, if that is known.
+    pub(super) fn refused_until(&self, now: &Now) -> Option<Option<Time>> {
+        let word = self.word();
+        match word.phase() {
+            Phase::ForcedOpen => Some(Some(Time(u64::MAX))),
+            _ if word.is_observing() => None,
+            Phase::Open => {
+                let until = self.until();
+                (now.get() < until).then_some(Some(until))
+            }
+            Phase::HalfOpen => {
+                let now = now.get();
+                self.read(|circuit| circuit.is_probed(now)).then_some(None)
+            }
+            Phase::Closed | Phase::ForcedClosed | Phase::Ramp => None,
+        }
+    }
+
     fn refuses_all(&self, now: &Now) -> bool {
         let word = self.word();
         match word.phase() {

@@ -3,9 +3,11 @@
 use crate::{
     classify::{Classify, Outcome},
     error::{AsRejected, Kind, Rejected},
-    http::{ServerErrorsAsFailures, ServerPushback, is_callers_deadline, marked, rejection},
+    http::{
+        GrpcType, ServerErrorsAsFailures, ServerPushback, is_callers_deadline, marked, rejection,
+    },
 };
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode};
 use tonic::{Code, Status};
 
 /// The classifier that takes the gRPC codes of a service that is unwell for failures.
@@ -28,7 +30,8 @@ use tonic::{Code, Status};
 /// and counts like the rejection.
 ///
 /// It classifies `http::Response`s (only the head: use [`OnTrailers`](super::OnTrailers) for the
-/// trailers), and the `Result<tonic::Response<T>, Status>` of a generated client.
+/// trailers, which gRPC-Web has in the body), and the `Result<tonic::Response<T>, Status>` of a
+/// generated client.
 ///
 /// [status codes]: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
 /// [maps]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
@@ -81,11 +84,9 @@ pub(super) fn head<B, C: Classify<(), Status>>(
             }
         });
     }
-    // Plain HTTP beside gRPC on one port, and gRPC-Web, which has its trailers in the body.
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
-    match rest {
-        None | Some([b'-', ..]) => Some(Outcome::Success),
+    // Plain HTTP beside gRPC on one port has no trailers to wait for.
+    match GrpcType::of(response.headers()) {
+        None => Some(Outcome::Success),
         Some(_) => None,
     }
 }
@@ -112,19 +113,23 @@ pub(super) fn trailers<C: Classify<(), Status>>(
     Some(classifier.classify(Err(&status)))
 }
 
-/// Returns whether this is base64 (RFC 4648, section 4), with its padding or a part of it.
-fn is_base64(text: &[u8]) -> bool {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
+/// Returns the value of a digit of base64 (RFC 4648, section 4).
+pub(super) const fn base64_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
         b'+' => Some(62),
         b'/' => Some(63),
         _ => None,
-    };
+    }
+}
+
+/// Returns whether this is base64, with its padding or a part of it.
+fn is_base64(text: &[u8]) -> bool {
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     let (digits, _) = text.split_at(text.len() - padding);
-    let last = digits.last().copied().and_then(digit).unwrap_or(0);
+    let last = digits.last().copied().and_then(base64_digit).unwrap_or(0);
     // How much padding there may be, and which bits of the last digit are of no byte.
     let (most, unused) = match digits.len() % 4 {
         0 => (0, 0),
@@ -132,7 +137,7 @@ fn is_base64(text: &[u8]) -> bool {
         3 => (1, 0b11),
         _ => return false,
     };
-    padding <= most && last & unused == 0 && digits.iter().all(|byte| digit(*byte).is_some())
+    padding <= most && last & unused == 0 && digits.iter().all(|byte| base64_digit(*byte).is_some())
 }
 
 fn by_status(status: &Status) -> Outcome {
@@ -311,7 +316,7 @@ mod tests {
         let success = Some(Outcome::Success);
         assert_eq!(
             head(200, "content-type", "application/grpc-web+proto"),
-            success
+            None
         );
         assert_eq!(head(200, "content-type", "text/html"), success);
         assert_eq!(head(200, "server", "plain"), success);

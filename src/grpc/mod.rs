@@ -2,7 +2,8 @@
 //!
 //! It decides
 //!
-//! - which [`Status`](tonic::Status) a [`Rejected`](crate::Rejected) becomes: [`Grpc`];
+//! - which [`Status`](tonic::Status) a [`Rejected`](crate::Rejected) becomes: [`Grpc`], or [`Auto`]
+//!   where plain HTTP is served on the same port;
 //! - what a status says about the service that sent it: [`CodesAsFailures`];
 //! - when a call is over: when its trailers are there, because they say how a call went. That is
 //!   [`OnTrailers`], the strategy that `layer().grpc()` sets.
@@ -62,14 +63,18 @@
 //! to stay open with a layer of their own, or with `.classify(CodesAsFailures)`, which ends the
 //! call with the response's head.
 
+mod auto;
 mod classify;
 #[cfg(feature = "retry")]
 mod retry;
 mod settle;
 mod status;
+mod web;
 
+pub use auto::{Auto, AutoResponder};
 pub use classify::CodesAsFailures;
 #[cfg(feature = "retry")]
 pub use retry::MakeBody;
-pub use settle::{GrpcHead, OnTrailers};
+pub use settle::{GrpcHead, OnBodyOrTrailers, OnTrailers};
 pub use status::{Grpc, status};
+pub use web::WebTrailers;

@@ -3,13 +3,15 @@
 use super::{
     CodesAsFailures,
     classify::{head, trailers},
+    web::{WebEnd, WebTrailers},
 };
 use crate::{
     classify::{Classify, Outcome},
     guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
-    http::{BodyEnd, GuardedBody, end_if_rejected, hold},
+    http::{BodyEnd, GrpcType, GuardedBody, ServerErrorsAsFailures, end_if_rejected, hold},
 };
-use http::{HeaderMap, Response};
+use bytes::Buf;
+use http::{HeaderMap, Response, header};
 use http_body::Body;
 use tonic::Status;
 
@@ -23,39 +25,86 @@ use tonic::Status;
 /// If the body is dropped before its trailers, and nothing has been read from it yet, the call was
 /// cancelled. If something has been read, the end is ignored: the service was answering, and a
 /// stream that was read for an hour must not look like a call that hung for an hour.
+///
+/// A gRPC-Web response (`application/grpc-web`, also with `-text`) has its trailers in the last
+/// frame of its body. They are read while the body passes: up to 16 KiB of them are kept, and
+/// nothing else. A body whose frames or base64 are broken ends without a status. If the trailers
+/// cannot be read, because they are compressed, the end is ignored; a response with another
+/// `content-encoding` than `identity` is a success, as its head says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnTrailers<C = CodesAsFailures>(pub C);
 
 impl<C> Strategy for OnTrailers<C> {}
 
 /// What the head of a gRPC response says about how the call went.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum GrpcHead {
     /// The outcome: the head holds the status, or the response is not gRPC.
     Said(Outcome),
     /// Nothing yet, because the status comes in the trailers.
     InTrailers,
+    /// Nothing yet, because the response is gRPC-Web, and the status comes at the end of its body.
+    InBody(Box<WebTrailers>),
+}
+
+impl GrpcHead {
+    /// Returns what the head of this response says.
+    fn of<B, C: Classify<(), Status>>(classifier: &C, response: &Response<B>) -> Self {
+        match head(classifier, response) {
+            Some(outcome) => Self::Said(outcome),
+            None => Self::without_status(response.headers()),
+        }
+    }
+
+    /// Returns where to find the status of a response whose head does not say it.
+    fn without_status(headers: &HeaderMap) -> Self {
+        let text = match GrpcType::of(headers) {
+            Some(GrpcType::Web) => false,
+            Some(GrpcType::WebText) => true,
+            _ => return Self::InTrailers,
+        };
+        match headers.get(header::CONTENT_ENCODING) {
+            // Compressed as a whole: whoever reads it is not asked to be slower for us.
+            Some(coding) if coding != "identity" => Self::Said(Outcome::Success),
+            _ => Self::InBody(Box::new(WebTrailers::new(text))),
+        }
+    }
 }
 
 impl<C: Classify<(), Status>> BodyEnd for OnTrailers<C> {
     type Head = GrpcHead;
 
     #[inline]
-    fn ended(&self, head: GrpcHead, headers: Option<&HeaderMap>) -> Outcome {
+    fn read(&self, head: &mut GrpcHead, data: &impl Buf) -> bool {
         match head {
-            GrpcHead::Said(outcome) => outcome,
-            GrpcHead::InTrailers => headers
-                .and_then(|headers| trailers(&self.0, headers))
-                .unwrap_or(Outcome::Failure),
+            GrpcHead::InBody(body) => body.read(data),
+            GrpcHead::Said(_) | GrpcHead::InTrailers => false,
         }
     }
 
     #[inline]
-    fn dropped(&self, head: GrpcHead, read: bool) -> End {
+    fn ended(&self, head: &GrpcHead, headers: Option<&HeaderMap>) -> Outcome {
+        let headers = match head {
+            GrpcHead::Said(outcome) => return *outcome,
+            GrpcHead::InTrailers => headers,
+            GrpcHead::InBody(body) => match body.end() {
+                WebEnd::Trailers(trailers) => Some(trailers),
+                WebEnd::Nothing => headers,
+                WebEnd::Unreadable => return Outcome::Ignored,
+            },
+        };
+        headers
+            .and_then(|headers| trailers(&self.0, headers))
+            .unwrap_or(Outcome::Failure)
+    }
+
+    #[inline]
+    fn dropped(&self, head: &GrpcHead, read: bool) -> End {
         match head {
-            GrpcHead::Said(outcome) => End::Done(outcome),
-            GrpcHead::InTrailers if read => End::Done(Outcome::Ignored),
-            GrpcHead::InTrailers => End::Cancelled,
+            GrpcHead::Said(outcome) => End::Done(*outcome),
+            _ if read => End::Done(Outcome::Ignored),
+            _ => End::Cancelled,
         }
     }
 }
@@ -75,15 +124,82 @@ where
         match result {
             Ok(response) => {
                 end_if_rejected(held, &response);
-                let judge = |settle: &Self| match head(&settle.0, &response) {
-                    Some(outcome) => GrpcHead::Said(outcome),
-                    None => GrpcHead::InTrailers,
-                };
+                let judge = |settle: &Self| GrpcHead::of(&settle.0, &response);
                 let head = held.during(|held| held.strategy().map(judge));
                 Ok(hold(held, head, response))
             }
             Err(error) => {
                 held.end_badly(End::Done(Outcome::Failure));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The strategy for a port on which plain HTTP is served beside gRPC: that of [`OnTrailers`] for
+/// responses of gRPC and gRPC-Web, that of [`OnBodyEnd`](crate::http::OnBodyEnd) for all others.
+///
+/// `layer().auto()` sets it. [`OnTrailers`] takes a response that is not gRPC for one by a proxy,
+/// to a call of gRPC; here it is what a route answered, so a 204 is a success, and a 400 the
+/// caller's mistake.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnBodyOrTrailers<C = CodesAsFailures, H = ServerErrorsAsFailures> {
+    /// The classifier of gRPC's statuses.
+    pub grpc: OnTrailers<C>,
+    /// The classifier of all other responses, and of errors in place of a response.
+    pub http: H,
+}
+
+impl<C, H> Strategy for OnBodyOrTrailers<C, H> {}
+
+impl<C: Classify<(), Status>, H> BodyEnd for OnBodyOrTrailers<C, H> {
+    type Head = GrpcHead;
+
+    #[inline]
+    fn read(&self, head: &mut GrpcHead, data: &impl Buf) -> bool {
+        self.grpc.read(head, data)
+    }
+
+    #[inline]
+    fn ended(&self, head: &GrpcHead, headers: Option<&HeaderMap>) -> Outcome {
+        self.grpc.ended(head, headers)
+    }
+
+    #[inline]
+    fn dropped(&self, head: &GrpcHead, read: bool) -> End {
+        self.grpc.dropped(head, read)
+    }
+}
+
+impl<B, E, C, H> Settle<Response<B>, E> for OnBodyOrTrailers<C, H>
+where
+    B: Body,
+    C: Classify<(), Status>,
+    H: Classify<Response<B>, E>,
+{
+    type Response<G: GuardBase> = Response<GuardedBody<B, G, Self>>;
+
+    #[inline]
+    fn settle<G: GuardBase>(
+        held: &mut CallGuard<SharedGuard<G, Self>>,
+        result: Result<Response<B>, E>,
+    ) -> Result<Self::Response<G>, E> {
+        if let Ok(response) = &result {
+            end_if_rejected(held, response);
+        }
+        let judge = |settle: &Self| match &result {
+            Ok(response) if GrpcType::of(response.headers()).is_some() => {
+                GrpcHead::of(&settle.grpc.0, response)
+            }
+            result => GrpcHead::Said(settle.http.classify(result.as_ref())),
+        };
+        let head = held.during(|held| held.strategy().map(judge));
+        match (result, head) {
+            (Ok(response), head) => Ok(hold(held, head, response)),
+            (Err(error), head) => {
+                if let Some(GrpcHead::Said(outcome)) = head {
+                    held.end(End::Done(outcome));
+                }
                 Err(error)
             }
         }

@@ -28,7 +28,7 @@ use tonic::{Code, Status, metadata::MetadataValue};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grpc;
 
-impl<B> Respond<B> for Grpc {
+impl Respond for Grpc {
     type Body = tonic::body::Body;
 
     fn respond(&self, rejected: Rejected) -> Response<tonic::body::Body> {

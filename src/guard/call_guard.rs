@@ -279,6 +279,11 @@ impl<R: GuardRef> CallGuard<R> {
         }
     }
 
+    /// Tells the guard that the call goes on, and will not be polled.
+    pub(super) fn held(&mut self) {
+        self.on_pending(RefusalMark::set());
+    }
+
     /// Tells the guard that all the time since it admitted the call was a wait, because another
     /// guard of the same tuple, or the service's readiness, was waited for.
     pub(crate) fn has_waited(&mut self) {

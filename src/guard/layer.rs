@@ -17,7 +17,7 @@ macro_rules! layer {
         /// Before it is a tower `Layer`, it has to be told what the responses of its service mean,
         /// by `.http()`, `.grpc()` or `.classify(..)`: see [`Strategy`](super::Strategy).
         pub struct $layer<G, P = Unclassified> {
-            pub(super) core: SharedGuard<G, P>,
+            pub(crate) core: SharedGuard<G, P>,
         }
 
         impl<G: $($bound)+ + Send + Sync + 'static> $layer<G> {
@@ -78,6 +78,16 @@ macro_rules! layer {
             #[cfg(feature = "grpc")]
             pub fn grpc(self) -> $layer<G, crate::grpc::OnTrailers> {
                 self.settle(crate::grpc::OnTrailers::default())
+            }
+
+            /// Makes the guard learn from gRPC status codes, as `.grpc()` does, and from HTTP
+            /// responses that are not gRPC, as `.http()` does: for a port on which both are served.
+            ///
+            /// [`grpc::Auto`](crate::grpc::Auto) is the responder for such a port. With classifiers
+            /// of your own: `.settle(OnBodyOrTrailers { grpc, http })`.
+            #[cfg(feature = "grpc")]
+            pub fn auto(self) -> $layer<G, crate::grpc::OnBodyOrTrailers> {
+                self.settle(crate::grpc::OnBodyOrTrailers::default())
             }
         }
 

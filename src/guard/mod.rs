@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | a closure | [`run`](fn@run), or the policy's own `run` and `run_for` methods | may wait |
 //! | a closure, with a word on what its results mean | the policy's `classify`, or [`classify`] | may wait |
+//! | what outlives its call, such as a WebSocket | [`hold`] | decides at once |
 //! | a tower service | [`GuardLayer`] | decides at once |
 //! | a tower service that can be cloned | [`WaitLayer`] | may wait |
 //! | a tower service whose callers heed `poll_ready` | [`ReserveLayer`] | holds callers back ([`Reserve`]) |
@@ -58,6 +59,7 @@
 
 mod call_guard;
 mod classified;
+mod hold;
 mod layer;
 mod option;
 mod reserve;
@@ -70,6 +72,7 @@ mod wait;
 
 pub use call_guard::{CallGuard, GuardRef, SharedGuard};
 pub use classified::{Classified, classify};
+pub use hold::{HeldPermit, hold};
 pub use layer::{GuardLayer, ReserveLayer, WaitLayer};
 pub use reserve::{Reserve, ReserveService};
 pub use run::run;

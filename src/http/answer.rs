@@ -35,7 +35,7 @@ use std::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Http;
 
-impl<B> Respond<B> for Http {
+impl Respond for Http {
     type Body = ProblemBody;
 
     fn respond(&self, rejected: Rejected) -> Response<ProblemBody> {

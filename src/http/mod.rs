@@ -4,7 +4,7 @@
 //! It works with every service that takes `http::Request`s and returns `http::Response`s: axum,
 //! hyper, reqwest, tonic. It decides
 //!
-//! - which response a [`Rejected`](crate::Rejected) becomes: [`Http`];
+//! - which response a [`Rejected`](crate::Rejected) becomes: [`Http`], or any [responder](Respond);
 //! - what a response says about the service that sent it: [`ServerErrorsAsFailures`];
 //! - when a call is over: at the end of the response's body, by the strategy [`OnBodyEnd`], which
 //!   `layer().http()` sets.
@@ -71,6 +71,9 @@
 //! whose clients read slowly, since these occupy the service; but the time that a client takes to
 //! read becomes part of the call's time. Where only the time to the response's head matters, use
 //! `.classify(ServerErrorsAsFailures)` instead of `.http()`.
+//!
+//! An upgraded connection, such as a WebSocket, is no body: its call ends with the 101. What is to
+//! hold a permit for as long as it is open asks for one with [`guard::hold`](crate::guard::hold).
 
 mod answer;
 #[cfg(feature = "timeout")]
@@ -78,6 +81,8 @@ mod body_limit;
 #[cfg(feature = "cache")]
 mod cache;
 mod classify;
+#[cfg(any(feature = "grpc", feature = "retry", feature = "timeout"))]
+mod content_type;
 #[cfg(feature = "load-shed")]
 mod context_body;
 #[cfg(feature = "load-shed")]
@@ -96,6 +101,7 @@ mod pushback;
 #[cfg(feature = "retry")]
 mod replay;
 mod respond;
+mod respond_to;
 #[cfg(feature = "retry")]
 mod retry;
 mod settle;
@@ -137,7 +143,9 @@ pub use proxies::TrustedProxies;
 pub use replay::{RecordedBody, ReplayBody};
 pub use respond::{
     Fallible, FallibleFuture, Respond, RespondBody, RespondFuture, RespondLayer, RespondService,
+    RespondTo,
 };
+pub use respond_to::{HeadResponder, PerRequest, WithHead};
 #[cfg(feature = "retry")]
 pub use retry::{AsReplayBody, HttpReplay, Idempotent, MapBody, RecordedRequest};
 pub use settle::{BodyEnd, GuardedBody, OnBodyEnd};
@@ -149,6 +157,7 @@ pub use unsent::{NoProof, SourceChain, UnsentProof, is_unsent};
 #[cfg(feature = "grpc")]
 pub(crate) use {
     classify::{is_callers_deadline, rejection},
+    content_type::GrpcType,
     marker::{REJECTED_NAME, marked, token},
     pushback::{PUSHBACK, ServerPushback},
     settle::{end_if_rejected, hold},

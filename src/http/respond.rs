@@ -24,13 +24,14 @@ pub(super) type BoxError = Box<dyn error::Error + Send + Sync>;
 /// A responder, which turns rejections into responses.
 ///
 /// [`Http`](super::Http) and, with the `grpc` feature, `grpc::Grpc` are responders. So is every
-/// closure `Fn(Rejected) -> http::Response<_>`, whatever body its responses have.
+/// closure `Fn(Rejected) -> http::Response<_>`, whatever body its responses have. A responder whose
+/// answers depend on the request implements [`RespondTo`] instead.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot answer in place of a service whose responses have the body `{B}`",
+    message = "`{Self}` does not turn rejections into responses",
     note = "responders are `Http`, `Grpc` and closures `|rejected: Rejected| -> http::Response<Body> {{ ... }}`",
     note = "bodies are `http_body::Body<Data = Bytes>` with an error that is `Into<Box<dyn Error + Send + Sync>>`"
 )]
-pub trait Respond<B> {
+pub trait Respond {
     /// The body of the responder's own answers.
     type Body: Body<Data = Bytes, Error: Into<BoxError>>;
 
@@ -38,7 +39,7 @@ pub trait Respond<B> {
     fn respond(&self, rejected: Rejected) -> Response<Self::Body>;
 }
 
-impl<B, O, F> Respond<B> for F
+impl<O, F> Respond for F
 where
     F: Fn(Rejected) -> Response<O>,
     O: Body<Data = Bytes, Error: Into<BoxError>>,
@@ -47,6 +48,37 @@ where
 
     fn respond(&self, rejected: Rejected) -> Response<O> {
         self(rejected)
+    }
+}
+
+/// A responder that may look at each request before the stack takes it.
+///
+/// Every [`Respond`] implements it, and looks at nothing. [`WithHead`](super::WithHead) and
+/// [`PerRequest`](super::PerRequest) make responders of closures that want to see the request;
+/// `grpc::Auto` chooses the protocol by it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not turn rejections of `{Req}` into responses",
+    note = "responders are `Http`, `Grpc`, `Auto` and closures `|rejected: Rejected| -> http::Response<Body> {{ ... }}`",
+    note = "a closure that sees the request is `WithHead(|rejected: Rejected, head: &http::Request<()>| ...)`, or `PerRequest(|request: &{Req}| ...)`, which returns a responder",
+    note = "bodies are `http_body::Body<Data = Bytes>` with an error that is `Into<Box<dyn Error + Send + Sync>>`"
+)]
+pub trait RespondTo<Req> {
+    /// The responder for one request, which holds what it has to know of it.
+    type Responder: Respond;
+
+    /// Returns the responder for this request.
+    ///
+    /// Called for every request, before it is known whether it will be rejected, so it should be
+    /// cheap.
+    fn respond_to(&self, req: &Req) -> Self::Responder;
+}
+
+impl<Req, R: Respond + Clone> RespondTo<Req> for R {
+    type Responder = R;
+
+    #[inline]
+    fn respond_to(&self, _: &Req) -> R {
+        self.clone()
     }
 }
 
@@ -101,6 +133,9 @@ where
 /// let layer = RespondLayer::new(responder, stack);
 /// # }
 /// ```
+///
+/// A closure that has to see the request stands in [`WithHead`](super::WithHead) or
+/// [`PerRequest`](super::PerRequest).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RespondLayer<R, L> {
     responder: R,
@@ -208,11 +243,11 @@ impl<S, Req, R, B, E> Service<Req> for RespondService<S, R>
 where
     Req: 'static,
     S: Service<Req, Response = Response<B>, Error = Error<E>>,
-    R: Respond<B> + Clone,
+    R: RespondTo<Req>,
 {
-    type Response = Response<RespondBody<B, R::Body>>;
+    type Response = Response<RespondBody<B, <R::Responder as Respond>::Body>>;
     type Error = E;
-    type Future = RespondFuture<S::Future, R>;
+    type Future = RespondFuture<S::Future, R::Responder>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
@@ -230,6 +265,8 @@ where
 
     #[inline]
     fn call(&mut self, req: Req) -> Self::Future {
+        // Before anything takes it apart.
+        let responder = self.responder.respond_to(&req);
         let (req, request) = watch(req);
         let state = match self.refused.take() {
             None => State::Called {
@@ -239,7 +276,7 @@ where
         };
         RespondFuture {
             state,
-            responder: self.responder.clone(),
+            responder,
             request,
         }
     }
@@ -293,7 +330,7 @@ pin_project! {
 impl<F, R, B, E> Future for RespondFuture<F, R>
 where
     F: Future<Output = Result<Response<B>, Error<E>>>,
-    R: Respond<B>,
+    R: Respond,
 {
     type Output = Result<Response<RespondBody<B, R::Body>>, E>;
 

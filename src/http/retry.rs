@@ -3,6 +3,7 @@
 use super::{
     NoProof, ServerErrorsAsFailures, UnsentProof,
     classify::retry_after,
+    content_type::GrpcType,
     pushback::ServerPushback,
     replay::{RecordedBody, ReplayBody},
 };
@@ -11,9 +12,7 @@ use crate::{
     guard::OnResponse,
     retry::{Attempt, Hint, Pushback, Replay, RetryLayer},
 };
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE, request::Parts,
-};
+use http::{HeaderName, HeaderValue, Request, Response, request::Parts};
 use http_body::Body;
 
 /// The strategy that sends HTTP requests again if that is safe, and if they are small enough to
@@ -301,7 +300,7 @@ impl<B: Body, M: MapBody<B>, P> Replay<Request<B>> for HttpReplay<M, P> {
         let body = kept.body.again()?;
         let mut head = kept.head.clone();
         head.extensions.insert(Attempt(attempt));
-        if is_grpc(&head.headers) {
+        if GrpcType::of(&head.headers).is_some() {
             let previous = HeaderValue::from(attempt.saturating_sub(1));
             head.headers.insert(PREVIOUS, previous);
         }
@@ -333,11 +332,4 @@ where
             None => retry_after(headers).map_or(Hint::None, Hint::After),
         }
     }
-}
-
-/// Whether this is a gRPC message: `application/grpc`, with or without a suffix.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

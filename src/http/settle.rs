@@ -30,28 +30,36 @@ impl<C> Strategy for OnBodyEnd<C> {}
 /// A strategy that ends a call with the response's body, after the head has been judged:
 /// [`OnBodyEnd`] or, with the `grpc` feature, `grpc::OnTrailers`.
 pub trait BodyEnd {
-    /// What the response's head said about the outcome.
-    type Head: Copy;
+    /// What the response's head said about the outcome, and what has been learnt from its body
+    /// since.
+    type Head;
+
+    /// Looks at data of the body that passes. Returns whether the call has ended with it, whatever
+    /// follows. Does nothing by default.
+    #[inline]
+    fn read(&self, _head: &mut Self::Head, _data: &impl Buf) -> bool {
+        false
+    }
 
     /// Returns the outcome of a call whose body has ended, with these trailers if it had any.
-    fn ended(&self, head: Self::Head, trailers: Option<&HeaderMap>) -> Outcome;
+    fn ended(&self, head: &Self::Head, trailers: Option<&HeaderMap>) -> Outcome;
 
     /// Returns how a call ended whose body was dropped before its end. `read` is whether any data
     /// had been read from it.
-    fn dropped(&self, head: Self::Head, read: bool) -> End;
+    fn dropped(&self, head: &Self::Head, read: bool) -> End;
 }
 
 impl<C> BodyEnd for OnBodyEnd<C> {
     type Head = Outcome;
 
     #[inline]
-    fn ended(&self, head: Outcome, _: Option<&HeaderMap>) -> Outcome {
-        head
+    fn ended(&self, head: &Outcome, _: Option<&HeaderMap>) -> Outcome {
+        *head
     }
 
     #[inline]
-    fn dropped(&self, head: Outcome, _: bool) -> End {
-        End::Done(head)
+    fn dropped(&self, head: &Outcome, _: bool) -> End {
+        End::Done(*head)
     }
 }
 
@@ -133,9 +141,19 @@ struct Call<G: GuardBase, P: BodyEnd> {
 impl<G: GuardBase, P: BodyEnd> Call<G, P> {
     #[inline]
     fn ended(&mut self, trailers: Option<&HeaderMap>) {
-        let head = self.head;
+        let head = &self.head;
         self.held
             .end_as(|settle| End::Done(settle.ended(head, trailers)));
+    }
+
+    /// Shows data to the strategy. Returns whether the call has ended with it.
+    #[inline]
+    fn read(&mut self, data: &impl Buf) -> bool {
+        self.read |= data.has_remaining();
+        let head = &mut self.head;
+        self.held
+            .during(|held| held.strategy().map(|settle| settle.read(head, data)))
+            .unwrap_or(false)
     }
 }
 
@@ -146,7 +164,7 @@ impl<G: GuardBase, P: BodyEnd> Drop for Call<G, P> {
         if self.waited_for && limiter().is_some() {
             return;
         }
-        let (head, read) = (self.head, self.read);
+        let (head, read) = (&self.head, self.read);
         self.held.end_as(|settle| settle.dropped(head, read));
     }
 }
@@ -204,8 +222,8 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
                 {
                     call.held.end_rejected(&rejected);
                 }
-                call.read |= frame.data_ref().is_some_and(Buf::has_remaining);
-                if end || trailers.is_some() {
+                let said = frame.data_ref().is_some_and(|data| call.read(data));
+                if end || said || trailers.is_some() {
                     call.ended(trailers);
                 }
             }

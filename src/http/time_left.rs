@@ -1,6 +1,7 @@
 //! The time that a call has left, as headers: pure.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+use super::content_type::GrpcType;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use std::time::Duration;
 
 /// The header that carries a deadline, as the milliseconds that are left: `x-request-timeout-ms`.
@@ -34,8 +35,7 @@ pub(super) fn write(headers: &mut HeaderMap, left: Duration) -> bool {
         return false;
     }
     headers.insert(DEADLINE_HEADER, HeaderValue::from(millis));
-    let content_type = headers.get(CONTENT_TYPE);
-    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+    if GrpcType::of(headers).is_some() {
         headers.insert(GRPC_TIMEOUT, grpc_value(left));
     }
     true
@@ -130,7 +130,10 @@ mod tests {
         headers.insert(DEADLINE_HEADER, HeaderValue::from_static("1500"));
         headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("2S"));
         assert_eq!(time_left(&headers), Some(Duration::from_millis(1_500)));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/grpc"),
+        );
         assert!(write(&mut headers, Duration::from_secs(9)));
         assert_eq!(headers[DEADLINE_HEADER], "1500");
         assert_eq!(headers[GRPC_TIMEOUT], "1500000u");

@@ -3,6 +3,7 @@
 // Helpers may fail like the tests that call them.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod balance;
 mod concurrency;
 mod configuration;
 mod defaults;

@@ -34,6 +34,10 @@ fn every_service_lets_the_one_that_it_wraps_out() {
     lets_out!(
         limiter.layer(),
         CircuitBreaker::new("api").layer().http(),
+        CircuitBreaker::new("api")
+            .layer()
+            .http()
+            .unready_when_open(),
         shed.queued().layer().grpc(),
         shed.backpressure().layer().classify(ErrorsAsFailures),
         Retry::new("api").layer().http(),

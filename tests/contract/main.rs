@@ -40,6 +40,7 @@ contract! {
     circuit_breaker::breaker_counting_calls;
     circuit_breaker::breaker_half_open;
     circuit_breaker::breaker_observing;
+    circuit_breaker::breaker_unready_when_open;
     circuit_breaker::breaker_keyed;
     circuit_breaker::breaker_http;
     circuit_breaker::breaker_answering;

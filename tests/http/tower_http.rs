@@ -252,3 +252,26 @@ async fn a_router_takes_a_builder_of_both() {
         .map_request(|request: Request<Full<Bytes>>| request.map(axum::body::Body::new));
     has_all_of_theirs(&asked_twice(app).await);
 }
+
+#[tokio::test]
+async fn a_server_whose_own_timeout_answers_408_is_failing() {
+    let breaker = CircuitBreaker::builder("slow")
+        .consecutive_failures(3)
+        .build()
+        .unwrap();
+    let limit =
+        TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_millis(1));
+    let app = Router::new()
+        .route("/", get(std::future::pending::<()>))
+        .layer(RespondLayer::new(Http, (breaker.layer().http(), limit)));
+    let address = crate::server::serve(app).await;
+    let ask = async || {
+        let answer = reqwest::get(format!("http://{address}/")).await.unwrap();
+        answer.status()
+    };
+    for _ in 0..3 {
+        assert_eq!(ask().await, StatusCode::REQUEST_TIMEOUT);
+    }
+    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(ask().await, StatusCode::SERVICE_UNAVAILABLE);
+}

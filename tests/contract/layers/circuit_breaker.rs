@@ -41,6 +41,12 @@ pub(crate) fn breaker() -> Entry<impl Subject> {
     entry(CircuitBreaker::builder("breaker"))
 }
 
+pub(crate) fn breaker_unready_when_open() -> Entry<impl Subject> {
+    let breaker = CircuitBreaker::new("breaker");
+    let layer = || breaker.layer().classify(Touchy).unready_when_open();
+    Entry::new((layer(), layer()), ("/ok", 1), LEAVES, ended(&breaker)).touchy()
+}
+
 pub(crate) fn breaker_counting_calls() -> Entry<impl Subject> {
     entry(CircuitBreaker::builder("breaker").count_window(50))
 }

@@ -4,5 +4,7 @@ mod bodies;
 mod client;
 pub(crate) mod health;
 mod nested;
+mod one_port;
 mod retry;
 mod server;
+mod web;
