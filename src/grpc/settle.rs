@@ -51,6 +51,14 @@ impl<C: Classify<(), Status>> BodyEnd for OnTrailers<C> {
     }
 
     #[inline]
+    fn begun(&self, head: GrpcHead, read: bool) -> Option<Outcome> {
+        match head {
+            GrpcHead::Said(outcome) => Some(outcome),
+            GrpcHead::InTrailers => read.then_some(Outcome::Success),
+        }
+    }
+
+    #[inline]
     fn dropped(&self, head: GrpcHead, read: bool) -> End {
         match head {
             GrpcHead::Said(outcome) => End::Done(outcome),
