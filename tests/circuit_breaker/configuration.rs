@@ -37,12 +37,22 @@ fn settings_out_of_range_are_refused_by_name() {
     for bad in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
         assert_eq!(refused_field(plain().open_jitter(bad)), "open_jitter");
     }
-    let times: [(&str, Set<Duration>, Duration); 5] = [
+    let times: [(&str, Set<Duration>, Duration); 7] = [
         ("window", CircuitBreakerBuilder::window, 10 * MILLI),
         ("ramp", CircuitBreakerBuilder::ramp, 10 * MILLI),
         (
             "slow_call_duration",
             CircuitBreakerBuilder::slow_call_duration,
+            MILLI,
+        ),
+        (
+            "abandoned_after",
+            CircuitBreakerBuilder::abandoned_after,
+            MILLI,
+        ),
+        (
+            "open_when_overloaded",
+            CircuitBreakerBuilder::open_when_overloaded,
             MILLI,
         ),
         ("open_for", CircuitBreakerBuilder::open_for, MILLI),

@@ -17,6 +17,7 @@ mod deadline;
 mod grpc;
 mod limits;
 mod nested;
+mod probes;
 mod retry;
 mod server;
 mod tally;
