@@ -43,7 +43,7 @@
 //!
 //! # What counts
 //!
-//! The breaker counts [`Outcome`](crate::Outcome)s, which the layer's classifier makes of results.
+//! The breaker counts [`Outcome`]s, which the layer's classifier makes of results.
 //! - A `Failure` is a failure, and so is a panic.
 //! - `Overloaded` never is: a breaker that counted it would keep out calls that a full dependency
 //!   could still have served. If the dependency says how long to wait, and the breaker trips for
