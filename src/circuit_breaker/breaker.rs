@@ -4,10 +4,13 @@
 //! and with it the epoch; what ends in a later one teaches nothing.
 
 use super::{
+    abandoned::Abandoned,
     circuit::{Circuit, PendingTransition, ProbeAdmission, ramp_share},
     config::Config,
+    config_ends::AbandonedRule,
     failure_row::{FailureRow, WATCH},
     inflight::InFlight,
+    permit::Permit,
     phase::{CircuitWord, Phase},
     shared_circuit::SharedCircuit,
     snapshot::{Reason, Snapshot},
@@ -18,7 +21,8 @@ use super::{
 use crate::{
     classify::Outcome,
     clock::{Now, Time},
-    error::{Kind, Rejected},
+    context::Limiter,
+    error::{Kind, Rejected, limiter},
     guard::End,
     shared::Padded,
 };
@@ -33,20 +37,14 @@ pub(super) struct Breaker {
     /// Failures since the last success, and [`WATCH`]. Nearly always zero, and then never written.
     consecutive_failures: Padded<FailureRow>,
     window: Window,
-    totals: Totals,
+    pub(super) totals: Totals,
+    pub(super) abandoned: Abandoned,
     in_flight: Option<InFlight>,
     pub(super) cfg: Arc<Config>,
 }
 
-/// What a call that a breaker has admitted holds until it ends.
-#[derive(Debug)]
-pub struct Permit {
-    word: CircuitWord,
-    /// When the call began; 0 if nobody has asked yet.
-    began: u64,
-    /// A probe's lease; with which thread's index a running call was counted, and 1; else 0.
-    place: u64,
-}
+/// So many failures in a row trip a ramp at the least, as long as each can still halve its share.
+const RAMP_FAILURES: u64 = 5;
 
 impl Breaker {
     /// Makes that many stripes, which must be a power of two.
@@ -56,6 +54,7 @@ impl Breaker {
             consecutive_failures: Padded::default(),
             window: Window::new(cfg.size, stripes),
             totals: Totals::new(stripes),
+            abandoned: Abandoned::new(cfg.abandoned == AbandonedRule::SilenceOrRate),
             in_flight: cfg.slow_rate.map(|_| InFlight::new(cfg.slow, stripes)),
             cfg,
         }
@@ -69,7 +68,7 @@ impl Breaker {
         }
         // Taken apart, so that the fast path need not put its permit where a call can write to it.
         match self.admit_unless_open(word, now) {
-            Ok(Permit { word, began, place }) => Ok(Permit { word, began, place }),
+            Ok(permit) => Ok(permit.moved()),
             Err(rejected) => Err(rejected),
         }
     }
@@ -96,7 +95,9 @@ impl Breaker {
                 if left.is_zero() {
                     self.end_ramp(word);
                 } else if self.cfg.dice.unit() >= ramp_share(&self.cfg, left) {
-                    return self.refuse(word, Some(left), time);
+                    // The next coin may fall otherwise; everybody's at once would be a crowd.
+                    let tenth = Duration::from_nanos(self.cfg.ramp.unwrap_or(0) / 10);
+                    return self.refuse(word, Some(left.min(tenth)), time);
                 }
                 Ok(Permit::new(word, Some(time)))
             }
@@ -123,17 +124,23 @@ impl Breaker {
         })
     }
 
+    /// Asks for the lease of a probe, after the open time, and while half-open.
+    fn begin_probe(&self, now: Time) -> (CircuitWord, ProbeAdmission) {
+        let lease_is_late =
+            self.cfg.abandoned.compares() && self.abandoned.is_late(self.cfg.lease) == Some(true);
+        self.circuit.change(|circuit| {
+            let not_before = self.circuit.not_before();
+            let (admission, pending) =
+                circuit.begin_probe(lease_is_late, not_before, &self.cfg, now);
+            ((circuit.word(), admission), pending)
+        })
+    }
+
     #[cold]
     fn probe(&self, now: Time) -> Result<Permit, Rejected> {
-        let (word, admission) = self.circuit.change(|circuit| {
-            let (admission, pending) = circuit.begin_probe(&self.cfg, now);
-            ((circuit.word(), admission), pending)
-        });
+        let (word, admission) = self.begin_probe(now);
         match admission {
-            ProbeAdmission::Admitted { lease } => Ok(Permit {
-                place: lease,
-                ..Permit::new(word, Some(now))
-            }),
+            ProbeAdmission::Admitted { lease } => Ok(Permit::probe(word, lease, now)),
             ProbeAdmission::Refused { retry_after } => self.refuse(word, Some(retry_after), now),
             // It was closed or forced while we looked.
             ProbeAdmission::OtherPhase => self.admit(&Now::at(now)),
@@ -150,12 +157,13 @@ impl Breaker {
         if permit.began == 0 {
             permit.began = now.get().0.max(1);
         }
+        permit.set_waited_for();
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
-            && permit.place == 0
+            && permit.place() == 0
             && let Some(index) = in_flight.enter(permit.word.epoch(), Time(permit.began), now.get())
         {
-            permit.place = index as u64 + 1;
+            permit.set_place(index as u64 + 1);
             if self.first_look(permit.word, now.get()) {
                 self.judge(permit.word, now.get());
             }
@@ -172,13 +180,12 @@ impl Breaker {
         permit.began = Time(before).after(waited).0.min(now.0).max(before);
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
-            && let Some(index) = permit.place.checked_sub(1)
+            && let Some(index) = permit.counted_by()
         {
             let epoch = permit.word.epoch();
-            in_flight.leave(index as usize, epoch, Time(before));
-            permit.place = in_flight
-                .enter(epoch, Time(permit.began), now)
-                .map_or(0, |index| index as u64 + 1);
+            in_flight.leave(index, epoch, Time(before));
+            let index = in_flight.enter(epoch, Time(permit.began), now);
+            permit.set_place(index.map_or(0, |index| index as u64 + 1));
         }
     }
 
@@ -186,7 +193,7 @@ impl Breaker {
     pub(super) fn settle(&self, permit: Permit, end: End, now: &Now) {
         let word = self.circuit.word();
         if end == End::Done(Outcome::Success)
-            && permit.place == 0
+            && permit.place() == 0
             && word.epoch() == permit.word.epoch()
             && word.is(Phase::Closed)
             && let Window::Time(window) = &self.window
@@ -196,6 +203,7 @@ impl Breaker {
             // without a failure.
             let turned =
                 window.add(false, &self.totals, now.get()) | self.first_look(word, now.get());
+            self.note_success(&permit, now);
             if turned || self.consecutive_failures.0.count.load(Relaxed) != 0 {
                 self.reevaluate(word, now.get());
             }
@@ -209,19 +217,12 @@ impl Breaker {
     #[cold]
     pub(super) fn ready_failed(&self, now: &Now) {
         let time = now.get();
-        let (word, place) = self.circuit.change(|circuit| {
-            let word = circuit.word();
-            match circuit.begin_probe(&self.cfg, time) {
-                (ProbeAdmission::Admitted { lease }, pending) => ((circuit.word(), lease), pending),
-                (_, pending) => ((word, 0), pending),
+        let permit = match self.begin_probe(time) {
+            (word, ProbeAdmission::Admitted { lease }) => Permit::probe(word, lease, time),
+            (word, ProbeAdmission::OtherPhase) if !word.is(Phase::ForcedOpen) => {
+                Permit::new(word, Some(time))
             }
-        });
-        if place == 0 && !word.can_trip() && !word.is(Phase::ForcedClosed) {
-            return self.count_only(CallVerdict::Unwell);
-        }
-        let permit = Permit {
-            place,
-            ..Permit::new(word, Some(time))
+            _ => return self.count_only(CallVerdict::Unwell),
         };
         self.settle(permit, End::Done(Outcome::Failure), now);
     }
@@ -233,57 +234,41 @@ impl Breaker {
     }
 
     #[inline]
-    fn was_slow(&self, permit: &Permit, now: &Now) -> bool {
+    pub(super) fn was_slow(&self, permit: &Permit, now: &Now) -> bool {
         permit.began != 0 && now.get().0.saturating_sub(permit.began) >= self.cfg.slow
     }
 
     fn settle_other(&self, permit: Permit, end: End, now: &Now) {
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
-            && let Some(index) = permit.place.checked_sub(1)
+            && let Some(index) = permit.counted_by()
         {
-            in_flight.leave(index as usize, permit.word.epoch(), Time(permit.began));
+            in_flight.leave(index, permit.word.epoch(), Time(permit.began));
         }
-        if let End::Done(Outcome::Overloaded { retry_after }) = end
-            && let Some(after) = retry_after
-        {
+        let took = || permit.took(now.get());
+        // Whoever cuts it off is dropping it now.
+        let limit = || limiter().and_then(Limiter::limit);
+        let verdict = CallVerdict::of(end, self.cfg.abandoned, limit, took);
+        if let CallVerdict::Overloaded(Some(after)) = verdict {
             self.record_retry_after(after, now.get());
         }
-        let verdict = CallVerdict::of(end, || self.was_slow(&permit, now));
-        let probe = permit.word.is(Phase::HalfOpen);
-        if verdict == CallVerdict::Nothing && !probe {
-            return;
-        }
-        let slow = self.was_slow(&permit, now);
-        if slow && verdict != CallVerdict::Nothing {
+        let counts = matches!(verdict, CallVerdict::Well | CallVerdict::Unwell);
+        let slow = counts && self.was_slow(&permit, now);
+        if slow {
             self.totals.own().slow.fetch_add(1, Relaxed);
         }
         let word = self.circuit.word();
-        if probe {
+        if permit.word.is(Phase::HalfOpen) {
             self.count_only(verdict);
-            self.end_probe(&permit, verdict, slow, now.get());
+            self.end_probe(&permit, verdict, now.get());
         } else if word.epoch() != permit.word.epoch() {
             self.count_only(verdict);
-        } else {
+        } else if counts {
+            self.note_end(&permit, end, now);
             self.learn(word, verdict == CallVerdict::Unwell, slow, now.get());
+        } else {
+            self.learn_without_result(&permit, verdict, now);
         }
-    }
-
-    fn end_probe(&self, permit: &Permit, verdict: CallVerdict, slow: bool, now: Time) {
-        let well = match verdict {
-            CallVerdict::Well => Some(!(slow && self.cfg.slow_rate.is_some())),
-            CallVerdict::Unwell => Some(false),
-            CallVerdict::Nothing => None,
-        };
-        let probe = (permit.word, permit.place);
-        self.circuit.transition(|circuit| {
-            let not_before = self.circuit.not_before();
-            let pending = circuit.end_probe(probe, well, not_before, &self.cfg, now);
-            if pending.closes() {
-                self.forget();
-            }
-            pending
-        });
     }
 
     /// Learns from a call of this epoch that ended.
@@ -297,11 +282,14 @@ impl Breaker {
             return;
         }
         let failures = self.consecutive_failures.0.add(self.cfg.row_within, now);
-        if word.is(Phase::Ramp) && self.halve_share(word, now) {
-            return;
-        }
+        // Where calls are few, the share grows between two failures as much as one takes away: a
+        // ramp that met nothing else would never end.
+        let halved = word.is(Phase::Ramp) && self.halve_share(word, now);
+        let least = if halved { RAMP_FAILURES } else { 0 };
         match self.cfg.consecutive {
-            Some(limit) if failures >= limit => self.trip(word, Reason::ConsecutiveFailures, now),
+            Some(limit) if failures >= limit.max(least) => {
+                self.trip(word, Reason::ConsecutiveFailures, now)
+            }
             _ => self.judge(word, now),
         }
     }
@@ -338,7 +326,7 @@ impl Breaker {
     }
 
     #[cold]
-    fn trip(&self, seen: CircuitWord, reason: Reason, now: Time) {
+    pub(super) fn trip(&self, seen: CircuitWord, reason: Reason, now: Time) {
         self.circuit.transition(|circuit| {
             let not_before = self.circuit.not_before();
             circuit.trip(seen, reason, not_before, &self.cfg, now)
@@ -364,18 +352,18 @@ impl Breaker {
         match verdict {
             CallVerdict::Well => own.successes.fetch_add(1, Relaxed),
             CallVerdict::Unwell => own.failures.fetch_add(1, Relaxed),
-            CallVerdict::Nothing => 0,
+            _ => 0,
         };
     }
 
-    /// Notes when the dependency wants to be called again. Not believed beyond a day.
-    fn record_retry_after(&self, after: Duration, now: Time) {
-        const DAY: Duration = Duration::from_secs(86_400);
-        self.circuit.set_not_before(now.after(after.min(DAY)));
+    /// Returns how many calls have succeeded.
+    pub(super) fn successes(&self) -> u64 {
+        self.totals.sum(|totals| &totals.successes) + self.window.unfolded().0
     }
 
     /// Forgets how all calls of the window ended.
-    fn forget(&self) {
+    pub(super) fn forget(&self) {
+        self.abandoned.forget();
         self.window.clear(&self.totals);
         self.consecutive_failures.0.count.store(0, Relaxed);
     }
@@ -437,18 +425,6 @@ impl Breaker {
             failures_total: self.totals.sum(|c| &c.failures) + unfolded.1,
             slow_calls_total: self.totals.sum(|c| &c.slow),
             trips_total,
-        }
-    }
-}
-
-impl Permit {
-    #[inline]
-    fn new(word: CircuitWord, began: Option<Time>) -> Self {
-        let began = began.map_or(0, |time| time.0.max(1));
-        Self {
-            word,
-            began,
-            place: 0,
         }
     }
 }

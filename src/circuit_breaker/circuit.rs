@@ -6,7 +6,7 @@
 use super::{
     config::Config,
     phase::{CircuitWord, IGNORED_EPOCH, Phase},
-    probes::{ProbeVerdict, Probes},
+    probes::{ProbeEnd, ProbeStart, ProbeVerdict, Probes},
     snapshot::{Reason, State, Transition},
 };
 use crate::clock::{Time, nanos};
@@ -64,7 +64,7 @@ impl Circuit {
         Self {
             word: CircuitWord::new(0, cfg.observe, Phase::Closed),
             until: Time(0),
-            probes: Probes::new(cfg.probes, cfg.needed, cfg.lease),
+            probes: Probes::new(cfg.probes, cfg.needed, cfg.lease, cfg.max_open_for),
             relapses: 0,
             trips_total: 0,
             last: Transition {
@@ -103,7 +103,12 @@ impl Circuit {
 
     /// Returns when a call may be let in again, if none is now and that is known.
     pub(super) fn retry_after(&self, now: Time) -> Option<Duration> {
-        (self.word.is(Phase::Open) && now < self.until).then(|| self.until.since(now))
+        let until = match self.word.phase() {
+            Phase::Open => self.until,
+            Phase::HalfOpen => self.probes.not_before(),
+            _ => return None,
+        };
+        (now < until).then(|| until.since(now))
     }
 
     /// Returns whether as many probes are running as may be, so that no more are let in.
@@ -130,12 +135,38 @@ impl Circuit {
         self.open(reason, not_before, cfg, now)
     }
 
+    // Closed | Ramp => Open
+    //
+    // Because the dependency asked for it: nothing has failed.
+    pub(super) fn pause(
+        &mut self,
+        seen: CircuitWord,
+        until: Time,
+        cfg: &Config,
+        now: Time,
+    ) -> PendingTransition {
+        if self.word.epoch() != seen.epoch() || !self.word.can_trip() {
+            return PendingTransition::NONE;
+        }
+        self.relapses = 0;
+        self.trips_total += 1;
+        // Only ever later than asked.
+        let late = until.since(now).mul_f64(cfg.jitter * cfg.dice.unit());
+        self.enter(Phase::Open, until.after(late), Reason::Overloaded)
+    }
+
     // Open => HalfOpen
     //
     // By the first call after the deadline, which is a probe then: no timer has to run. The calls
     // after it are probes as long as there are leases.
+    //
+    // HalfOpen => Open
+    //
+    // By a call that finds that one probe too many has hung.
     pub(super) fn begin_probe(
         &mut self,
+        lease_is_late: bool,
+        not_before: Time,
         cfg: &Config,
         now: Time,
     ) -> (ProbeAdmission, PendingTransition) {
@@ -146,36 +177,37 @@ impl Circuit {
                 return (refused, PendingTransition::NONE);
             }
             Phase::Open => {
-                self.probes.restart();
+                self.probes.restart(lease_is_late);
                 self.enter(Phase::HalfOpen, Time(0), Reason::WaitedOut)
             }
             Phase::HalfOpen => PendingTransition::NONE,
             _ => return (ProbeAdmission::OtherPhase, PendingTransition::NONE),
         };
-        let admission = match self.probes.begin(now) {
-            Ok(lease) => ProbeAdmission::Admitted { lease },
-            Err(eldest) => {
-                // A healthy one ends before it is slow; one that has not may take its whole lease.
+        let next = match self.probes.begin(now) {
+            ProbeStart::Lease(lease) => return (ProbeAdmission::Admitted { lease }, pending),
+            ProbeStart::NotBefore(next) => next,
+            // A healthy one ends before it is slow; one that has not may take its whole lease.
+            ProbeStart::Enough { eldest } => {
                 let healthy = eldest.0.saturating_add(cfg.slow);
                 let lease = eldest.0.saturating_add(cfg.lease);
-                let next = if now.0 < healthy {
-                    healthy.min(lease)
-                } else {
-                    lease
-                };
-                let retry_after = Time(next).since(now);
-                ProbeAdmission::Refused { retry_after }
+                let healthy = healthy.min(lease);
+                Time(if now.0 < healthy { healthy } else { lease })
+            }
+            ProbeStart::Unwell => {
+                let pending = self.reopen(not_before, cfg, now);
+                let retry_after = self.until.since(now);
+                return (ProbeAdmission::Refused { retry_after }, pending);
             }
         };
-        (admission, pending)
+        let retry_after = next.since(now);
+        (ProbeAdmission::Refused { retry_after }, pending)
     }
 
-    /// Ends the probe with this lease, which was given out under the word `admitted`: well, unwell,
-    /// or saying nothing.
+    /// Ends the probe with this lease, which was given out under the word `admitted`.
     pub(super) fn end_probe(
         &mut self,
         (admitted, lease): (CircuitWord, u64),
-        well: Option<bool>,
+        end: ProbeEnd,
         not_before: Time,
         cfg: &Config,
         now: Time,
@@ -184,7 +216,7 @@ impl Circuit {
             return PendingTransition::NONE;
         }
         debug_assert!(self.word.is(Phase::HalfOpen), "a probe in {self:?}");
-        match self.probes.end(lease, well, now) {
+        match self.probes.end(lease, end, now) {
             None => PendingTransition::NONE,
             // HalfOpen => Closed | Ramp
             //
@@ -198,14 +230,16 @@ impl Circuit {
                 };
                 self.enter(phase, until, Reason::ProbesSucceeded)
             }
-            // HalfOpen => Open
-            //
-            // For longer than the last time: who is not back yet need not be asked as often.
-            Some(ProbeVerdict::Unwell) => {
-                self.relapses = self.relapses.saturating_add(1);
-                self.open(Reason::ProbesFailed, not_before, cfg, now)
-            }
+            Some(ProbeVerdict::Unwell) => self.reopen(not_before, cfg, now),
         }
+    }
+
+    // HalfOpen => Open
+    //
+    // For longer than the last time: who is not back yet need not be asked as often.
+    fn reopen(&mut self, not_before: Time, cfg: &Config, now: Time) -> PendingTransition {
+        self.relapses = self.relapses.saturating_add(1);
+        self.open(Reason::ProbesFailed, not_before, cfg, now)
     }
 
     // Ramp => Closed

@@ -1,4 +1,6 @@
-use super::{CircuitBreaker, KeyedCircuitBreakerBuilder, breaker::Breaker};
+use super::{
+    CircuitBreaker, KeyedCircuitBreakerBuilder, breaker::Breaker, config_ends::AbandonedRule,
+};
 use crate::{InvalidConfig, Name, clock::nanos, rng::Dice, shared::stripes};
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +24,9 @@ pub(super) struct Config {
     pub(super) slow_rate: Option<f64>,
     pub(super) minimum: u64,
     pub(super) slow: u64,
+    pub(super) abandoned: AbandonedRule,
+    pub(super) max_retry_after: u64,
+    pub(super) overload_pause: Option<u64>,
     pub(super) open_for: u64,
     pub(super) max_open_for: u64,
     pub(super) growth: f64,
@@ -44,10 +49,13 @@ pub struct CircuitBreakerBuilder {
     count_window: Option<usize>,
     failure_rate: Option<f64>,
     consecutive_failures: Option<u32>,
-    consecutive_failures_within: Duration,
+    pub(super) consecutive_failures_within: Duration,
     slow_call_rate: Option<f64>,
     minimum_calls: Option<u32>,
     slow_call_duration: Duration,
+    pub(super) abandoned: AbandonedRule,
+    pub(super) max_retry_after: Option<Duration>,
+    pub(super) overload_pause: Option<Duration>,
     open_for: Duration,
     max_open_for: Option<Duration>,
     open_growth: f64,
@@ -76,6 +84,9 @@ impl CircuitBreakerBuilder {
             slow_call_rate: None,
             minimum_calls: None,
             slow_call_duration: Duration::from_millis(250),
+            abandoned: AbandonedRule::Silence,
+            max_retry_after: None,
+            overload_pause: None,
             open_for: Duration::from_secs(5),
             max_open_for: None,
             open_growth: 2.0,
@@ -144,17 +155,6 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets how long after one failure the next one still follows it in a row. A later one begins a
-    /// new row. At least 1 ms.
-    ///
-    /// The default is 60 s, the longest open time: of calls that come more rarely an open breaker
-    /// would reject none, and failures hours apart say nothing of each other.
-    #[must_use]
-    pub fn consecutive_failures_within(mut self, time: Duration) -> Self {
-        self.consecutive_failures_within = time;
-        self
-    }
-
     /// Removes the rule that trips the breaker at a number of failures in a row.
     #[must_use]
     pub fn without_consecutive_failures(mut self) -> Self {
@@ -181,9 +181,8 @@ impl CircuitBreakerBuilder {
     /// an answer to a person begins to feel late.
     ///
     /// A slow call counts as a success or a failure as usual, and for the [slow-call
-    /// rate](Self::slow_call_rate) as well. A slow call that its caller gave up on counts as a
-    /// failure, whether or not there is a slow-call rate. So a timeout outside the breaker can tell
-    /// it of a dependency that hangs.
+    /// rate](Self::slow_call_rate) as well. It says nothing about calls that their callers gave up
+    /// on: see [`abandoned_after`](Self::abandoned_after).
     #[must_use]
     pub fn slow_call_duration(mut self, duration: Duration) -> Self {
         self.slow_call_duration = duration;
@@ -214,8 +213,8 @@ impl CircuitBreakerBuilder {
     /// [`open_for`](Self::open_for).
     ///
     /// The default is 60 s, or `open_for` if that is longer: a dependency that is back does not
-    /// wait for longer than a minute. Jitter, and a wait that the dependency itself asks for, may
-    /// exceed it.
+    /// wait for longer than a minute. Jitter may exceed it, and so may a wait that the dependency
+    /// itself asks for, if [`max_retry_after`](Self::max_retry_after) is longer.
     #[must_use]
     pub fn max_open_for(mut self, time: Duration) -> Self {
         self.max_open_for = Some(time);
@@ -263,7 +262,8 @@ impl CircuitBreakerBuilder {
     ///
     /// It must be longer than a healthy call can take, or the breaker would never close. The
     /// default is 10 s, longer than nearly every timeout: a probe that its caller gives up on ends
-    /// by itself, so this is only for probes that nobody gives up on.
+    /// by itself, so this is only for probes that nobody gives up on. The answer's head, or the
+    /// first message of a gRPC answer, decides; a long body needs no long lease.
     #[must_use]
     pub fn probe_timeout(mut self, time: Duration) -> Self {
         self.probe_timeout = time;
@@ -274,8 +274,8 @@ impl CircuitBreakerBuilder {
     /// of them. At least 10 ms. Off by default: with few callers, a dependency that passed its
     /// probes can take all calls at once. For one that has to warm up, try 5 to 10 s.
     ///
-    /// A failure during this time halves the share. Once the share is down to a tenth, failures
-    /// count as they always do.
+    /// A failure during this time halves the share, and fewer than five in a row do not trip the
+    /// breaker. Once the share is down to a tenth, failures count as they always do.
     #[must_use]
     pub fn ramp(mut self, time: Duration) -> Self {
         self.ramp = Some(time);
@@ -323,6 +323,7 @@ impl CircuitBreakerBuilder {
         // The tolerance is for shares that binary fractions do not hold: 0.1 of 30 is 3.
         let needed = (self.probe_success_ratio * f64::from(probes) - 1e-9).ceil();
         let minimum = self.minimum_calls.unwrap_or_else(|| self.default_minimum());
+        let max_open_for = self.max_open_for.unwrap_or(MAX_OPEN).max(self.open_for);
         Config {
             name: self.name.as_str(),
             size: match self.count_window {
@@ -335,8 +336,11 @@ impl CircuitBreakerBuilder {
             slow_rate: self.slow_call_rate,
             minimum: u64::from(minimum),
             slow: nanos(self.slow_call_duration),
+            abandoned: self.abandoned,
+            max_retry_after: nanos(self.max_retry_after.unwrap_or(max_open_for)),
+            overload_pause: self.overload_pause.map(nanos),
             open_for: nanos(self.open_for),
-            max_open_for: nanos(self.max_open_for.unwrap_or(MAX_OPEN).max(self.open_for)),
+            max_open_for: nanos(max_open_for),
             growth: self.open_growth,
             jitter: self.open_jitter,
             probes,
@@ -437,6 +441,7 @@ impl CircuitBreakerBuilder {
         let ratio = self.probe_success_ratio;
         check(share(ratio), "probe_success_ratio", ratio, SHARE)?;
         let ramp = self.ramp.unwrap_or(ten);
-        check(ramp >= ten, "ramp", ramp, "at least 10 ms")
+        check(ramp >= ten, "ramp", ramp, "at least 10 ms")?;
+        self.check_ends()
     }
 }

@@ -43,22 +43,59 @@
 //!
 //! # What counts
 //!
-//! The breaker counts [`Outcome`](crate::Outcome)s, which the layer's classifier makes of results.
+//! The breaker counts [`Outcome`]s, which the layer's classifier makes of results.
 //! - A `Failure` is a failure, and so is a panic.
 //! - So is an error of the inner service's `poll_ready`, such as a connection that cannot be made,
 //!   except for a [keyed breaker](KeyedCircuitBreaker), since there is no request yet. After the
 //!   open time it counts as a probe that failed.
 //! - `Overloaded` never is: a breaker that counted it would keep out calls that a full dependency
 //!   could still have served. If the dependency says how long to wait, and the breaker trips for
-//!   another reason, it stays open for at least that long.
-//! - `Ignored` is not counted, and neither is a call that its caller dropped, unless that call had
-//!   run for the [slow duration](CircuitBreakerBuilder::slow_call_duration): then it is a failure.
-//!   So a timeout outside the breaker trips it when the dependency hangs.
+//!   another reason before a call has succeeded, it stays open until then, within
+//!   [`max_retry_after`](CircuitBreakerBuilder::max_retry_after). It can also [open for that
+//!   time](CircuitBreakerBuilder::open_when_overloaded).
+//! - `Ignored` is not counted, and neither is what never reached the dependency: a call that another
+//!   policy refused, whose deadline had passed, or whose own request broke off.
+//! - A call that was cut off by a limit of yours, inside the breaker or outside of it, is a failure,
+//!   if the dependency had at least half of that limit. Of a deadline that other calls had used up
+//!   it had less; then it says what a call says whose caller left.
+//! - A call whose caller left, or had chosen the limit that cut it off, [says nothing
+//!   alone](#calls-that-are-given-up).
 //! - With a [slow-call rate](CircuitBreakerBuilder::slow_call_rate), a running call counts as slow
 //!   as soon as it has run for that long. So a dependency that answers no call at all still trips
 //!   the breaker.
 //! - A call that ends after the state has changed is counted in the totals, but not in the window:
 //!   it can neither trip the breaker again, nor decide about a dependency that is being probed.
+//!
+//! # Calls that are given up
+//!
+//! A caller who leaves may be impatient, or the dependency hangs. The breaker compares with how long
+//! successes usually take, from the service's poll to the answer (its head, where that has a body),
+//! without waits of other policies. A success that was there at the first poll is left out: calls
+//! that are given up have all been waited for.
+//! - A call that was left before twice the usual time, or before 100 ms, counts nowhere.
+//! - Later ones open the breaker if nobody is answered between them: 20 of them, the first of which
+//!   began three times the usual time ago, at least a second. Where only some calls are answered
+//!   anyway, it takes more: 200 where it is one in ten.
+//! - While no success is known, it takes 30 calls that were left after a second or later, and 10 s.
+//! - They never count as failures in a row, nor in the failure rate.
+//!
+//! [`abandoned_after`](CircuitBreakerBuilder::abandoned_after) makes them failures from a time on,
+//! and [`ignore_abandoned`](CircuitBreakerBuilder::ignore_abandoned) has them count nowhere.
+//! [`detect_partial_hangs`](CircuitBreakerBuilder::detect_partial_hangs) also notices a dependency
+//! that hangs for half of its callers or more.
+//!
+//! Where no rule can tell, because a service that hangs and one that is well look the same:
+//! - Nothing has been answered since the start, and all callers leave after a second or later. The
+//!   service may need two seconds, or hang. The breaker opens after 10 s, and then refuses a patient
+//!   caller too.
+//! - The same, but all leave before a second, as in a search that follows each keystroke. It never
+//!   opens.
+//! - All leave before twice the usual time. A hang looks like a deploy that made the service slower.
+//! - Six in ten calls are left where none was. A route hangs, or a slow one is newly called: a
+//!   breaker per route tells these apart.
+//! - A service that hangs for some of its callers from the start. Nothing usual is known.
+//!
+//! A [`Timeout`](crate::Timeout) of your own answers the first three: what it cuts off has failed.
 //!
 //! # States
 //!
@@ -81,6 +118,22 @@
 //! [`force_closed`](CircuitBreaker::force_closed) lasts until [`reset`](CircuitBreaker::reset),
 //! which closes the breaker and lets the rules decide again.
 //!
+//! What a probe says, while the breaker is half-open:
+//! - It succeeds with a success, and with what is `Ignored`, which is an answer. The head of an HTTP
+//!   response decides, or the first message of a gRPC stream: a body may take longer than a probe.
+//!   If that body fails later, this is counted as the failure of any call.
+//! - A failure fails it.
+//! - `Overloaded` has the next probe wait for as long as was asked, at least a second. The second
+//!   such answer in a row closes the breaker: a closed one leaves a full dependency alone too.
+//! - If its caller leaves, the next call is the probe. The third in a row that was left late, by the
+//!   usual time from before the trip, opens it again; so does the third that is still running when
+//!   its [time](CircuitBreakerBuilder::probe_timeout) is over.
+//! - If it was refused before it reached the dependency, the next call is the probe as well. If
+//!   nothing else is met for as long as the breaker may be open, it closes: nothing is sent then
+//!   either way.
+//! - Of those that say nothing, eight in a row hand their place on at once, or twice as many as there
+//!   are probes, and the next ones begin 250 ms apart.
+//!
 //! # Defaults
 //!
 //! | setting | default | why |
@@ -92,6 +145,10 @@
 //! | [`consecutive_failures_within`](CircuitBreakerBuilder::consecutive_failures_within) | 60 s from one to the next | of calls that come more rarely an open breaker would reject none |
 //! | [`slow_call_rate`](CircuitBreakerBuilder::slow_call_rate) | off | what is slow depends on the dependency |
 //! | [`slow_call_duration`](CircuitBreakerBuilder::slow_call_duration) | 250 ms | where an answer to a person begins to feel late |
+//! | [`abandoned_after`](CircuitBreakerBuilder::abandoned_after), [`ignore_abandoned`](CircuitBreakerBuilder::ignore_abandoned) | off: compared with the usual | a fixed time is too short for one service and too long for another |
+//! | [`detect_partial_hangs`](CircuitBreakerBuilder::detect_partial_hangs) | off | it also opens where a slow route that callers leave is newly called |
+//! | [`max_retry_after`](CircuitBreakerBuilder::max_retry_after) | `max_open_for` | a wait of a day is a mistake, or one user's |
+//! | [`open_when_overloaded`](CircuitBreakerBuilder::open_when_overloaded) | off | a refusal is often about one user, not about all |
 //! | [`open_for`](CircuitBreakerBuilder::open_for) | 5 s | a restart takes about that long |
 //! | [`open_growth`](CircuitBreakerBuilder::open_growth), [`max_open_for`](CircuitBreakerBuilder::max_open_for) | twice as long whenever probes fail, up to 60 s | a dependency that stays away need not be asked as often |
 //! | [`open_jitter`](CircuitBreakerBuilder::open_jitter) | 0.2 | a fleet that tripped together does not probe together |
@@ -100,7 +157,7 @@
 //! | [`ramp`](CircuitBreakerBuilder::ramp) | off | with few callers, a dependency that passed its probes can take all calls at once |
 //! | [`observe_only`](CircuitBreakerBuilder::observe_only) | false | |
 //! | [`seed`](CircuitBreakerBuilder::seed) | random | |
-//! | [`max_keys`](KeyedCircuitBreakerBuilder::max_keys) | 10 000 | more than most services have hosts or shards; 15 MB when all are taken |
+//! | [`max_keys`](KeyedCircuitBreakerBuilder::max_keys) | 10 000 | more than most services have hosts or shards; 16 MB when all are taken |
 //!
 //! # Metrics
 //!
@@ -111,7 +168,7 @@
 //! | `buttress_circuit_breaker_state` (`state` is `closed`, `open`, `half_open`) | gauge | 1 for the present state and 0 for the others; for a keyed breaker, the number of keys in each state |
 //! | `buttress_circuit_breaker_trips_total` | counter | how often it has opened by itself, after failed probes too |
 //! | `buttress_circuit_breaker_calls_total` (`outcome` is `success`, `failure`) | counter | calls with this outcome |
-//! | `buttress_circuit_breaker_slow_calls_total` | counter | calls that were slow, however they ended |
+//! | `buttress_circuit_breaker_slow_calls_total` | counter | calls that succeeded or failed, and were slow |
 //! | `buttress_rejected_total` (`kind` is `circuit_breaker`) | counter | calls rejected |
 //!
 //! # Trade-offs
@@ -129,18 +186,27 @@
 //!   short lock per call.
 //! - To a balancer that goes by load, an open breaker looks like the fastest endpoint:
 //!   [`unready_when_open`](crate::guard::GuardLayer::unready_when_open) makes it pass over it.
+//! - A hang for some of the callers is not noticed by default, and one of which nothing is known yet
+//!   only after 10 s. Your own timeouts are what notices it sooner.
+//! - A dependency that hangs, and whose callers all leave before twice its usual time, gets one call
+//!   at a time while the breaker is half-open, and not none.
 //! - Real calls serve as probes, so their callers bear a probe that fails.
 //! - Try a new breaker with [`CircuitBreakerBuilder::observe_only`] first: its counts tell what it
 //!   would have rejected.
 
+mod abandoned;
 mod breaker;
 mod circuit;
 mod config;
+mod config_ends;
 mod count_window;
+mod ends;
 mod failure_row;
 mod inflight;
 mod keyed;
+mod long_rate;
 mod map;
+mod permit;
 mod phase;
 mod probes;
 mod shared_circuit;
@@ -154,14 +220,14 @@ mod verdict;
 mod wakers;
 mod window;
 
-pub use breaker::Permit;
 pub use config::CircuitBreakerBuilder;
 pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedPermit, KeyedSnapshot};
+pub use permit::Permit;
 pub use snapshot::{Mode, Reason, Snapshot, State, Transition};
 pub use unready::{UnreadyWhenOpenLayer, UnreadyWhenOpenService};
 
 use crate::{
-    Name,
+    Name, Outcome,
     clock::{Now, Time},
     guard::{Admission, End, Guard, GuardBase, GuardLayer, Never},
 };
@@ -286,6 +352,10 @@ impl GuardBase for CircuitBreaker {
     }
     fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
         self.0.on_wait(permit, waited, now);
+    }
+    #[inline]
+    fn on_answer(&self, permit: &mut Permit, outcome: Outcome, now: &Now) {
+        self.0.on_answer(permit, outcome, now);
     }
     fn poll_closed(&self, cx: &mut Context<'_>, now: &Now) -> bool {
         self.0.circuit.poll_closed(cx, now)

@@ -47,11 +47,19 @@ pub enum Reason {
     ConsecutiveFailures,
     /// Too large a share of the calls was slow, or is taking too long already.
     SlowCallRate,
+    /// Too many calls were given up on by their callers, late and with no answer in between; or an
+    /// unusual share of them, if the breaker [looks for
+    /// that](super::CircuitBreakerBuilder::detect_partial_hangs).
+    Abandoned,
+    /// The dependency asked to be left alone, and the breaker [does
+    /// so](super::CircuitBreakerBuilder::open_when_overloaded).
+    Overloaded,
     /// The open time is over.
     WaitedOut,
-    /// Enough probes succeeded.
+    /// Enough probes succeeded; or the dependency was full twice in a row, or all probes were
+    /// refused before they reached it, which a closed breaker does not hold against it either.
     ProbesSucceeded,
-    /// Too many probes failed.
+    /// Too many probes failed, or three in a row hung.
     ProbesFailed,
     /// It was forced.
     Forced,
@@ -105,7 +113,8 @@ pub struct Snapshot {
     pub in_flight_slow: u64,
     /// The share of calls that a ramp lets in, from 0 to 1. It is 1 if no ramp is under way.
     pub admitted_share: f64,
-    /// How long until a call may be let in again, if calls are being rejected and that is known.
+    /// How long until a call may be let in again, if calls are being rejected and that is known: the
+    /// rest of the open time, or of the wait that a full dependency asked a probe for.
     #[cfg_attr(
         feature = "registry",
         serde(serialize_with = "crate::registry::seconds")
@@ -120,7 +129,7 @@ pub struct Snapshot {
     pub successes_total: u64,
     /// Calls that failed since the breaker was made.
     pub failures_total: u64,
-    /// Calls that were slow since the breaker was made.
+    /// Calls that succeeded or failed, and were slow, since the breaker was made.
     pub slow_calls_total: u64,
     /// How often the breaker has opened by itself, after failed probes too.
     pub trips_total: u64,

@@ -4,6 +4,7 @@ use super::{
     circuit::{Circuit, PendingTransition, ProbeAdmission},
     config::{CircuitBreakerBuilder, Config},
     phase::{CircuitWord, Phase},
+    probes::ProbeEnd,
     snapshot::{Mode, Reason, State},
 };
 use crate::{CircuitBreaker, clock::Time};
@@ -62,10 +63,13 @@ fn circuit_in(phase: Phase, cfg: &Config) -> (Circuit, Time) {
         Phase::HalfOpen | Phase::Ramp => {
             let (mut open, now) = circuit_in(Phase::Open, cfg);
             let now = later(now, OPEN);
-            let (admission, _) = open.begin_probe(cfg, now);
+            let (admission, _) = open.begin_probe(false, ANY, cfg, now);
             let probe = (open.word(), lease(admission));
-            let well = (phase == Phase::Ramp).then_some(true);
-            let _ = open.end_probe(probe, well, ANY, cfg, now);
+            let end = match phase {
+                Phase::Ramp => ProbeEnd::Well,
+                _ => ProbeEnd::Nothing,
+            };
+            let _ = open.end_probe(probe, end, ANY, cfg, now);
             circuit = open;
             now
         }
@@ -136,22 +140,22 @@ fn happen(circuit: &mut Circuit, event: Event, cfg: &Config, now: Time) -> Pendi
         Event::LateTrip => early.map_or(PendingTransition::NONE, |early| {
             circuit.trip(early, Reason::FailureRate, ANY, cfg, now)
         }),
-        Event::Call => circuit.begin_probe(cfg, now).1,
-        Event::LaterCall => circuit.begin_probe(cfg, later(now, RAMP)).1,
+        Event::Call => circuit.begin_probe(false, ANY, cfg, now).1,
+        Event::LaterCall => circuit.begin_probe(false, ANY, cfg, later(now, RAMP)).1,
         Event::CallWell | Event::CallUnwell | Event::CallSaysNothing => {
-            let (admission, began) = circuit.begin_probe(cfg, now);
+            let (admission, began) = circuit.begin_probe(false, ANY, cfg, now);
             let ProbeAdmission::Admitted { lease } = admission else {
                 return began;
             };
-            let well = match event {
-                Event::CallWell => Some(true),
-                Event::CallUnwell => Some(false),
-                _ => None,
+            let end = match event {
+                Event::CallWell => ProbeEnd::Well,
+                Event::CallUnwell => ProbeEnd::Unwell,
+                _ => ProbeEnd::Nothing,
             };
-            circuit.end_probe((circuit.word(), lease), well, ANY, cfg, now)
+            circuit.end_probe((circuit.word(), lease), end, ANY, cfg, now)
         }
         Event::LateProbe => early.map_or(PendingTransition::NONE, |early| {
-            circuit.end_probe((early, 1), Some(false), ANY, cfg, now)
+            circuit.end_probe((early, 1), ProbeEnd::Unwell, ANY, cfg, now)
         }),
         Event::RampOver => circuit.end_ramp(seen),
         Event::FailureInRamp => {
@@ -260,21 +264,22 @@ fn what_says_nothing_decides_nothing_and_keeps_nobody_from_being_the_next_probe(
     let cfg = builder().config();
     let (mut circuit, mut now) = circuit_in(Phase::HalfOpen, &cfg);
     for _ in 0..100 {
-        now = later(now, MILLI);
-        let lease = lease(circuit.begin_probe(&cfg, now).0);
+        now = later(now, 250 * MILLI);
+        let lease = lease(circuit.begin_probe(false, ANY, &cfg, now).0);
         let probe = (circuit.word(), lease);
-        let told = circuit.end_probe(probe, None, ANY, &cfg, now);
+        let told = circuit.end_probe(probe, ProbeEnd::Nothing, ANY, &cfg, now);
         assert_eq!(told, PendingTransition::NONE);
     }
     // Nor does one that hangs, once its lease is over.
+    now = later(now, 250 * MILLI);
     for _ in 0..100 {
-        let hanging = lease(circuit.begin_probe(&cfg, now).0);
-        let (refused, _) = circuit.begin_probe(&cfg, later(now, 80 * MILLI));
+        let hanging = lease(circuit.begin_probe(false, ANY, &cfg, now).0);
+        let (refused, _) = circuit.begin_probe(false, ANY, &cfg, later(now, 80 * MILLI));
         let retry_after = Duration::from_nanos(LEASE - 80 * MILLI);
         assert_eq!(refused, ProbeAdmission::Refused { retry_after });
         now = later(now, LEASE);
         let probe = (circuit.word(), hanging);
-        let told = circuit.end_probe(probe, Some(false), ANY, &cfg, now);
+        let told = circuit.end_probe(probe, ProbeEnd::Unwell, ANY, &cfg, now);
         assert_eq!(told, PendingTransition::NONE);
         assert!(circuit.word().is(Phase::HalfOpen));
     }

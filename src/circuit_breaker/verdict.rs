@@ -1,30 +1,65 @@
 //! What the ends of calls say of the dependency: of one call, and of all in the window.
 
-use super::{config::Config, snapshot::Reason, time_window::WindowCounts};
-use crate::{classify::Outcome, guard::End};
+use super::{
+    config::Config, config_ends::AbandonedRule, snapshot::Reason, time_window::WindowCounts,
+};
+use crate::{classify::Outcome, clock::nanos, guard::End};
+use std::time::Duration;
 
 /// What the end of a call says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum CallVerdict {
     Well,
     Unwell,
+    /// It answered, and that says nothing else.
+    Answered,
+    /// It refused, and asked to be left alone for so long.
+    Overloaded(Option<Duration>),
+    /// It had not answered by the time that its caller left. What that says depends on how long it
+    /// took.
+    Abandoned,
+    /// It was not asked.
+    Unreached,
     Nothing,
 }
 
 impl CallVerdict {
-    /// Judges an end; `slow` is asked only if it matters.
-    pub(super) fn of(end: End, slow: impl FnOnce() -> bool) -> Self {
+    /// Judges an end. If that matters, `limit` is asked how long the limit was that cut the call
+    /// off, if it is known, and `took` how long the call was in the service.
+    pub(super) fn of(
+        end: End,
+        rule: AbandonedRule,
+        limit: impl FnOnce() -> Option<Duration>,
+        took: impl FnOnce() -> u64,
+    ) -> Self {
         match end {
             End::Done(Outcome::Success) => Self::Well,
-            End::Done(Outcome::Failure) | End::Panicked | End::TimedOut => Self::Unwell,
-            // Its caller waited longer than anybody should: the dependency hangs.
-            End::Cancelled if slow() => Self::Unwell,
-            End::Cancelled
-            | End::RequestFailed
-            | End::NeverStarted
-            | End::Done(Outcome::Ignored | Outcome::Refused | Outcome::Overloaded { .. }) => {
-                Self::Nothing
-            }
+            End::Done(Outcome::Failure) | End::Panicked => Self::Unwell,
+            End::Done(Outcome::Ignored) => Self::Answered,
+            End::Done(Outcome::Overloaded { retry_after }) => Self::Overloaded(retry_after),
+            End::Cancelled => Self::abandoned(rule, took),
+            // A limit that other calls had used up, of which the service had less than half, cuts
+            // off what a caller who leaves would.
+            End::TimedOut => match limit() {
+                Some(limit) => {
+                    let (took, half) = (took(), nanos(limit) / 2);
+                    if took >= half {
+                        return Self::Unwell;
+                    }
+                    Self::abandoned(rule, || took)
+                }
+                None => Self::Unwell,
+            },
+            End::NeverStarted | End::Done(Outcome::Refused) => Self::Unreached,
+            End::RequestFailed => Self::Nothing,
+        }
+    }
+
+    fn abandoned(rule: AbandonedRule, took: impl FnOnce() -> u64) -> Self {
+        match rule {
+            _ if rule.compares() => Self::Abandoned,
+            AbandonedRule::After(after) if took() >= after => Self::Unwell,
+            _ => Self::Nothing,
         }
     }
 }
@@ -91,28 +126,55 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_call_says_something_only_if_it_was_slow() {
-        let ends = [
+    fn how_long_a_call_took_is_asked_only_where_a_limit_or_a_rule_makes_it_matter() {
+        let rule = AbandonedRule::Silence;
+        for (end, verdict) in [
             (End::Done(Outcome::Success), CallVerdict::Well),
             (End::Done(Outcome::Failure), CallVerdict::Unwell),
             (End::Panicked, CallVerdict::Unwell),
-            (End::Done(Outcome::Ignored), CallVerdict::Nothing),
-            (End::NeverStarted, CallVerdict::Nothing),
+            (End::TimedOut, CallVerdict::Unwell),
+            (End::Done(Outcome::Ignored), CallVerdict::Answered),
+            (End::Cancelled, CallVerdict::Abandoned),
+            (End::NeverStarted, CallVerdict::Unreached),
+            (End::Done(Outcome::Refused), CallVerdict::Unreached),
+            (End::RequestFailed, CallVerdict::Nothing),
             (
                 End::Done(Outcome::Overloaded { retry_after: None }),
-                CallVerdict::Nothing,
+                CallVerdict::Overloaded(None),
             ),
-        ];
-        for (end, verdict) in ends {
-            assert_eq!(CallVerdict::of(end, || panic!("asked")), verdict);
+        ] {
+            assert_eq!(
+                CallVerdict::of(end, rule, || None, || panic!("asked")),
+                verdict
+            );
         }
-        assert_eq!(
-            CallVerdict::of(End::Cancelled, || true),
-            CallVerdict::Unwell
-        );
-        assert_eq!(
-            CallVerdict::of(End::Cancelled, || false),
-            CallVerdict::Nothing
-        );
+        for (rule, took, verdict) in [
+            (AbandonedRule::After(100), 99, CallVerdict::Nothing),
+            (AbandonedRule::After(100), 100, CallVerdict::Unwell),
+            (AbandonedRule::Never, u64::MAX, CallVerdict::Nothing),
+            (AbandonedRule::SilenceOrRate, 0, CallVerdict::Abandoned),
+        ] {
+            assert_eq!(
+                CallVerdict::of(End::Cancelled, rule, || None, || took),
+                verdict
+            );
+        }
+    }
+
+    #[test]
+    fn a_limit_of_which_the_service_had_less_than_half_says_no_more_than_a_caller_who_leaves() {
+        let limit = Some(Duration::from_nanos(1_000));
+        for (took, rule, verdict) in [
+            (500, AbandonedRule::Silence, CallVerdict::Unwell),
+            (499, AbandonedRule::Silence, CallVerdict::Abandoned),
+            (499, AbandonedRule::Never, CallVerdict::Nothing),
+            (499, AbandonedRule::After(499), CallVerdict::Unwell),
+            (500, AbandonedRule::Never, CallVerdict::Unwell),
+        ] {
+            assert_eq!(
+                CallVerdict::of(End::TimedOut, rule, || limit, || took),
+                verdict
+            );
+        }
     }
 }

@@ -100,6 +100,14 @@ impl<C: Classify<(), Status>> BodyEnd for OnTrailers<C> {
     }
 
     #[inline]
+    fn begun(&self, head: &GrpcHead, read: bool) -> Option<Outcome> {
+        match head {
+            GrpcHead::Said(outcome) => Some(*outcome),
+            GrpcHead::InTrailers | GrpcHead::InBody(_) => read.then_some(Outcome::Success),
+        }
+    }
+
+    #[inline]
     fn dropped(&self, head: &GrpcHead, read: bool) -> End {
         match head {
             GrpcHead::Said(outcome) => End::Done(*outcome),
@@ -163,6 +171,11 @@ impl<C: Classify<(), Status>, H> BodyEnd for OnBodyOrTrailers<C, H> {
     #[inline]
     fn ended(&self, head: &GrpcHead, headers: Option<&HeaderMap>) -> Outcome {
         self.grpc.ended(head, headers)
+    }
+
+    #[inline]
+    fn begun(&self, head: &GrpcHead, read: bool) -> Option<Outcome> {
+        self.grpc.begun(head, read)
     }
 
     #[inline]

@@ -234,6 +234,14 @@ impl<R: GuardRef> CallGuard<R> {
         error
     }
 
+    /// Tells the guard that the answer has begun, with this outcome, and that its body goes on.
+    #[inline]
+    pub(crate) fn answered(&mut self, outcome: Outcome) {
+        if let Some((guard_ref, permit)) = &mut self.call {
+            guard_ref.guard().on_answer(permit, outcome, &Now::lazy());
+        }
+    }
+
     /// Polls the call, or its response's body, and tells the guard what it has to know of a poll
     /// that did not end it. The mark was set just before.
     #[inline]

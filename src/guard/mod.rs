@@ -184,6 +184,15 @@ pub trait GuardBase {
     #[inline]
     fn on_wait(&self, _permit: &mut Self::Permit, _waited: Duration, _now: &Now) {}
 
+    /// Notes that the answer to a call has begun, with this outcome as far as it is known by now,
+    /// and that its body goes on. Does nothing by default.
+    ///
+    /// Called at most once for every permit, by strategies that end calls with the body: when the
+    /// head of an HTTP response is there, or the first message of a gRPC stream. How the call ends
+    /// is [settled](Self::settle) later all the same.
+    #[inline]
+    fn on_answer(&self, _permit: &mut Self::Permit, _outcome: Outcome, _now: &Now) {}
+
     /// Ends a wait whose call was dropped. Only drops the wait by default.
     ///
     /// A guard that keeps a place in a queue for each wait gives up that place here. If a permit
@@ -269,6 +278,10 @@ impl<G: GuardBase> GuardBase for &G {
     #[inline]
     fn on_wait(&self, permit: &mut G::Permit, waited: Duration, now: &Now) {
         (**self).on_wait(permit, waited, now);
+    }
+    #[inline]
+    fn on_answer(&self, permit: &mut G::Permit, outcome: Outcome, now: &Now) {
+        (**self).on_answer(permit, outcome, now);
     }
     #[inline]
     fn abandon(&self, wait: G::Wait, now: &Now) {

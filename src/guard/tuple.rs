@@ -1,7 +1,7 @@
 //! A tuple of guards is a guard.
 
 use super::{Admission, End, Guard, GuardBase, Never, WaitProgress};
-use crate::clock::Now;
+use crate::{classify::Outcome, clock::Now};
 use std::{task::Context, time::Duration};
 
 /// The wait of a call at a pair of guards.
@@ -66,6 +66,12 @@ impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
     fn on_wait(&self, (a, b): &mut Self::Permit, waited: Duration, now: &Now) {
         self.0.on_wait(a, waited, now);
         self.1.on_wait(b, waited, now);
+    }
+
+    #[inline]
+    fn on_answer(&self, (a, b): &mut Self::Permit, outcome: Outcome, now: &Now) {
+        self.0.on_answer(a, outcome, now);
+        self.1.on_answer(b, outcome, now);
     }
 
     fn abandon(&self, wait: Self::Wait, now: &Now) {
@@ -177,6 +183,10 @@ macro_rules! nest {
             #[inline]
             fn on_wait(&$self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
                 $pairs.on_wait(permit, waited, now);
+            }
+            #[inline]
+            fn on_answer(&$self, permit: &mut Self::Permit, outcome: Outcome, now: &Now) {
+                $pairs.on_answer(permit, outcome, now);
             }
             fn abandon(&$self, wait: Self::Wait, now: &Now) {
                 $pairs.abandon(wait, now);

@@ -44,6 +44,10 @@ pub trait BodyEnd {
     /// Returns the outcome of a call whose body has ended, with these trailers if it had any.
     fn ended(&self, head: &Self::Head, trailers: Option<&HeaderMap>) -> Outcome;
 
+    /// Returns the outcome as far as it is known before the body has ended, by the head, and by
+    /// whether any data has been `read`; `None` if nothing is known yet.
+    fn begun(&self, head: &Self::Head, read: bool) -> Option<Outcome>;
+
     /// Returns how a call ended whose body was dropped before its end. `read` is whether any data
     /// had been read from it.
     fn dropped(&self, head: &Self::Head, read: bool) -> End;
@@ -55,6 +59,11 @@ impl<C> BodyEnd for OnBodyEnd<C> {
     #[inline]
     fn ended(&self, head: &Outcome, _: Option<&HeaderMap>) -> Outcome {
         *head
+    }
+
+    #[inline]
+    fn begun(&self, head: &Outcome, _: bool) -> Option<Outcome> {
+        Some(*head)
     }
 
     #[inline]
@@ -120,10 +129,11 @@ pub(crate) fn hold<B: Body, G: GuardBase, P: BodyEnd>(
     });
     response.map(|body| {
         // Nobody polls a body that says it has ended.
-        if let Some(call) = &mut call
-            && body.is_end_stream()
-        {
-            call.ended(None);
+        if let Some(call) = &mut call {
+            match body.is_end_stream() {
+                true => call.ended(None),
+                false => call.begun(),
+            }
         }
         GuardedBody { body, call }
     })
@@ -139,6 +149,19 @@ struct Call<G: GuardBase, P: BodyEnd> {
 }
 
 impl<G: GuardBase, P: BodyEnd> Call<G, P> {
+    #[inline]
+    fn begun(&mut self) {
+        let (head, read) = (&self.head, self.read);
+        let begun = self.held.strategy().and_then(|settle| {
+            // Not twice: what the head had said is known.
+            let known = read && settle.begun(head, false).is_some();
+            settle.begun(head, read).filter(|_| !known)
+        });
+        if let Some(outcome) = begun {
+            self.held.answered(outcome);
+        }
+    }
+
     #[inline]
     fn ended(&mut self, trailers: Option<&HeaderMap>) {
         let head = &self.head;
@@ -222,9 +245,13 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
                 {
                     call.held.end_rejected(&rejected);
                 }
+                let had_read = call.read;
                 let said = frame.data_ref().is_some_and(|data| call.read(data));
+                let first = call.read && !had_read;
                 if end || said || trailers.is_some() {
                     call.ended(trailers);
+                } else if first {
+                    call.begun();
                 }
             }
             None => call.ended(None),

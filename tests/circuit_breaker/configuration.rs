@@ -37,7 +37,7 @@ fn settings_out_of_range_are_refused_by_name() {
     for bad in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
         assert_eq!(refused_field(plain().open_jitter(bad)), "open_jitter");
     }
-    let times: [(&str, Set<Duration>, Duration); 6] = [
+    let times: [(&str, Set<Duration>, Duration); 8] = [
         ("window", CircuitBreakerBuilder::window, 10 * MILLI),
         ("ramp", CircuitBreakerBuilder::ramp, 10 * MILLI),
         (
@@ -48,6 +48,16 @@ fn settings_out_of_range_are_refused_by_name() {
         (
             "consecutive_failures_within",
             CircuitBreakerBuilder::consecutive_failures_within,
+            MILLI,
+        ),
+        (
+            "abandoned_after",
+            CircuitBreakerBuilder::abandoned_after,
+            MILLI,
+        ),
+        (
+            "open_when_overloaded",
+            CircuitBreakerBuilder::open_when_overloaded,
             MILLI,
         ),
         ("open_for", CircuitBreakerBuilder::open_for, MILLI),

@@ -56,7 +56,12 @@ async fn a_closed_breaker_starts_with_an_empty_window() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_says_nothing_gives_its_place_to_the_next() {
     let breaker = waited_out(plain()).await;
-    for how in [IGNORED, overloaded(None), End::NeverStarted, End::Cancelled] {
+    for how in [
+        End::Done(Outcome::Refused),
+        End::NeverStarted,
+        End::Cancelled,
+        End::RequestFailed,
+    ] {
         let probe = admit(&breaker).unwrap();
         assert!(admit(&breaker).is_err());
         end(&breaker, probe, how);
@@ -107,6 +112,7 @@ async fn a_dropped_probe_gives_its_place_back_and_a_panicking_one_fails() {
         let probe = start(&breaker);
         end(&breaker, probe, End::Cancelled);
         assert_eq!(breaker.state(), State::HalfOpen);
+        advance(SECOND / 4).await;
     }
     call(&breaker, End::Panicked);
     assert_eq!(breaker.state(), State::Open);
@@ -128,12 +134,19 @@ async fn a_hung_probe_is_replaced_after_its_lease_and_its_result_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_dropped_after_the_slow_duration_has_failed() {
-    let breaker = waited_out(plain()).await;
-    let probe = start(&breaker);
-    advance(250 * MILLI).await;
-    end(&breaker, probe, End::Cancelled);
-    assert_eq!(breaker.state(), State::Open);
+async fn a_probe_that_was_left_fails_only_after_the_time_that_was_set_for_that() {
+    for (builder, state) in [
+        (plain().abandoned_after(SECOND / 4), State::Open),
+        (plain().abandoned_after(SECOND), State::HalfOpen),
+        (plain().ignore_abandoned(), State::HalfOpen),
+        (plain(), State::HalfOpen),
+    ] {
+        let breaker = waited_out(builder).await;
+        let probe = start(&breaker);
+        advance(SECOND / 4).await;
+        end(&breaker, probe, End::Cancelled);
+        assert_eq!(breaker.state(), state);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,4 +218,85 @@ async fn a_dependency_that_fails_again_in_the_ramp_opens_the_breaker_at_the_leas
         }
     }
     assert_eq!(calls, 1, "it was at a tenth already");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_answers_only_what_is_ignored_is_back() {
+    let breaker = waited_out(plain()).await;
+    call(&breaker, IGNORED);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+/// Ends a probe that was left after so long.
+async fn leave(breaker: &CircuitBreaker, after: Duration) {
+    let probe = start(breaker);
+    advance(after).await;
+    end(breaker, probe, End::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_third_late_probe_in_a_row_opens_it_again_if_a_success_is_known() {
+    let known = plain().consecutive_failures(1).build().unwrap();
+    let permit = start(&known);
+    advance(100 * MILLI).await;
+    end(&known, permit, WELL);
+    call(&known, UNWELL);
+    advance(5 * SECOND).await;
+    for round in 0..2 {
+        leave(&known, SECOND).await;
+        // Those that were left early say nothing, and count nothing anew.
+        leave(&known, 100 * MILLI).await;
+        leave(&known, SECOND).await;
+        assert_eq!(known.state(), State::HalfOpen);
+        leave(&known, 200 * MILLI).await;
+        assert_eq!(refused(&known), Some((10 << round) * SECOND));
+        assert_eq!(known.transitions().borrow().reason, Reason::ProbesFailed);
+        advance((10 << round) * SECOND).await;
+    }
+    call(&known, WELL);
+    assert_eq!(known.state(), State::Closed);
+
+    let unknown = waited_out(plain()).await;
+    for _ in 0..100 {
+        leave(&unknown, SECOND).await;
+        assert_eq!(unknown.state(), State::HalfOpen);
+    }
+    call(&unknown, WELL);
+    assert_eq!(unknown.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_that_end_at_once_and_say_nothing_do_not_let_everybody_through() {
+    for how in [
+        End::Done(Outcome::Refused),
+        End::NeverStarted,
+        End::Cancelled,
+        End::RequestFailed,
+    ] {
+        let breaker = waited_out(plain()).await;
+        let mut let_in = 0;
+        for _ in 0..1_000 {
+            if let Ok(probe) = admit(&breaker) {
+                let_in += 1;
+                end(&breaker, probe, how);
+            }
+            advance(MILLI).await;
+        }
+        assert!((8..=12).contains(&let_in), "{let_in} in a second, {how:?}");
+        advance(SECOND).await;
+        call(&breaker, WELL);
+        assert_eq!(breaker.state(), State::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_further_in_for_as_long_as_it_may_be_open_close_it() {
+    let breaker = waited_out(plain().max_open_for(10 * SECOND)).await;
+    for second in 0..10 {
+        assert_eq!(breaker.state(), State::HalfOpen, "{second}");
+        call(&breaker, End::Done(Outcome::Refused));
+        advance(SECOND).await;
+    }
+    call(&breaker, End::NeverStarted);
+    assert_eq!(breaker.state(), State::Closed);
 }

@@ -3,11 +3,14 @@
 // Helpers may fail like the tests that call them.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod abandoned;
 mod balance;
 mod concurrency;
 mod configuration;
+mod constant;
 mod defaults;
 mod half_open;
+mod hints;
 mod keyed;
 mod layer;
 mod manual;

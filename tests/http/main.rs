@@ -18,6 +18,7 @@ mod deadline;
 mod grpc;
 mod limits;
 mod nested;
+mod probes;
 mod responders;
 mod retry;
 mod server;

@@ -80,9 +80,8 @@ impl Policies {
                     .longest_request()
                     .saturating_add(config.request_timeout),
             )
-            // Nearly every request that waits for a retry is slow, so a client that hangs up then
-            // says nothing about the backend; a backend that hangs is told by the timeout.
-            .slow_call_duration(Duration::MAX);
+            // A backend that hangs is told by the timeout; a client that hangs up says nothing.
+            .ignore_abandoned();
         let backoff = Backoff::exponential(config.initial_backoff)
             .multiplier(config.backoff_multiplier)
             .max(Duration::MAX)

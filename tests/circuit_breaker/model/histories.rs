@@ -51,6 +51,9 @@ async fn run(config: Config, steps: Vec<Step>) -> Result<(), TestCaseError> {
                     7 => End::Panicked,
                     8 => End::NeverStarted,
                     9 => End::Done(Outcome::Overloaded { retry_after }),
+                    10 => End::Done(Outcome::Refused),
+                    11 => End::RequestFailed,
+                    12 => End::TimedOut,
                     _ => End::Done(Outcome::Ignored),
                 };
                 let which = which % permits.len();
@@ -119,7 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => wait.prop_map(Step::Wait),
         16 => any::<bool>().prop_map(|polled| Step::Start { polled }),
-        16 => (0..50_usize, 0..11_usize, hint)
+        16 => (0..50_usize, 0..14_usize, hint)
             .prop_map(|(which, how, hint)| Step::End { which, how, hint }),
         1 => prop_oneof![
             Just(Step::Reset),

@@ -31,6 +31,8 @@ const EIGHTH: u64 = 10_000_000;
 const OPEN: Duration = Duration::from_millis(300);
 const MAX_OPEN: Duration = Duration::from_millis(1_000);
 const LEASE: Duration = Duration::from_millis(200);
+/// How far apart probes begin, once eight in a row have said nothing.
+const APART: Duration = Duration::from_millis(250);
 
 impl Config {
     fn build(&self) -> CircuitBreaker {
@@ -41,6 +43,7 @@ impl Config {
             .max_open_for(MAX_OPEN)
             .open_growth(self.growth)
             .open_jitter(0.0)
+            .abandoned_after(SLOW)
             .probes(self.probes)
             .probe_success_ratio(f64::from(self.needed) / f64::from(self.probes))
             .probe_timeout(LEASE)
@@ -91,6 +94,14 @@ struct Ended {
     slow: bool,
 }
 
+#[derive(Debug, Default)]
+struct Row {
+    not_before: Time,
+    nothing: u32,
+    asked_until: Option<Time>,
+    unreached_since: Option<Time>,
+}
+
 #[derive(Debug)]
 struct Model {
     config: Config,
@@ -105,6 +116,8 @@ struct Model {
     /// Running probes, by the call.
     leases: Vec<(u64, Time)>,
     probe_results: Vec<bool>,
+    /// What probes in a row said that say nothing alone.
+    row: Row,
     /// The eighth and the epoch in which the rates were last looked at.
     looked: Option<(u64, u64)>,
     next_id: u64,
@@ -128,6 +141,7 @@ impl Model {
             hint: Time::from_nanos(0),
             leases: Vec::new(),
             probe_results: Vec::new(),
+            row: Row::default(),
             looked: None,
             next_id: 0,
             trips: 0,
@@ -267,14 +281,23 @@ impl Model {
             Phase::Open(_) => {
                 self.leases.clear();
                 self.probe_results.clear();
+                self.row = Row::default();
                 self.enter(Phase::HalfOpen);
             }
             Phase::HalfOpen => {}
         }
         if self.phase == Phase::HalfOpen {
+            let running = self.leases.len();
             self.leases.retain(|(_, began)| now.since(*began) < LEASE);
+            if self.leases.len() < running {
+                self.row.unreached_since = None;
+            }
             if self.leases.len() + self.probe_results.len() < self.config.probes as usize {
-                self.leases.push((id, now));
+                if now >= self.row.not_before {
+                    self.leases.push((id, now));
+                } else {
+                    refusal = Some(self.row.not_before.since(now));
+                }
             } else {
                 let eldest = self.leases.iter().map(|(_, began)| *began).min().unwrap();
                 let healthy = eldest.after(SLOW);
@@ -315,11 +338,11 @@ impl Model {
         let slow = call.began.is_some_and(|began| now.since(began) >= SLOW);
         let failed = match end {
             End::Done(Outcome::Success) => Some(false),
-            End::Done(Outcome::Failure) | End::Panicked => Some(true),
+            End::Done(Outcome::Failure) | End::Panicked | End::TimedOut => Some(true),
             End::Cancelled if slow => Some(true),
             End::Done(Outcome::Overloaded { retry_after }) => {
                 if let Some(after) = retry_after {
-                    self.hint = now.after(after);
+                    self.hint = now.after(after.min(MAX_OPEN));
                 }
                 None
             }
@@ -333,20 +356,32 @@ impl Model {
             return;
         }
         if self.phase == Phase::HalfOpen {
+            let dragged = slow && self.config.slow_rate.is_some();
+            let result = match end {
+                End::Done(Outcome::Ignored) => Some(!dragged),
+                _ => failed.map(|failed| !failed && !dragged),
+            };
+            if result == Some(true) {
+                self.hint = Time::from_nanos(0);
+            }
             let Some(at) = self.leases.iter().position(|(id, _)| *id == call.id) else {
                 return;
             };
             let (_, began) = self.leases.remove(at);
-            if let Some(failed) = failed
-                && now.since(began) < LEASE
-            {
-                let dragged = slow && self.config.slow_rate.is_some();
-                self.probe_results.push(!failed && !dragged);
+            if now.since(began) < LEASE {
+                if self.end_in_row(end, result, began, now) {
+                    self.close(Phase::Closed);
+                    self.hint = Time::from_nanos(0);
+                    return;
+                }
+            } else {
+                self.row.unreached_since = None;
             }
             let well = self.probe_results.iter().filter(|well| **well).count() as u32;
             let unwell = self.probe_results.len() as u32 - well;
             if well >= self.config.needed {
                 self.close(Phase::Closed);
+                self.hint = Time::from_nanos(0);
             } else if unwell > self.config.probes - self.config.needed {
                 self.relapses += 1;
                 self.open(now);
@@ -358,8 +393,44 @@ impl Model {
                 slow,
             });
             self.in_a_row = if failed { self.in_a_row + 1 } else { 0 };
+            if !failed {
+                self.hint = Time::from_nanos(0);
+            }
             self.look(now);
         }
+    }
+
+    /// Ends a probe that had a lease. True if it closes, though nothing was said of how it is.
+    fn end_in_row(&mut self, end: End, result: Option<bool>, began: Time, now: Time) -> bool {
+        let unreached = matches!(end, End::NeverStarted | End::Done(Outcome::Refused));
+        if !unreached {
+            self.row.unreached_since = None;
+        }
+        if let Some(well) = result {
+            (self.row.nothing, self.row.asked_until) = (0, None);
+            self.probe_results.push(well);
+            return false;
+        }
+        if let End::Done(Outcome::Overloaded { .. }) = end {
+            self.row.nothing = 0;
+            if self.row.asked_until.is_some_and(|until| began >= until) {
+                return true;
+            }
+            // At least a second, and no longer than the longest open time, which is a second here.
+            let until = now.after(MAX_OPEN);
+            self.row.asked_until = self.row.asked_until.max(Some(until));
+            self.row.not_before = self.row.not_before.max(until);
+            return false;
+        }
+        self.row.nothing += 1;
+        if self.row.nothing >= 8 {
+            self.row.not_before = self.row.not_before.max(began.after(APART));
+        }
+        let since = match unreached {
+            true => *self.row.unreached_since.get_or_insert(began),
+            false => now,
+        };
+        unreached && now.since(since) >= MAX_OPEN
     }
 
     /// What can be seen of it must be the same.
@@ -394,6 +465,7 @@ impl Model {
         prop_assert_eq!(totals, self.totals);
         let wait = match self.phase {
             Phase::Open(until) if now < until => Some(until.since(now)),
+            Phase::HalfOpen if now < self.row.not_before => Some(self.row.not_before.since(now)),
             _ => None,
         };
         prop_assert_eq!(seen.retry_after, wait);
