@@ -192,7 +192,7 @@ pub use retry::Retry;
 #[cfg(feature = "throttle")]
 pub use throttle::Throttle;
 #[cfg(feature = "timeout")]
-pub use timeout::Timeout;
+pub use timeout::{DeadlineLayer, Timeout};
 
 #[cfg(any(doc, doctest))]
 // Its examples need everything.

@@ -225,7 +225,7 @@ impl<St> CacheBuilder<WithStore<St>> {
                 .max_open_for(Duration::from_secs(1))
                 // Callers with less time than the timeout tell of a store that hangs, too, if they
                 // waited for it for long.
-                .slow_call_duration((self.timeout / 4).max(MS))
+                .abandoned_after((self.timeout / 4).max(MS))
                 .build()?,
             timeout: Timeout::new(name, self.timeout),
             retry: Retry::builder(name)

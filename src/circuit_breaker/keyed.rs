@@ -34,7 +34,7 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     }
 
     /// Sets how many breakers are kept at most. At least 1. The default is 10 000: more than most
-    /// services have hosts or shards, and 16 MB when all are taken.
+    /// services have hosts or shards, and 18 MB when all are taken.
     ///
     /// When all are taken, a new key takes the place of a key in the same part of the map. It looks
     /// at 128 of them at most, and takes one whose breaker is closed and idle, if there is one. A
@@ -100,7 +100,7 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
 ///
 /// # Memory and locks
 ///
-/// A key that has been seen costs up to 1 620 bytes, 128 more with a slow-call rate, and one more
+/// A key that has been seen costs up to 1 750 bytes, 128 more with a slow-call rate, and one more
 /// for each call of a window of calls. Finding a key's breaker takes a short lock. All threads that
 /// call with one key write the same counters, other than with a single breaker.
 pub struct KeyedCircuitBreaker<K>(Arc<Inner<K>>);

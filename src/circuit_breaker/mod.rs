@@ -157,7 +157,7 @@
 //! | [`ramp`](CircuitBreakerBuilder::ramp) | off | with few callers, a dependency that passed its probes can take all calls at once |
 //! | [`observe_only`](CircuitBreakerBuilder::observe_only) | false | |
 //! | [`seed`](CircuitBreakerBuilder::seed) | random | |
-//! | [`max_keys`](KeyedCircuitBreakerBuilder::max_keys) | 10 000 | more than most services have hosts or shards; 16 MB when all are taken |
+//! | [`max_keys`](KeyedCircuitBreakerBuilder::max_keys) | 10 000 | more than most services have hosts or shards; 18 MB when all are taken |
 //!
 //! # Metrics
 //!

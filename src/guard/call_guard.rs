@@ -100,35 +100,39 @@ pub struct CallGuard<R: GuardRef> {
 }
 
 /// How far a call has come. One word: a [stage](Self::ADMITTED), or the time since which it is in a
-/// wait of another policy, whose lowest bit says whether it was pending before.
+/// wait of another policy; and whether it was pending before, in the highest bit, which no time
+/// reaches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct CallStage(u64);
+
+const PENDING: u64 = 1 << 63;
 
 impl CallStage {
     /// The service has not been called yet.
     const ADMITTED: Self = Self(0);
     /// It has been called.
-    const CALLED: Self = Self(2);
+    const CALLED: Self = Self(1);
     /// The guard has been told that the call does not end at once.
-    const PENDING: Self = Self(3);
+    const PENDING: Self = Self(PENDING | 1);
 
     /// In a wait since then. (The clock's first nanoseconds are a day before the process began.)
     fn waits(self, since: Time) -> Self {
-        Self(since.as_nanos().max(4) & !1 | self.0 & 1)
+        Self((since.as_nanos() & !PENDING).max(2) | self.0 & PENDING)
     }
 
     #[inline]
     fn is_waiting(self) -> bool {
-        self.0 > Self::PENDING.0
+        self.0 & !PENDING > 1
     }
 
     fn waits_since(self) -> Option<Time> {
-        self.is_waiting().then(|| Time::from_nanos(self.0 & !1))
+        self.is_waiting()
+            .then(|| Time::from_nanos(self.0 & !PENDING))
     }
 
     /// Returns the stage that was left for the wait.
     fn before_wait(self) -> Self {
-        Self(Self::CALLED.0 | self.0 & 1)
+        Self(Self::CALLED.0 | self.0 & PENDING)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A guard that may be absent.
 
 use super::{Admission, End, Guard, GuardBase, WaitProgress};
-use crate::clock::Now;
+use crate::{classify::Outcome, clock::Now};
 use std::{task::Context, time::Duration};
 
 /// `None` admits every call, and learns nothing: a guard that is switched off by configuration
@@ -29,6 +29,13 @@ impl<G: GuardBase> GuardBase for Option<G> {
     fn on_wait(&self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
         if let (Some(guard), Some(permit)) = (self, permit) {
             guard.on_wait(permit, waited, now);
+        }
+    }
+
+    #[inline]
+    fn on_answer(&self, permit: &mut Self::Permit, outcome: Outcome, now: &Now) {
+        if let (Some(guard), Some(permit)) = (self, permit) {
+            guard.on_answer(permit, outcome, now);
         }
     }
 

@@ -1,7 +1,7 @@
 //! A guard that is observed and not obeyed.
 
 use super::{Admission, End, Guard, GuardBase, GuardLayer, Never};
-use crate::{Name, clock::Now, striped::StripedCounter};
+use crate::{Name, classify::Outcome, clock::Now, striped::StripedCounter};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// A guard around another one that lets every call in, and counts those that the other would have
@@ -162,6 +162,13 @@ impl<G: GuardBase> GuardBase for Shadow<G> {
     fn on_wait(&self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
         if let Some(permit) = permit {
             self.guard.on_wait(permit, waited, now);
+        }
+    }
+
+    #[inline]
+    fn on_answer(&self, permit: &mut Self::Permit, outcome: Outcome, now: &Now) {
+        if let Some(permit) = permit {
+            self.guard.on_answer(permit, outcome, now);
         }
     }
 

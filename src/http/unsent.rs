@@ -97,7 +97,13 @@ pub fn is_unsent(error: &(dyn Error + 'static)) -> bool {
 }
 
 fn is_proof(error: &(dyn Error + 'static)) -> bool {
-    if let Some(error) = error.downcast_ref::<io::Error>() {
+    // What is wrapped transparently is none of its own sources.
+    let wrapped = match error.downcast_ref::<crate::Error<io::Error>>() {
+        Some(crate::Error::Service(error)) => Some(error),
+        Some(crate::Error::Rejected(_)) | None => None,
+    };
+    if let Some(error) = wrapped.or_else(|| error.downcast_ref()) {
+        let error: &io::Error = error;
         return matches!(
             error.kind(),
             io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable

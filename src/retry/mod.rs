@@ -100,14 +100,12 @@
 //!     Err(DbError::Other) => Outcome::Ignored,
 //! };
 //! let mut others = 20;
-//! let transfer = async || match others {
-//!     0 => Ok(7),
-//!     _ => {
-//!         others -= 1;
-//!         Err(DbError::SerializationFailure)
-//!     }
+//! let transfer = || {
+//!     let conflict = others > 0;
+//!     others -= u32::from(conflict);
+//!     async move { if conflict { Err(DbError::SerializationFailure) } else { Ok(7) } }
 //! };
-//! match conflicts.run_classified(only_conflicts, transfer).await {
+//! match conflicts.classify(only_conflicts).run(transfer).await {
 //!     Ok(version) => println!("committed as {version}"),
 //!     Err(error) => println!("rolled back: {error:?}"),
 //! }

@@ -3,6 +3,7 @@
 #![cfg(feature = "full")]
 #![allow(missing_docs)]
 // Test helpers may fail like the tests that call them.
-#![allow(clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
+mod stacks;
 mod uploads;

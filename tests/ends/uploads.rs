@@ -20,7 +20,7 @@ use tokio::{
 };
 use tower::{ServiceBuilder, ServiceExt};
 
-async fn serve(app: Router) -> SocketAddr {
+pub(crate) async fn serve(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -35,7 +35,7 @@ const BROKEN: [&str; 3] = [
 ];
 
 /// Sends this after the head of a `POST`.
-async fn send(address: SocketAddr, rest: &str) -> TcpStream {
+pub(crate) async fn send(address: SocketAddr, rest: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = "POST / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -44,7 +44,7 @@ async fn send(address: SocketAddr, rest: &str) -> TcpStream {
 }
 
 /// Returns the first line of the answer, or nothing if none came.
-async fn answer(mut stream: TcpStream) -> String {
+pub(crate) async fn answer(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     let read = stream.read_to_string(&mut answer);
     let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
@@ -52,7 +52,7 @@ async fn answer(mut stream: TcpStream) -> String {
 }
 
 /// Sends requests that break off, waits for what becomes of them, and sends one that does not.
-async fn send_broken_and_a_whole_one(address: SocketAddr) {
+pub(crate) async fn send_broken_and_a_whole_one(address: SocketAddr) {
     for _ in 0..5 {
         for rest in BROKEN {
             let mut stream = send(address, rest).await;
@@ -70,7 +70,7 @@ fn learnt(breaker: &CircuitBreaker) -> (circuit_breaker::State, u64) {
     (seen.state, seen.failures_total)
 }
 
-async fn drain(body: Body) -> Response {
+pub(crate) async fn drain(body: Body) -> Response {
     match axum::body::to_bytes(body, usize::MAX).await {
         Ok(_) => "all of it".into_response(),
         // As many do.

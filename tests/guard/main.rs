@@ -3,6 +3,7 @@
 // Test helpers may fail like the tests that call them.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod forward;
 mod named;
 mod panics;
 mod provenance;

@@ -170,7 +170,8 @@ async fn a_deadline_that_the_caller_chose_opens_nothing_inside_or_outside() {
 /// A retry that waits for 10 s after its first attempt, which failed after 20 ms.
 fn retried() -> Work {
     let retry = Retry::builder("retry").backoff(Backoff::constant(10 * SECOND));
-    let retry = retry.budget(Budget::unlimited()).build().unwrap();
+    let retry = retry.budget(Budget::unlimited()).max_wait(10 * SECOND);
+    let retry = retry.build().unwrap();
     let attempt = service_fn(|(): ()| async {
         sleep(20 * MILLI).await;
         Err(Error::Service(Failed))

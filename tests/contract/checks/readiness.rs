@@ -38,7 +38,9 @@ pub(crate) fn its_errors_pass_unchanged<L: Subject>(entry: Entry<L>) {
         }
         let error = assert_ready_err!(service.poll_ready(&mut cx()));
         assert_eq!(error, E::Boom(3));
-        assert_eq!((inner.calls(), (entry.count)()), (0, 0));
+        assert_eq!(inner.calls(), 0);
+        // A guard that learns from it counts it as it counts a call that failed.
+        assert!((entry.count)() <= entry.leaves.error, "{}", (entry.count)());
     });
 }
 
