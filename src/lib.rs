@@ -13,7 +13,7 @@
 //! | more calls arrive than the service can handle | [`LoadShed`], which rejects calls at once, has them wait in a bounded queue ([`Queued`](load_shed::Queued)), or holds callers back ([`Backpressure`](load_shed::Backpressure)) | guard |
 //! | a service you call says that it is overloaded | [`Throttle`], which throttles on the client's side | guard |
 //! | an attempt takes too long, or its body comes too slowly | [`Timeout`] | attempt |
-//! | a call as a whole takes too long | [`DeadlineLayer`](timeout::DeadlineLayer); between services, [`DeadlineHeaderLayer`](http::DeadlineHeaderLayer) | attempt |
+//! | a call as a whole takes too long | [`DeadlineLayer`]; between services, [`DeadlineHeaderLayer`](http::DeadlineHeaderLayer) | attempt |
 //! | a call fails now and then | [`Retry`], with a [`Budget`](retry::Budget) | attempt |
 //! | a database is slow, or away | [`Cache`]: in [memory](cache::MemoryStore), in [Redis](redis::RedisStore), or [both](redis::Tiered) | stand-in |
 //! | a limit is to be tried before it refuses anybody | [`Shadow`](guard::Shadow) around a guard | guard |

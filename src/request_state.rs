@@ -1,8 +1,8 @@
 //! How the request is doing that a call works for: whether its body is still being sent, and
 //! whether it broke off.
 //!
-//! The body is read by whoever needs it, in another task perhaps, while guards want to know about it
-//! when calls end that were made on its behalf. So its state is in a table, and the
+//! The body is read by whoever needs it, in another task perhaps, while guards want to know about
+//! it when calls end that were made on its behalf. So its state is in a table, and the
 //! [context](crate::context) of those calls has its place there. The table is of a fixed size: a
 //! request that finds no place is not watched, and its calls end as if it had gone well.
 

@@ -353,7 +353,7 @@ mod tests {
         impl Drop for Nests {
             fn drop(&mut self) {
                 if self.0 > 0 {
-                    drop(Shared::new(Nests(self.0 - 1)).clone());
+                    drop(Shared::new(Self(self.0 - 1)).clone());
                 }
             }
         }

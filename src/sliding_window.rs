@@ -159,9 +159,9 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
         })
     }
 
-    /// Returns the counts of one kind in the buckets of the last `tenths` tenths, also of those that
-    /// have left the window, and how many tenths ago each was counted. What was counted with the
-    /// same bucket since is not among them.
+    /// Returns the counts of one kind in the buckets of the last `tenths` tenths, also of those
+    /// that have left the window, and how many tenths ago each was counted. What was counted with
+    /// the same bucket since is not among them.
     pub(crate) fn ages(
         &self,
         kind: usize,
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn tags_repeat_when_the_table_of_what_wraps_says_so() {
-        let same = |n: u64| tag_of(n) == tag_of(0) && n % TENTHS == 0;
+        let same = |n: u64| tag_of(n) == tag_of(0) && n.is_multiple_of(TENTHS);
         assert!(same(REPEATS));
         assert!(!(1..REPEATS / TENTHS).any(|n| same(n * TENTHS)));
     }
@@ -371,7 +371,11 @@ mod tests {
         std::thread::scope(|scope| {
             // One of four threads at least has another stripe than this one.
             for _ in 0..4 {
-                scope.spawn(|| (0..TENTHS).map(count).count());
+                scope.spawn(|| {
+                    for n in 0..TENTHS {
+                        count(n);
+                    }
+                });
             }
         });
         let at = |n: u64| window.counts(Time(n * 100)).map(|[n]| n).sum::<u64>();

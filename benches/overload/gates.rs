@@ -160,18 +160,19 @@ impl Gates<'_> {
 
     /// If these did not collapse, the benchmark would show nothing.
     fn naive(&mut self) {
-        for (stack, phase) in [
-            ("naive.retry", "2x"),
-            ("naive.breaker", "10x"),
-            ("naive.no_budget", "10x"),
-            ("naive.breaker_counts_overload", "10x"),
-            ("tower_resilience", "2x"),
+        for (stack, phase, pick) in [
+            ("naive.retry", "2x", Max),
+            ("naive.breaker", "10x", Max),
+            ("naive.no_budget", "10x", Max),
+            // Its clients are out together or not, as the dice fall: runs differ by three times.
+            ("naive.breaker_counts_overload", "10x", Mean),
+            ("tower_resilience", "2x", Max),
         ] {
             self.most(
                 ("S1", stack, phase),
                 "goodput (collapses)",
                 GOODPUT,
-                Max,
+                pick,
                 0.5,
             );
         }

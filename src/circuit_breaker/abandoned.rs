@@ -74,7 +74,8 @@ pub(super) struct Abandoned {
 
 /// The share of calls that are answered among those that are answered or late.
 ///
-/// A silence is counted when it is over: one that is still going on must not make itself look usual.
+/// A silence is counted when it is over: one that is still going on must not make itself look
+/// usual.
 #[derive(Debug)]
 struct AnsweredShare {
     share: f64,

@@ -6,8 +6,8 @@
 //! all, and 4.5 standard deviations above it. It still cannot tell a route that newly hangs from a
 //! slow one that is newly called, and is off by default for that reason.
 //!
-//! The window is the last 40 calls, or 3 s where these hold more: 40 calls alone would be a fraction
-//! of a second of a busy service, and chance would decide.
+//! The window is the last 40 calls, or 3 s where these hold more: 40 calls alone would be a
+//! fraction of a second of a busy service, and chance would decide.
 
 use super::abandoned::{MEMORY, MEMORY_CALLS};
 use crate::clock::Time;

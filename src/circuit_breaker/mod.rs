@@ -53,11 +53,11 @@
 //!   another reason before a call has succeeded, it stays open until then, within
 //!   [`max_retry_after`](CircuitBreakerBuilder::max_retry_after). It can also [open for that
 //!   time](CircuitBreakerBuilder::open_when_overloaded).
-//! - `Ignored` is not counted, and neither is what never reached the dependency: a call that another
-//!   policy refused, whose deadline had passed, or whose own request broke off.
-//! - A call that was cut off by a limit of yours, inside the breaker or outside of it, is a failure,
-//!   if the dependency had at least half of that limit. Of a deadline that other calls had used up
-//!   it had less; then it says what a call says whose caller left.
+//! - `Ignored` is not counted, and neither is what never reached the dependency: a call that
+//!   another policy refused, whose deadline had passed, or whose own request broke off.
+//! - A call that was cut off by a limit of yours, inside the breaker or outside of it, is a
+//!   failure, if the dependency had at least half of that limit. Of a deadline that other calls had
+//!   used up it had less; then it says what a call says whose caller left.
 //! - A call whose caller left, or had chosen the limit that cut it off, [says nothing
 //!   alone](#calls-that-are-given-up).
 //! - With a [slow-call rate](CircuitBreakerBuilder::slow_call_rate), a running call counts as slow
@@ -68,10 +68,10 @@
 //!
 //! # Calls that are given up
 //!
-//! A caller who leaves may be impatient, or the dependency hangs. The breaker compares with how long
-//! successes usually take, from the service's poll to the answer (its head, where that has a body),
-//! without waits of other policies. A success that was there at the first poll is left out: calls
-//! that are given up have all been waited for.
+//! A caller who leaves may be impatient, or the dependency hangs. The breaker compares with how
+//! long successes usually take, from the service's poll to the answer (its head, where that has a
+//! body), without waits of other policies. A success that was there at the first poll is left out:
+//! calls that are given up have all been waited for.
 //! - A call that was left before twice the usual time, or before 100 ms, counts nowhere.
 //! - Later ones open the breaker if nobody is answered between them: 20 of them, the first of which
 //!   began three times the usual time ago, at least a second. Where only some calls are answered
@@ -86,11 +86,12 @@
 //!
 //! Where no rule can tell, because a service that hangs and one that is well look the same:
 //! - Nothing has been answered since the start, and all callers leave after a second or later. The
-//!   service may need two seconds, or hang. The breaker opens after 10 s, and then refuses a patient
-//!   caller too.
+//!   service may need two seconds, or hang. The breaker opens after 10 s, and then refuses a
+//!   patient caller too.
 //! - The same, but all leave before a second, as in a search that follows each keystroke. It never
 //!   opens.
-//! - All leave before twice the usual time. A hang looks like a deploy that made the service slower.
+//! - All leave before twice the usual time. A hang looks like a deploy that made the service
+//!   slower.
 //! - Six in ten calls are left where none was. A route hangs, or a slow one is newly called: a
 //!   breaker per route tells these apart.
 //! - A service that hangs for some of its callers from the start. Nothing usual is known.
@@ -119,20 +120,20 @@
 //! which closes the breaker and lets the rules decide again.
 //!
 //! What a probe says, while the breaker is half-open:
-//! - It succeeds with a success, and with what is `Ignored`, which is an answer. The head of an HTTP
-//!   response decides, or the first message of a gRPC stream: a body may take longer than a probe.
-//!   If that body fails later, this is counted as the failure of any call.
+//! - It succeeds with a success, and with what is `Ignored`, which is an answer. The head of an
+//!   HTTP response decides, or the first message of a gRPC stream: a body may take longer than a
+//!   probe. If that body fails later, this is counted as the failure of any call.
 //! - A failure fails it.
 //! - `Overloaded` has the next probe wait for as long as was asked, at least a second. The second
 //!   such answer in a row closes the breaker: a closed one leaves a full dependency alone too.
-//! - If its caller leaves, the next call is the probe. The third in a row that was left late, by the
-//!   usual time from before the trip, opens it again; so does the third that is still running when
-//!   its [time](CircuitBreakerBuilder::probe_timeout) is over.
+//! - If its caller leaves, the next call is the probe. The third in a row that was left late, by
+//!   the usual time from before the trip, opens it again; so does the third that is still running
+//!   when its [time](CircuitBreakerBuilder::probe_timeout) is over.
 //! - If it was refused before it reached the dependency, the next call is the probe as well. If
 //!   nothing else is met for as long as the breaker may be open, it closes: nothing is sent then
 //!   either way.
-//! - Of those that say nothing, eight in a row hand their place on at once, or twice as many as there
-//!   are probes, and the next ones begin 250 ms apart.
+//! - Of those that say nothing, eight in a row hand their place on at once, or twice as many as
+//!   there are probes, and the next ones begin 250 ms apart.
 //!
 //! # Defaults
 //!
@@ -186,10 +187,10 @@
 //!   short lock per call.
 //! - To a balancer that goes by load, an open breaker looks like the fastest endpoint:
 //!   [`unready_when_open`](crate::guard::GuardLayer::unready_when_open) makes it pass over it.
-//! - A hang for some of the callers is not noticed by default, and one of which nothing is known yet
-//!   only after 10 s. Your own timeouts are what notices it sooner.
-//! - A dependency that hangs, and whose callers all leave before twice its usual time, gets one call
-//!   at a time while the breaker is half-open, and not none.
+//! - A hang for some of the callers is not noticed by default, and one of which nothing is known
+//!   yet only after 10 s. Your own timeouts are what notices it sooner.
+//! - A dependency that hangs, and whose callers all leave before twice its usual time, gets one
+//!   call at a time while the breaker is half-open, and not none.
 //! - Real calls serve as probes, so their callers bear a probe that fails.
 //! - Try a new breaker with [`CircuitBreakerBuilder::observe_only`] first: its counts tell what it
 //!   would have rejected.

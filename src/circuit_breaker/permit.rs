@@ -81,7 +81,8 @@ impl Permit {
         self.place |= WAITED_FOR;
     }
 
-    /// Returns whether the head of the answer has been there already, and only its body was missing.
+    /// Returns whether the head of the answer has been there already, and only its body was
+    /// missing.
     #[inline]
     pub(super) fn is_answered(&self) -> bool {
         self.place & ANSWERED != 0

@@ -113,8 +113,8 @@ pub struct Snapshot {
     pub in_flight_slow: u64,
     /// The share of calls that a ramp lets in, from 0 to 1. It is 1 if no ramp is under way.
     pub admitted_share: f64,
-    /// How long until a call may be let in again, if calls are being rejected and that is known: the
-    /// rest of the open time, or of the wait that a full dependency asked a probe for.
+    /// How long until a call may be let in again, if calls are being rejected and that is known:
+    /// the rest of the open time, or of the wait that a full dependency asked a probe for.
     #[cfg_attr(
         feature = "registry",
         serde(serialize_with = "crate::registry::seconds")

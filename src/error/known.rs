@@ -28,13 +28,15 @@ pub(crate) enum Provenance {
 type Find = &'static (dyn Fn(&dyn Any) -> Provenance + Send + Sync);
 
 static FOUND: LazyLock<Mutex<HashMap<TypeId, Find>>> = LazyLock::new(Mutex::default);
-/// How often the table has changed: what a thread remembers of it holds as long as this is the same.
+/// How often the table has changed: what a thread remembers of it holds as long as this is the
+/// same.
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 
+/// What a thread has looked up, with [`CHANGES`] of that time.
+type Seen = (u64, Vec<(TypeId, Option<Find>)>);
+
 thread_local! {
-    /// What this thread has looked up, with [`CHANGES`] of that time.
-    static SEEN: RefCell<(u64, Vec<(TypeId, Option<Find>)>)> =
-        const { RefCell::new((0, Vec::new())) };
+    static SEEN: RefCell<Seen> = const { RefCell::new((0, Vec::new())) };
     /// Whether a rejection is turned into an error only to learn the error's type.
     static ASKING: Cell<bool> = const { Cell::new(false) };
 }
@@ -43,9 +45,9 @@ thread_local! {
 ///
 /// A policy that sees a call end in an error has to know whether the service failed, or a policy
 /// further in refused the call. `Rejected`, [`Error`], `Box<dyn std::error::Error + Send + Sync>`,
-/// `tonic::Status` and, with the feature `anyhow`, `anyhow::Error` say so themselves. With any other
-/// type, such as an enum of the application, a policy goes by whether a refusal was made in the very
-/// poll that ended with the error. That is wrong in two cases:
+/// `tonic::Status` and, with the feature `anyhow`, `anyhow::Error` say so themselves. With any
+/// other type, such as an enum of the application, a policy goes by whether a refusal was made in
+/// the very poll that ended with the error. That is wrong in two cases:
 ///
 /// - something is awaited between the refusal and the return, or the refusal comes out of a
 ///   `spawn`ed task or a `join!`: then the rejection counts as a failure of the service. A retry

@@ -1,10 +1,10 @@
 //! What those who poll a call are told by policies further in, beside its result.
 //!
 //! The error type is the application's, so it cannot be asked in general: an enum may hold a
-//! rejection in any variant, `#[error(transparent)]` hides it from `source()`. But a refusal travels
-//! up within the one `poll` in which it was made. So whoever refuses leaves a note on the thread,
-//! and whoever polls compares the notes from before and after. Where the error itself can say, it is
-//! asked first (`known.rs`).
+//! rejection in any variant, `#[error(transparent)]` hides it from `source()`. But a refusal
+//! travels up within the one `poll` in which it was made. So whoever refuses leaves a note on the
+//! thread, and whoever polls compares the notes from before and after. Where the error itself can
+//! say, it is asked first (`known.rs`).
 //!
 //! In the same way a policy that waits says so when it returns `Pending`, because its time is not
 //! the service's; and whoever cuts a call off says whose limit that was, while he drops it.
@@ -132,8 +132,8 @@ impl RefusalMark {
         }
     }
 
-    /// Returns whether a policy has begun to wait since, or goes on waiting: asked when the poll has
-    /// returned `Pending`.
+    /// Returns whether a policy has begun to wait since, or goes on waiting: asked when the poll
+    /// has returned `Pending`.
     #[inline]
     pub(crate) fn waits(self) -> bool {
         self.changed() & WAITS != 0

@@ -214,9 +214,10 @@ pub trait GuardBase {
 
     /// Learns that the inner service failed to become ready. Does nothing by default.
     ///
-    /// Called once for each error of its `poll_ready`, unless that was a refusal by a policy further
-    /// in. There is no permit, and no request: a connection that cannot be made fails before any
-    /// call does. A permit that a call already has is settled as [`End::NeverStarted`] first.
+    /// Called once for each error of its `poll_ready`, unless that was a refusal by a policy
+    /// further in. There is no permit, and no request: a connection that cannot be made fails
+    /// before any call does. A permit that a call already has is settled as [`End::NeverStarted`]
+    /// first.
     #[inline]
     fn ready_failed(&self, _now: &Now) {}
 }

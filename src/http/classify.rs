@@ -29,10 +29,10 @@ use std::time::Duration;
 /// counts like the rejection: a timeout is a failure; a full load shed is overload; any other
 /// refusal is one.
 ///
-/// Any other 4xx is, as the server sees it, the caller's mistake. A client that keeps asking for what is
-/// not there (scanners get 401 and 404) must not open a breaker for all others. Nor may it keep a
-/// breaker closed, with cheap responses that never reach what is broken. Where a 404 is a proper
-/// response, such as a look-up that found nothing, use a closure:
+/// Any other 4xx is, as the server sees it, the caller's mistake. A client that keeps asking for
+/// what is not there (scanners get 401 and 404) must not open a breaker for all others. Nor may it
+/// keep a breaker closed, with cheap responses that never reach what is broken. Where a 404 is a
+/// proper response, such as a look-up that found nothing, use a closure:
 ///
 /// ```
 /// use buttress::{Classify, Outcome, http::ServerErrorsAsFailures};

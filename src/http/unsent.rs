@@ -6,8 +6,8 @@ use std::{error::Error, io};
 ///
 /// Such a request may be sent again whatever its method ([`RetryLayer::repeat_unsent`]). There is
 /// proof where no connection could be made, and where the service itself says that it did nothing
-/// (`REFUSED_STREAM`). There is none in an error that comes from an open connection, such as a reset
-/// or a timeout: the service may have done all that it was asked for.
+/// (`REFUSED_STREAM`). There is none in an error that comes from an open connection, such as a
+/// reset or a timeout: the service may have done all that it was asked for.
 ///
 /// [`SourceChain`] is one for error types that implement [`std::error::Error`], and any closure is
 /// one. The error has to be about this request and no other: a client that follows redirects may
@@ -62,11 +62,11 @@ const LONGEST_CHAIN: usize = 64;
 
 /// Returns whether this error, or one of its sources, proves that its request was never sent.
 ///
-/// These do: an [`io::Error`] of the kind [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) or
-/// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable), which only connecting ends in, and a stream
-/// of HTTP/2 that the server reset with `REFUSED_STREAM`, before it did anything (RFC 9113, section
-/// 8.7). Other failures to connect look like failures of an open connection. A client that can tell
-/// them apart does better:
+/// These do: an [`io::Error`] of the kind [`ConnectionRefused`](io::ErrorKind::ConnectionRefused)
+/// or [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable), which only connecting ends in, and a
+/// stream of HTTP/2 that the server reset with `REFUSED_STREAM`, before it did anything (RFC 9113,
+/// section 8.7). Other failures to connect look like failures of an open connection. A client that
+/// can tell them apart does better:
 ///
 /// ```
 /// use buttress::{Error, Retry, http};

@@ -187,8 +187,8 @@ impl LockedQueues<'_> {
         }
     }
 
-    /// Returns when a call that is not the first has to look at those in front of it: when it should
-    /// have been let in long since, and then half as often each time.
+    /// Returns when a call that is not the first has to look at those in front of it: when it
+    /// should have been let in long since, and then half as often each time.
     pub(super) fn look_at(&self, key: u64, id: u64, now: Time) -> Time {
         let queue = self.queues.get(&key);
         let expected = queue.and_then(|queue| Some(queue.calls.get(&id)?.expected));

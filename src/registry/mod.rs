@@ -99,9 +99,9 @@ impl Registry {
     /// Adds a policy to the list, in place of an earlier one of the same kind and name. Returns
     /// whether there was one.
     ///
-    /// So give the policies of one kind names that differ: metrics could not tell them apart either.
-    /// A clone of a handle has the name of the handle, so it does no harm to add it again, and a
-    /// policy that is built anew takes the place of the old one.
+    /// So give the policies of one kind names that differ: metrics could not tell them apart
+    /// either. A clone of a handle has the name of the handle, so it does no harm to add it again,
+    /// and a policy that is built anew takes the place of the old one.
     ///
     /// ```
     /// use buttress::{CircuitBreaker, registry::Registry};
@@ -109,7 +109,8 @@ impl Registry {
     /// let registry = Registry::new();
     /// assert!(!registry.add(&CircuitBreaker::new("orders")));
     /// assert!(!registry.add(&CircuitBreaker::new("stock")));
-    /// assert!(registry.add(&CircuitBreaker::new("orders")), "the first one is not listed any more");
+    /// // The first one is not listed any more.
+    /// assert!(registry.add(&CircuitBreaker::new("orders")));
     /// assert_eq!(registry.snapshot().len(), 2);
     /// ```
     pub fn add(&self, policy: &(impl Observe + Clone)) -> bool {

@@ -16,8 +16,17 @@ pub(super) enum AttemptVerdict {
     Succeeded,
     /// The call is over.
     Final,
-    /// It failed, and asked to be left alone for this long.
-    Failed(Option<Duration>),
+    /// It failed.
+    Failed(Failed),
+}
+
+/// What is known of an attempt that failed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Failed {
+    /// Whether the service said that it is full.
+    pub(super) overloaded: bool,
+    /// How long it asked to be left alone.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl From<Outcome> for AttemptVerdict {
@@ -26,8 +35,11 @@ impl From<Outcome> for AttemptVerdict {
         match outcome {
             Outcome::Success => Self::Succeeded,
             Outcome::Ignored | Outcome::Refused => Self::Final,
-            Outcome::Failure => Self::Failed(None),
-            Outcome::Overloaded { retry_after } => Self::Failed(retry_after),
+            Outcome::Failure => Self::Failed(Failed::default()),
+            Outcome::Overloaded { retry_after } => Self::Failed(Failed {
+                overloaded: true,
+                retry_after,
+            }),
         }
     }
 }
@@ -40,7 +52,7 @@ impl From<Rejected> for AttemptVerdict {
     /// attempt like any other.
     fn from(rejected: Rejected) -> Self {
         match rejected.kind().is_failure() {
-            true => Self::Failed(None),
+            true => Self::Failed(Failed::default()),
             false => Self::Final,
         }
     }
@@ -106,7 +118,13 @@ impl Attempts {
 
     /// Returns how long to wait before the next attempt, after one that failed. `None` if there is
     /// to be none, or nobody pays for it: then the call is lost, unless the service asked for that.
-    pub(super) fn next_wait(&mut self, core: &Core, hint: Hint, now: &Now) -> Option<Duration> {
+    pub(super) fn next_wait(
+        &mut self,
+        core: &Core,
+        failed: Failed,
+        hint: Hint,
+        now: &Now,
+    ) -> Option<Duration> {
         debug_assert!(self.paid.is_none(), "a retry that was not started");
         if context::current().request.has_failed() {
             // What it asked for cannot be asked for again.
@@ -130,7 +148,7 @@ impl Attempts {
         {
             return self.lose(core);
         }
-        let Some(paid) = core.budget.withdraw(now.get()) else {
+        let Some(paid) = core.budget.withdraw(now.get(), failed.overloaded) else {
             core.budget_exhausted.fetch_add(1, Relaxed);
             core.budget.record_lost();
             return None;

@@ -2,7 +2,7 @@
 
 use super::{
     Hint, Pushback, Replay,
-    attempts::{AttemptVerdict, Attempts},
+    attempts::{AttemptVerdict, Attempts, Failed},
     service::LayerState,
 };
 use crate::{
@@ -103,15 +103,15 @@ where
                     let mark = RefusalMark::set();
                     let result = ready!(this.attempts.enter(|| call.poll(cx)));
                     let verdict = this.layer.verdict(mark, result.as_ref());
-                    let AttemptVerdict::Failed(retry_after) = verdict else {
+                    let AttemptVerdict::Failed(failed) = verdict else {
                         this.layer.record_end(verdict);
                         return Poll::Ready(result);
                     };
                     let now = Now::lazy();
                     let next = this.next.as_mut();
-                    let next =
-                        this.layer
-                            .next_request(this.attempts, next, &result, retry_after, &now);
+                    let next = this
+                        .layer
+                        .next_request(this.attempts, next, &result, failed, &now);
                     let Some((wait, req)) = next else {
                         return Poll::Ready(result);
                     };
@@ -239,7 +239,7 @@ impl<R, C> LayerState<R, C> {
         attempts: &mut Attempts,
         next: Option<&mut (S, R::Kept)>,
         result: &Result<Res, E>,
-        retry_after: Option<Duration>,
+        failed: Failed,
         now: &Now,
     ) -> Option<(Duration, R::Request)>
     where
@@ -252,11 +252,11 @@ impl<R, C> LayerState<R, C> {
         if !self.replay.may_repeat(kept, unsent) {
             return None;
         }
-        let hint = match (self.replay.hint(result.as_ref()), retry_after) {
+        let hint = match (self.replay.hint(result.as_ref()), failed.retry_after) {
             (Hint::None, Some(after)) => Hint::After(after),
             (hint, _) => hint,
         };
-        let wait = attempts.next_wait(core, hint, now)?;
+        let wait = attempts.next_wait(core, failed, hint, now)?;
         match self.replay.next_request(kept, attempts.number) {
             Some(req) => Some((wait, req)),
             None => attempts.give_up(core),

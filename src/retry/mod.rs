@@ -18,13 +18,13 @@
 //! - Each retry is paid from the [`Budget`]. If that does not pay, the service cannot bear more
 //!   retries.
 //!
-//! If there is no further attempt, the caller gets the real result of the last one, at once. It gets
-//! the last error, too, if the deadline comes before the attempt that was waited for can start,
-//! because a timer was late or the service did not become ready. (Only for a response that was
-//! taken for a failure the layer then has a
+//! If there is no further attempt, the caller gets the real result of the last one, at once. It
+//! gets the last error, too, if the deadline comes before the attempt that was waited for can
+//! start, because a timer was late or the service did not become ready. (Only for a response that
+//! was taken for a failure the layer then has a
 //! [`DeadlineExceeded`](crate::Kind::DeadlineExceeded): a response is let go of before the wait,
-//! with its connection.) Between attempts that follow each other without a wait, the call yields
-//! to the runtime once, so that a timeout outside can end it.
+//! with its connection.) Between attempts that follow each other without a wait, the call yields to
+//! the runtime once, so that a timeout outside can end it.
 //!
 //! ```
 //! use buttress::{Error, retry::{Backoff, Retry}};
@@ -75,10 +75,10 @@
 //!
 //! # Transactions that conflict
 //!
-//! A serializable transaction that fails because of another one (SQLSTATE 40001) is no load problem:
-//! the other was committed, and it is right to begin again until it works. The default budget would
-//! make most of them fail. Give these retries a policy of their own with [`Budget::unlimited`], many
-//! attempts, and a classifier that takes nothing else for a failure:
+//! A serializable transaction that fails because of another one (SQLSTATE 40001) is no load
+//! problem: the other was committed, and it is right to begin again until it works. The default
+//! budget would make most of them fail. Give these retries a policy of their own with
+//! [`Budget::unlimited`], many attempts, and a classifier that takes nothing else for a failure:
 //!
 //! ```
 //! use buttress::{Outcome, retry::{Backoff, Budget, Retry}};

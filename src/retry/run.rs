@@ -133,8 +133,8 @@ impl Retry {
                 })
                 .await
             };
-            let retry_after = match verdict {
-                AttemptVerdict::Failed(retry_after) => retry_after,
+            let failed = match verdict {
+                AttemptVerdict::Failed(failed) => failed,
                 AttemptVerdict::Final => return result,
                 AttemptVerdict::Succeeded => {
                     core.budget.record_success();
@@ -142,9 +142,9 @@ impl Retry {
                 }
             };
             core.failed_attempts.fetch_add(1, Relaxed);
-            let hint = retry_after.map_or(Hint::None, Hint::After);
+            let hint = failed.retry_after.map_or(Hint::None, Hint::After);
             let now = Now::lazy();
-            let Some(wait) = attempts.next_wait(core, hint, &now) else {
+            let Some(wait) = attempts.next_wait(core, failed, hint, &now) else {
                 return result;
             };
             let (policy, attempt) = (core.name, attempts.number);

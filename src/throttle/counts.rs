@@ -74,8 +74,8 @@ impl ThrottleCounts {
         Duration::from_nanos(self.window.longest())
     }
 
-    /// Returns the number of this hundredth of the window. It repeats after 2^32 of them: 5 days with
-    /// a window of 10 ms.
+    /// Returns the number of this hundredth of the window. It repeats after 2^32 of them: 5 days
+    /// with a window of 10 ms.
     pub(super) fn hundredth(&self, now: Time) -> u32 {
         (now.0 / (self.window.tenth() / 10).max(1)) as u32
     }

@@ -41,7 +41,7 @@
 //! |---|---|---|
 //! | name | none | it tells rejections and metrics of several timeouts apart |
 //! | the limit of a [`Timeout`] | none | only you know how long your service takes when it is well; about three times its 99th percentile is a start |
-//! | the limit of one request | that of the [`Timeout`] | most services take about as long for all requests; [`limit_by`](TimeoutLayer::limit_by) and [`run_for`](Timeout::run_for) are for others |
+//! | the limit of one request | that of the [`Timeout`] | most services take about as long for all requests; [`limit_by`](TimeoutLayer::limit_by) and [`run_within`](Timeout::run_within) are for others |
 //! | limits for bodies, with `.http()` and `.grpc()` | the deadline, and over gRPC the timeout | see `http::BodyTimeoutLayer` |
 //! | the time of a [`DeadlineLayer`] | none | only you know for how long your callers wait |
 //! | the deadline of a call | none | without one, calls take as long as they take |

@@ -32,11 +32,14 @@ impl From<Rejected> for Failure {
     }
 }
 
+/// A breaker that is told which failures are Postgres's own.
+type Breaker = Classified<CircuitBreaker, ErrorsBy<fn(&Failure) -> Outcome>>;
+
 /// The pool, with its policies. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Db {
     pool: Pool,
-    breaker: Classified<CircuitBreaker, ErrorsBy<fn(&Failure) -> Outcome>>,
+    breaker: Breaker,
     timeout: Timeout,
 }
 

@@ -70,8 +70,8 @@ pub(super) struct Lost {
 /// 1. A place is in the list of its lane while it waits, and in none once it is granted or out.
 /// 2. `queued` is the number of requests that wait, and never above the capacity. Reservations do
 ///    not count, and are never put out.
-/// 3. Every request that waits is among the `expiries`, which are at most twice as many as wait, and
-///    `SPARE` more.
+/// 3. Every request that waits is among the `expiries`, which are at most twice as many as wait,
+///    and `SPARE` more.
 /// 4. Wakers are handed out and not dropped here: dropping one may run code that comes back here.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -250,8 +250,8 @@ impl Line {
         }
     }
 
-    /// Puts out all that have waited too long, whatever their class and whoever is in front of them:
-    /// their tasks may be late, and their places are needed.
+    /// Puts out all that have waited too long, whatever their class and whoever is in front of
+    /// them: their tasks may be late, and their places are needed.
     fn expire(&mut self, now: Time) {
         while let Some(&Reverse((expires, key))) = self.expiries.peek()
             && expires <= now

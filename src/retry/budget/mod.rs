@@ -33,7 +33,8 @@ use std::sync::{
 ///    ([`ratio`](BudgetBuilder::ratio)), and at most 10 are saved ([`cap`](BudgetBuilder::cap)).
 /// 2. **Free** retries, for callers with so few calls that they earn nothing: one a second
 ///    ([`free_per_second`](BudgetBuilder::free_per_second)), at most 3 saved
-///    ([`free_cap`](BudgetBuilder::free_cap)), when nothing earned is left.
+///    ([`free_cap`](BudgetBuilder::free_cap)), when nothing earned is left. They are for failures:
+///    what a service refuses because it is full is repeated with earned ones only.
 /// 3. **A gate** on both: after two calls in a row that were lost
 ///    ([`stop_after`](BudgetBuilder::stop_after)), nothing is paid for until an attempt succeeds.
 ///    The first attempt of every call is still made, and one success is enough.
@@ -221,9 +222,10 @@ impl Budget {
         let _ = state.lost.fetch_update(Relaxed, Relaxed, more);
     }
 
-    /// Pays for one retry, if the budget can.
+    /// Pays for one retry, if the budget can: only with what is earned if the service is
+    /// `overloaded`, because it has said that more calls do not help.
     #[cold]
-    pub(crate) fn withdraw(&self, now: Time) -> Option<Paid> {
+    pub(crate) fn withdraw(&self, now: Time, overloaded: bool) -> Option<Paid> {
         let state = &*self.0;
         if state.unlimited {
             return Some(Paid::Unlimited);
@@ -236,6 +238,7 @@ impl Budget {
         let less = |balance: u64| balance.checked_sub(TOKEN);
         match state.balance.fetch_update(Relaxed, Relaxed, less) {
             Ok(_) => Some(Paid::Earned),
+            Err(_) if overloaded => None,
             Err(_) => self.take_free(now).then_some(Paid::Free),
         }
     }

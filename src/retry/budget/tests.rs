@@ -12,7 +12,7 @@ fn earning(ratio: f64, cap: u32) -> Budget {
 }
 
 fn drain(budget: &Budget, now: Time) -> u32 {
-    let paid = std::iter::from_fn(|| budget.withdraw(now));
+    let paid = std::iter::from_fn(|| budget.withdraw(now, false));
     paid.take(10_000).count() as u32
 }
 
@@ -36,7 +36,7 @@ fn it_never_holds_more_than_the_cap_and_takes_back_what_was_not_used() {
     budget.record_success();
     budget.give_back(Paid::Earned);
     assert_eq!(budget.balance(), 3.0);
-    let paid = budget.withdraw(Time(0)).unwrap();
+    let paid = budget.withdraw(Time(0), false).unwrap();
     assert_eq!(budget.balance(), 2.0);
     budget.give_back(paid);
     assert_eq!(budget.balance(), 3.0);
@@ -46,20 +46,28 @@ fn it_never_holds_more_than_the_cap_and_takes_back_what_was_not_used() {
 fn free_retries_come_by_time_up_to_three_and_only_when_nothing_earned_is_left() {
     let budget = Budget::builder().cap(2).build().unwrap();
     let now = |tenths: u64| Time(5 * SECOND + tenths * SECOND / 10);
-    let paid: Vec<_> = std::iter::from_fn(|| budget.withdraw(now(0))).collect();
+    let paid: Vec<_> = std::iter::from_fn(|| budget.withdraw(now(0), false)).collect();
     let (earned, free) = ([Paid::Earned; 2], [Paid::Free; 3]);
     assert_eq!(paid, [&earned[..], &free[..]].concat());
-    assert_eq!(budget.withdraw(now(9)), None);
-    assert_eq!(budget.withdraw(now(10)), Some(Paid::Free));
-    assert_eq!(budget.withdraw(now(19)), None);
+    assert_eq!(budget.withdraw(now(9), false), None);
+    assert_eq!(budget.withdraw(now(10), false), Some(Paid::Free));
+    assert_eq!(budget.withdraw(now(19), false), None);
     assert_eq!(drain(&budget, now(39)), 2);
     assert_eq!(drain(&budget, now(10_000)), 3);
 }
 
 #[test]
+fn what_a_full_service_refuses_is_repeated_with_earned_retries_only() {
+    let budget = Budget::builder().cap(1).build().unwrap();
+    assert_eq!(budget.withdraw(Time(0), true), Some(Paid::Earned));
+    assert_eq!(budget.withdraw(Time(0), true), None);
+    assert_eq!(budget.withdraw(Time(0), false), Some(Paid::Free));
+}
+
+#[test]
 fn a_retry_that_is_not_made_goes_back_to_where_it_came_from() {
     let budget = Budget::builder().cap(1).build().unwrap();
-    let paid: Vec<_> = std::iter::from_fn(|| budget.withdraw(Time(0))).collect();
+    let paid: Vec<_> = std::iter::from_fn(|| budget.withdraw(Time(0), false)).collect();
     budget.give_back(paid[3]);
     assert_eq!((budget.balance(), drain(&budget, Time(0))), (0.0, 1));
     budget.give_back(paid[0]);
@@ -74,7 +82,11 @@ fn a_retry_that_is_not_made_goes_back_to_where_it_came_from() {
 #[test]
 fn after_two_calls_lost_in_a_row_nothing_is_paid_for_until_one_success() {
     let budget = Budget::new();
-    let pays = || budget.withdraw(Time(0)).map(|paid| budget.give_back(paid));
+    let pays = || {
+        budget
+            .withdraw(Time(0), false)
+            .map(|paid| budget.give_back(paid))
+    };
     budget.record_lost();
     assert!(pays().is_some());
     budget.record_success();
@@ -94,7 +106,7 @@ fn after_two_calls_lost_in_a_row_nothing_is_paid_for_until_one_success() {
         for _ in 0..1_000 {
             budget.record_lost();
         }
-        assert!(budget.withdraw(Time(0)).is_some());
+        assert!(budget.withdraw(Time(0), false).is_some());
     }
 }
 
@@ -139,13 +151,13 @@ fn settings_that_could_not_work_are_refused() {
         let extreme = Budget::builder().ratio(number).free_per_second(number);
         let extreme = extreme.cap(u32::MAX).free_cap(u32::MAX);
         let extreme = extreme.stop_after(u32::MAX).build().unwrap();
-        assert!(extreme.withdraw(Time(0)).is_some());
+        assert!(extreme.withdraw(Time(0), false).is_some());
         let free = extreme.take_free(Time(SECOND));
         // One in more years than there will be is none.
         assert_eq!(free, number == 1000.0, "{number}");
     }
     let none = Budget::builder().cap(0).free_cap(0).build().unwrap();
-    assert_eq!(none.withdraw(Time(SECOND)), None);
+    assert_eq!(none.withdraw(Time(SECOND), false), None);
 }
 
 proptest! {
@@ -169,11 +181,11 @@ proptest! {
                     budget.record_lost();
                     lost += 1;
                 }
-                2 => if budget.withdraw(Time(now)).is_some() {
+                2 => if budget.withdraw(Time(now), false).is_some() {
                     prop_assert!(lost < stop_after);
                     retries += 1;
                 },
-                _ => if let Some(paid) = budget.withdraw(Time(now)) {
+                _ => if let Some(paid) = budget.withdraw(Time(now), false) {
                     budget.give_back(paid);
                 },
             }

@@ -4,7 +4,10 @@
 
 mod outages;
 
-use super::super::{Budget, Core, Hint, Retry, attempts::Attempts};
+use super::super::{
+    Budget, Core, Hint, Retry,
+    attempts::{Attempts, Failed},
+};
 use crate::{
     clock::{Now, Time},
     rng::Dice,
@@ -208,9 +211,9 @@ impl Run {
     fn failed(&mut self, now: u64, id: usize) {
         let call = self.calls[id].as_mut().unwrap();
         let core = &*self.retries[call.client as usize].0;
-        let wait = call
-            .attempts
-            .next_wait(core, Hint::None, &Now::at(Time(now)));
+        let wait =
+            call.attempts
+                .next_wait(core, Failed::default(), Hint::None, &Now::at(Time(now)));
         match wait {
             Some(wait) => self.at(now + wait.as_nanos() as u64, Event::Attempt(id)),
             None => self.calls[id] = None,

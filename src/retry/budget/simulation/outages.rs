@@ -23,8 +23,8 @@ fn overload(times: f64, budget: fn() -> Budget, seed: u64) -> (f64, f64) {
     (sum(steady, |s| s.good) / 7_000.0, amplification(steady))
 }
 
-/// A server that does no work for a time, while its queue of two seconds fills; it neither sheds nor
-/// drops work that nobody waits for.
+/// A server that does no work for a time, while its queue of two seconds fills; it neither sheds
+/// nor drops work that nobody waits for.
 #[derive(Clone, Copy)]
 struct Stall {
     clients: u32,
