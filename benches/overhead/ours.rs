@@ -82,6 +82,24 @@ fn make() -> Result<Vec<Row>, InvalidConfig> {
             timeout.layer().layer(Bare),
             Result::is_ok,
         ),
+        // A refusal, and what two layers further out make of it.
+        Row::service(
+            "buttress.rate_limit.denied.seen_twice",
+            ServiceBuilder::new()
+                .layer(breaker.layer().classify(ErrorsAsFailures))
+                .layer(retry.layer().classify(ErrorsAsFailures))
+                .layer(denied.layer().classify(ErrorsAsFailures))
+                .service(Bare),
+            |result| refused(result, Kind::RateLimited),
+        ),
+        // A call that is dropped after its first poll.
+        Row::cancelled(
+            "buttress.circuit_breaker.cancelled",
+            breaker
+                .layer()
+                .classify(ErrorsAsFailures)
+                .layer(PendingOnce),
+        ),
         Row::pending_once(
             "buttress.timeout.pending",
             timeout.layer().layer(PendingOnce),

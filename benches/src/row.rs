@@ -98,6 +98,24 @@ impl Row {
         })
     }
 
+    /// A service whose calls are dropped after their first poll, which must not end them.
+    pub fn cancelled<S>(name: &'static str, service: S) -> Self
+    where
+        S: Service<u64> + Clone + Send + 'static,
+    {
+        let service = Mutex::new(service);
+        Self::new(name, move || {
+            let mut service = service.lock().unwrap().clone();
+            let mut keys = Keys::default();
+            let mut cx = Context::from_waker(Waker::noop());
+            move || {
+                let ready = service.poll_ready(&mut cx).is_ready();
+                let call = pin!(service.call(black_box(keys.draw())));
+                Answer::from(ready && call.poll(&mut cx).is_pending())
+            }
+        })
+    }
+
     /// A service that is cloned for each call, as axum does.
     pub fn cloned<S>(name: &'static str, service: S, right: Right<S>) -> Self
     where
