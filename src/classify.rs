@@ -13,7 +13,7 @@ use std::time::Duration;
 /// | `Success` | success | a sample | accepted | is over |
 /// | `Failure` | failure | a sample; lost, if late | accepted | repeats |
 /// | `Overloaded` | nothing; it keeps to the wait, if it trips | overloaded | refused | repeats, after the wait |
-/// | `Ignored` | nothing | a sample | accepted | is over |
+/// | `Ignored` | nothing, but it is an answer: a probe has succeeded | a sample | accepted | is over |
 /// | `Refused`: by another policy, or for a part of the service | nothing | nothing | nothing | is over |
 /// | [`TimedOut`](crate::guard::End::TimedOut): cut off by a limit of the operator's | failure | lost | nothing | repeats |
 /// | [`Cancelled`](crate::guard::End::Cancelled): its caller left, or chose the limit that cut it off | nothing, unless it ran for long | lost, if it ran for long | nothing | is over |
@@ -42,6 +42,18 @@ pub enum Outcome {
     /// The call was refused on its way, for a reason that is not this service's: another circuit is
     /// open, a quota is used up, the time of the caller was over. The service has not seen it.
     Refused,
+}
+
+impl Outcome {
+    /// Returns whether the call did not get what it asked for, and another time it may: so a stale
+    /// answer is better than this one.
+    #[allow(dead_code)] // which features use it depends on which are on
+    pub(crate) const fn is_unwell(self) -> bool {
+        match self {
+            Self::Failure | Self::Overloaded { .. } | Self::Refused => true,
+            Self::Success | Self::Ignored => false,
+        }
+    }
 }
 
 /// A classifier, which turns the result of a call into an [`Outcome`].

@@ -61,7 +61,8 @@ use std::{
 #[non_exhaustive]
 pub enum Event {
     /// A policy refused a call, or gave up on it: a rejection by an open breaker, a limiter, a load
-    /// shed or a throttle, a timeout, a deadline that has passed. Told once for each call and
+    /// shed or a throttle, a timeout, a deadline that has passed. (A body that is cut off after its
+    /// head is not told of: its reader gets the error.) Told once for each call and
     /// rejection, by whoever made it, and not by the policies through which it goes up.
     #[non_exhaustive]
     Rejected {

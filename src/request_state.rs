@@ -11,7 +11,7 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 
-const SLOTS: usize = 4096;
+const SLOTS: usize = 1 << 16;
 /// How many slots are looked at for a free one.
 const LOOKS: usize = 16;
 
@@ -55,6 +55,12 @@ impl RequestState {
     /// Returns whether somebody is reading the body, and waits for more of it.
     pub(crate) fn is_awaited(self) -> bool {
         self.get() & WAITS != 0
+    }
+
+    /// Notes that the body broke off.
+    #[allow(dead_code)] // only servers watch requests
+    pub(crate) fn fail(self) {
+        self.set(FAILED);
     }
 
     fn set(self, state: u64) {

@@ -26,7 +26,8 @@ impl GuardBase for Purse {
     type Permit = u32;
     type Wait = Never;
     fn settle(&self, cents: u32, end: End, _: &Now) {
-        if matches!(end, End::Done(Outcome::Failure) | End::NeverStarted) {
+        let unasked = matches!(end, End::Done(Outcome::Refused) | End::NeverStarted);
+        if unasked || matches!(end, End::Done(Outcome::Failure) | End::TimedOut) {
             self.0.fetch_add(cents, Relaxed);
         }
     }

@@ -10,7 +10,7 @@ use super::{
     store::Store,
 };
 use crate::{
-    classify::{Classify, ErrorsAsFailures, Outcome},
+    classify::{Classify, ErrorsAsFailures},
     clock::Now,
     error::{FromRejected, RefusalMark, Rejected},
 };
@@ -84,8 +84,8 @@ where
     St: Store<V>,
 {
     /// Sets the classifier of the load. A stale answer is returned in place of a failure or an
-    /// overload, but not in place of an error that is [`Ignored`](Outcome::Ignored), which is the
-    /// caller's own mistake. Every `Err` is a failure by default.
+    /// overload, but not in place of an error that is [`Ignored`](crate::Outcome::Ignored), which
+    /// is the caller's own mistake. Every `Err` is a failure by default.
     pub fn classify<C2>(self, classifier: C2) -> Lookup<'a, V, St, C2, P> {
         Lookup {
             cache: self.cache,
@@ -210,7 +210,7 @@ pub(super) fn classify_end<V, T, E>(
 ) -> Loaded<V, T, E> {
     let unwell = rejected.is_some() || {
         let outcome = classifier.classify(result.as_ref());
-        matches!(outcome, Outcome::Failure | Outcome::Overloaded { .. })
+        outcome.is_unwell()
     };
     match result {
         Ok(value) if unwell => Loaded::Failed(Failure::Answer(value)),

@@ -248,7 +248,11 @@ impl Breaker {
         let took = || permit.took(now.get());
         // Whoever cuts it off is dropping it now.
         let limit = || limiter().and_then(Limiter::limit);
-        let verdict = CallVerdict::of(end, self.cfg.abandoned, limit, took);
+        let verdict = match end {
+            // Its answer had begun: who left before its end was reading it.
+            End::Cancelled if permit.is_answered() => CallVerdict::Nothing,
+            end => CallVerdict::of(end, self.cfg.abandoned, limit, took),
+        };
         if let CallVerdict::Overloaded(Some(after)) = verdict {
             self.record_retry_after(after, now.get());
         }
@@ -290,6 +294,7 @@ impl Breaker {
             Some(limit) if failures >= limit.max(least) => {
                 self.trip(word, Reason::ConsecutiveFailures, now)
             }
+            _ if failures < least => {}
             _ => self.judge(word, now),
         }
     }
@@ -308,9 +313,16 @@ impl Breaker {
         if !word.can_trip() {
             return;
         }
-        let (counts, few) = self.window.counts_of_at_least(self.cfg.minimum, now);
         let overdue = self.overdue(word, now);
-        let verdict = RateVerdict::of(&self.cfg, counts, overdue);
+        let (counts, few) = self.window.counts_of_at_least(self.cfg.minimum, now);
+        let verdict = match RateVerdict::of(&self.cfg, counts, overdue) {
+            // Calls that hang are enough by themselves: what ended well in earlier windows, which
+            // were looked at for want of ends in this one, must not outvote them.
+            RateVerdict::Below | RateVerdict::TooFew if few && overdue > 0 => {
+                RateVerdict::of(&self.cfg, self.window.counts(now), overdue)
+            }
+            verdict => verdict,
+        };
         if let RateVerdict::Trip(reason) = verdict {
             return self.trip(word, reason, now);
         }

@@ -214,7 +214,8 @@ impl CircuitBreakerBuilder {
     ///
     /// The default is 60 s, or `open_for` if that is longer: a dependency that is back does not
     /// wait for longer than a minute. Jitter may exceed it, and so may a wait that the dependency
-    /// itself asks for, if [`max_retry_after`](Self::max_retry_after) is longer.
+    /// itself asks for, if [`max_retry_after`](Self::max_retry_after) is longer or the breaker
+    /// [opens for it](Self::open_when_overloaded).
     #[must_use]
     pub fn max_open_for(mut self, time: Duration) -> Self {
         self.max_open_for = Some(time);

@@ -110,6 +110,8 @@ impl Breaker {
         let end = match verdict {
             CallVerdict::Well | CallVerdict::Answered if !slow => ProbeEnd::Well,
             CallVerdict::Well | CallVerdict::Answered | CallVerdict::Unwell => ProbeEnd::Unwell,
+            // A load shed of ours further in: the dependency has not been asked.
+            CallVerdict::Overloaded(None) if !permit.was_waited_for() => ProbeEnd::Unreached,
             CallVerdict::Overloaded(after) => ProbeEnd::Overloaded {
                 wait: self.wait_of_probe(after),
             },

@@ -170,6 +170,8 @@
 //! | `buttress_circuit_breaker_trips_total` | counter | how often it has opened by itself, after failed probes too |
 //! | `buttress_circuit_breaker_calls_total` (`outcome` is `success`, `failure`) | counter | calls with this outcome |
 //! | `buttress_circuit_breaker_slow_calls_total` | counter | calls that succeeded or failed, and were slow |
+//! | `buttress_circuit_breaker_would_reject_total` | counter | calls that an observing breaker let in and would have rejected |
+//! | `buttress_circuit_breaker_evicted_total`, `_evicted_open_total` | counter | of a keyed breaker: keys that were forgotten to make room; those of them that were not closed |
 //! | `buttress_rejected_total` (`kind` is `circuit_breaker`) | counter | calls rejected |
 //!
 //! # Trade-offs

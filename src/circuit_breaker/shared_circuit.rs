@@ -184,7 +184,10 @@ impl SharedCircuit {
             }
             Phase::HalfOpen => {
                 let now = now.get();
-                self.read(|circuit| circuit.is_probed(now)).then_some(None)
+                self.read(|circuit| match circuit.retry_after(now) {
+                    Some(wait) => Some(Some(now.after(wait))),
+                    None => circuit.is_probed(now).then_some(None),
+                })
             }
             Phase::Closed | Phase::ForcedClosed | Phase::Ramp => None,
         }

@@ -1,6 +1,8 @@
 //! Which errors say of themselves whether they are a rejection.
 
-use super::{AsRejected, BoxError, Error, FromRejected, Kind, RefusalMark, Rejected};
+#[cfg(feature = "grpc")]
+use super::AsRejected;
+use super::{BoxError, Error, FromRejected, Kind, RefusalMark, Rejected};
 use crate::shared::lock;
 use std::{
     any::{Any, TypeId, type_name},
@@ -46,8 +48,8 @@ thread_local! {
 /// A policy that sees a call end in an error has to know whether the service failed, or a policy
 /// further in refused the call. `Rejected`, [`Error`], `Box<dyn std::error::Error + Send + Sync>`,
 /// `tonic::Status` and, with the feature `anyhow`, `anyhow::Error` say so themselves. With any
-/// other type, such as an enum of the application, a policy goes by whether a refusal was made in
-/// the very poll that ended with the error. That is wrong in two cases:
+/// other type, such as an enum of the application, also if it is boxed, a policy goes by whether a
+/// refusal was made in the very poll that ended with the error. That is wrong in two cases:
 ///
 /// - something is awaited between the refusal and the return, or the refusal comes out of a
 ///   `spawn`ed task or a `join!`: then the rejection counts as a failure of the service. A retry
@@ -137,7 +139,9 @@ pub(crate) fn provenance<E: 'static>(error: &E) -> Provenance {
 /// source of what is `#[error(transparent)]` is not seen.
 fn in_chain(error: &(dyn error::Error + 'static)) -> Provenance {
     let mut next = Some(error);
-    while let Some(error) = next {
+    // A chain of sources that is longer than this leads in a circle.
+    for _ in 0..64 {
+        let Some(error) = next else { break };
         if let Some(rejected) = error.downcast_ref::<Rejected>() {
             return Provenance::Rejected(*rejected);
         }
@@ -157,13 +161,16 @@ fn in_chain(error: &(dyn error::Error + 'static)) -> Provenance {
 /// Returns what is known of errors of this type.
 fn found<E: 'static>() -> Option<Find> {
     let (id, changes) = (TypeId::of::<E>(), CHANGES.load(Ordering::Acquire));
-    let known = SEEN.with_borrow(|(seen, finds)| {
+    // A thread that is ending has nothing to remember it in.
+    let known = SEEN.try_with(|seen| {
+        let (seen, finds) = &*seen.borrow();
         let mut finds = finds.iter().filter(|_| *seen == changes);
         finds.find(|(of, _)| *of == id).map(|(_, find)| *find)
     });
-    known.unwrap_or_else(|| {
+    known.ok().flatten().unwrap_or_else(|| {
         let find = lock(&FOUND).get(&id).copied();
-        SEEN.with_borrow_mut(|(seen, finds)| {
+        let _ = SEEN.try_with(|seen| {
+            let (seen, finds) = &mut *seen.borrow_mut();
             if *seen != changes {
                 finds.clear();
                 *seen = changes;
@@ -186,10 +193,16 @@ pub(super) fn learn_type<E: FromRejected>() {
     }
     LAST.set(Some(TypeId::of::<E>()));
     let wrapper = type_name::<Error<()>>().trim_end_matches("()>");
-    if type_name::<E>().starts_with(wrapper) && found::<E>().is_none() {
+    if found::<E>().is_some() {
+        return;
+    }
+    if type_name::<E>().starts_with(wrapper) {
         ASKING.set(true);
         let _ = E::from_rejected(Rejected::new(Kind::NotReady, ""));
         ASKING.set(false);
+    } else {
+        // It can hold a rejection and does not tell, also where it is wrapped in an `Error`.
+        learn::<E>(|_| Provenance::Unknown);
     }
 }
 
@@ -200,7 +213,7 @@ impl<E: 'static> From<Rejected> for Error<E> {
             learn::<Self>(|error| match error {
                 Self::Rejected(rejected) => Provenance::Rejected(*rejected),
                 Self::Service(error) => match provenance(error) {
-                    Provenance::Unknown => Provenance::Service,
+                    Provenance::Unknown if found::<E>().is_none() => Provenance::Service,
                     known => known,
                 },
             });
@@ -265,6 +278,41 @@ mod tests {
         let _: Error<BoxError> = refuse(OPEN);
         let inner = Error::<BoxError>::Service(OPEN.into());
         assert_eq!(provenance(&inner), Provenance::Rejected(OPEN));
+    }
+
+    #[test]
+    fn what_an_error_wraps_may_be_a_rejection_that_does_not_tell() {
+        #[derive(Debug)]
+        struct Opaque;
+        impl From<Rejected> for Opaque {
+            fn from(_: Rejected) -> Self {
+                Self
+            }
+        }
+        let mark = RefusalMark::set();
+        let _: Error<Opaque> = refuse(OPEN);
+        let inner: Opaque = refuse(OPEN);
+        let wrapped = Error::Service(inner);
+        assert_eq!(provenance(&wrapped), Provenance::Unknown);
+        assert_eq!(mark.rejection(&wrapped), Some(OPEN));
+    }
+
+    #[test]
+    fn sources_that_lead_in_a_circle_end() {
+        #[derive(Debug)]
+        struct Circle;
+        impl std::fmt::Display for Circle {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("circle")
+            }
+        }
+        impl error::Error for Circle {
+            fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+                static CIRCLE: Circle = Circle;
+                Some(&CIRCLE)
+            }
+        }
+        assert_eq!(provenance(&BoxError::from(Circle)), Provenance::Unknown);
     }
 
     #[test]

@@ -12,12 +12,12 @@ pub use invalid::InvalidConfig;
 pub use kind::Kind;
 pub use known::recognize;
 pub use name::Name;
-#[cfg(feature = "timeout")]
-pub(crate) use provenance::cut_off;
 #[cfg(any(feature = "cache", all(feature = "http", feature = "timeout")))]
 pub(crate) use provenance::note_refusal;
 #[allow(unused_imports)] // which features use them depends on which are on
-pub(crate) use provenance::{RefusalMark, limiter, note_wait, refuse, waiting};
+pub(crate) use provenance::{
+    RefusalMark, cut_off, limiter, limiter_of, note_wait, refuse, waiting,
+};
 pub use rejected::Rejected;
 
 /// An error type that can hold a [`Rejected`]: any with `From<Rejected>`.

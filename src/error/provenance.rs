@@ -29,6 +29,8 @@ struct Notes {
     last: Cell<Option<Rejected>>,
     /// Whose limit it was, while a call is being cut off.
     cut: Cell<Option<Limiter>>,
+    /// The same, of the call that was cut off last.
+    last_cut: Cell<Limiter>,
 }
 
 const REFUSAL: u64 = 1 << 32;
@@ -40,6 +42,7 @@ thread_local! {
             counts: Cell::new(0),
             last: Cell::new(None),
             cut: Cell::new(None),
+            last_cut: Cell::new(Limiter::UNKNOWN),
         }
     };
 }
@@ -89,7 +92,6 @@ pub(crate) async fn waiting<F: Future>(future: F) -> F::Output {
 
 /// Drops a call that has had its time, so that whoever holds a permit for it knows whose limit that
 /// was.
-#[allow(dead_code)] // which features use it depends on which are on
 pub(crate) fn cut_off(limiter: Limiter, drop: impl FnOnce()) {
     struct Restore(Option<Limiter>);
     impl Drop for Restore {
@@ -97,7 +99,10 @@ pub(crate) fn cut_off(limiter: Limiter, drop: impl FnOnce()) {
             NOTES.with(|notes| notes.cut.set(self.0));
         }
     }
-    let _restore = Restore(NOTES.with(|notes| notes.cut.replace(Some(limiter))));
+    let _restore = Restore(NOTES.with(|notes| {
+        notes.last_cut.set(limiter);
+        notes.cut.replace(Some(limiter))
+    }));
     drop();
 }
 
@@ -105,6 +110,15 @@ pub(crate) fn cut_off(limiter: Limiter, drop: impl FnOnce()) {
 /// caller has left.
 pub(crate) fn limiter() -> Option<Limiter> {
     NOTES.with(|notes| notes.cut.get())
+}
+
+/// Returns whose limit it was that a call was cut off by which ended in this rejection, as far as
+/// that is known: it was the last one on this thread.
+pub(crate) fn limiter_of(rejected: &Rejected) -> Limiter {
+    NOTES.with(|notes| match notes.last.get() == Some(*rejected) {
+        true => notes.last_cut.get(),
+        false => Limiter::UNKNOWN,
+    })
 }
 
 /// A point in this thread's history, set before a service is polled.

@@ -112,6 +112,9 @@ impl Rejected {
     }
 
     /// Returns whether the service may have seen the call, and may have acted on it.
+    ///
+    /// Of a call that was cut off this is what its polls have shown: if it did several things at
+    /// once, as with `join!`, and one of them waited for a policy in every poll, it says `false`.
     #[inline]
     pub const fn reached_service(&self) -> bool {
         self.word & REACHED != 0

@@ -152,7 +152,9 @@ fn by_status(status: &Status) -> Outcome {
             Code::ResourceExhausted | Code::Unavailable,
             Some(Kind::CircuitOpen | Kind::Throttled | Kind::NotReady),
         ) => Outcome::Refused,
-        (Code::DeadlineExceeded, _) if is_callers_deadline() => Outcome::Refused,
+        (Code::DeadlineExceeded, None | Some(Kind::DeadlineExceeded)) if is_callers_deadline() => {
+            Outcome::Refused
+        }
         (Code::ResourceExhausted, _) => Outcome::Overloaded { retry_after },
         (Code::Unavailable, None) if retry_after.is_some() => Outcome::Overloaded { retry_after },
         (

@@ -211,7 +211,7 @@ where
             (Ok(response), head) => Ok(hold(held, head, response)),
             (Err(error), head) => {
                 if let Some(GrpcHead::Said(outcome)) = head {
-                    held.end(End::Done(outcome));
+                    held.end_badly(End::Done(outcome));
                 }
                 Err(error)
             }

@@ -5,7 +5,7 @@ use crate::{
     classify::Outcome,
     clock::{Now, Time},
     context,
-    error::{Kind, RefusalMark, Rejected, limiter},
+    error::{Kind, RefusalMark, Rejected, cut_off, limiter, limiter_of},
     shared::Shared,
 };
 use std::{fmt, mem, task::Poll, time::Duration};
@@ -220,7 +220,11 @@ impl<R: GuardRef> CallGuard<R> {
             Kind::TimedOut | Kind::DeadlineExceeded if rejected.is_callers_limit() => {
                 End::Cancelled
             }
-            Kind::TimedOut | Kind::DeadlineExceeded => End::TimedOut,
+            Kind::TimedOut | Kind::DeadlineExceeded => {
+                // As if it were being cut off now: how long the limit was is to be known.
+                let limiter = limiter_of(rejected);
+                return cut_off(limiter, || self.end_badly(End::TimedOut));
+            }
             Kind::CircuitOpen | Kind::RateLimited | Kind::Throttled | Kind::NotReady => {
                 End::Done(Outcome::Refused)
             }
@@ -232,13 +236,14 @@ impl<R: GuardRef> CallGuard<R> {
     #[cold]
     #[inline(never)]
     pub(crate) fn end_if_rejected<E: 'static>(&mut self, mark: RefusalMark, error: E) -> E {
-        if let Some(rejected) = mark.rejection(&error) {
+        if let Some(rejected) = self.during(|_| mark.rejection(&error)) {
             self.end_rejected(&rejected);
         }
         error
     }
 
     /// Tells the guard that the answer has begun, with this outcome, and that its body goes on.
+    #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn answered(&mut self, outcome: Outcome) {
         if let Some((guard_ref, permit)) = &mut self.call {

@@ -1,7 +1,11 @@
 //! A permit that is held by a value, and not by a call.
 
 use super::{Admission, CallGuard, End, Guard, GuardBase, GuardRef, Immediate};
-use crate::{classify::Outcome, clock::Now, error::Rejected};
+use crate::{
+    classify::Outcome,
+    clock::Now,
+    error::{Rejected, refuse},
+};
 
 /// Asks a guard for a permit that is held until it is dropped: for work that outlives its call.
 ///
@@ -56,7 +60,7 @@ where
             call.held();
             Ok(HeldPermit { call })
         }
-        Admission::Refused(rejected) => Err(rejected),
+        Admission::Refused(rejected) => Err(refuse(rejected)),
         Admission::Wait(wait) => wait.never(),
     }
 }

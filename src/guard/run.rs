@@ -17,9 +17,10 @@ use std::{
 /// Runs `op` if the guard admits `req`, after a wait if need be.
 ///
 /// An `Err` counts as a failure, unless it is [classified](super::classify). If it is a rejection
-/// by a policy inside `op`, a timeout counts as a failure too, but a refusal counts as overload.
-/// For a guard that does not look at the request pass `&()`, or use the policy's own `run` method.
-/// Dropping the future cancels the call, or leaves the queue.
+/// by a policy inside `op`, it counts as the table of [`Outcome`](crate::Outcome) says: a timeout
+/// is a failure, a full load shed is overload, and any other refusal teaches nothing. For a guard
+/// that does not look at the request pass `&()`, or use the policy's own `run` method. Dropping the
+/// future cancels the call, or leaves the queue.
 ///
 /// # Errors
 /// The guard's [`Rejected`](crate::Rejected) as `E`, or what `op` returned.

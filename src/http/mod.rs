@@ -97,6 +97,7 @@ mod into_response;
 mod keys;
 mod marker;
 mod proxies;
+#[cfg(any(feature = "grpc", feature = "retry"))]
 mod pushback;
 #[cfg(feature = "retry")]
 mod replay;
@@ -110,6 +111,11 @@ mod target;
 mod time_left;
 #[cfg(feature = "retry")]
 mod unsent;
+// Bodies are watched of those servers that are compiled in.
+#[cfg_attr(
+    not(any(feature = "axum", feature = "grpc")),
+    allow(dead_code, unused_imports)
+)]
 mod watch;
 
 pub use answer::{Http, ProblemBody};
@@ -150,6 +156,8 @@ pub use respond_to::{HeadResponder, PerRequest, WithHead};
 pub use retry::{AsReplayBody, HttpReplay, Idempotent, MapBody, RecordedRequest};
 pub use settle::{BodyEnd, GuardedBody, OnBodyEnd};
 
+#[cfg(feature = "timeout")]
+pub(crate) use marker::mark;
 #[cfg(feature = "timeout")]
 pub use time_left::DEADLINE_HEADER;
 #[cfg(feature = "retry")]

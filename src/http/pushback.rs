@@ -34,6 +34,7 @@ impl ServerPushback {
     }
 
     /// Returns the time to come back, if there is to be one.
+    #[cfg(feature = "grpc")]
     pub(crate) const fn after(self) -> Option<Duration> {
         match self {
             Self::After(after) => Some(after),

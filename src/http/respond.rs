@@ -289,7 +289,6 @@ pin_project! {
         #[pin]
         state: State<F>,
         responder: R,
-        // Of a request whose body is still to come.
         request: Option<WatchedRequest>,
     }
 
@@ -362,11 +361,18 @@ pin_project! {
     /// The body of a response that leaves a [`RespondLayer`]: the service's, or the responder's.
     #[derive(Debug)]
     pub struct RespondBody<B, O> {
-        // Fields drop in order: the body before the place of its request.
         #[pin]
         body: Either<B, O>,
-        // Of a request whose body is still to come.
         request: Option<WatchedRequest>,
+    }
+
+    impl<B, O> PinnedDrop for RespondBody<B, O> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.request.is_some() {
+                within(this.request, || this.body.set(Either::Over));
+            }
+        }
     }
 }
 
@@ -376,6 +382,7 @@ pin_project! {
     enum Either<B, O> {
         Service { #[pin] body: B },
         Responder { #[pin] body: O },
+        Over,
     }
 }
 
@@ -421,6 +428,7 @@ where
                 within(this.request, || body.poll_frame(cx)).map_err(Into::into)
             }
             EitherProj::Responder { body } => body.poll_frame(cx).map_err(Into::into),
+            EitherProj::Over => Poll::Ready(None),
         }
     }
 
@@ -428,6 +436,7 @@ where
         match &self.body {
             Either::Service { body } => body.is_end_stream(),
             Either::Responder { body } => body.is_end_stream(),
+            Either::Over => true,
         }
     }
 
@@ -435,6 +444,7 @@ where
         match &self.body {
             Either::Service { body } => body.size_hint(),
             Either::Responder { body } => body.size_hint(),
+            Either::Over => SizeHint::with_exact(0),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Calls that end when the body of their response does.
 
-use super::ServerErrorsAsFailures;
+use super::{ServerErrorsAsFailures, marker::marked};
 use crate::{
     classify::{Classify, Outcome},
     error::{RefusalMark, limiter},
@@ -240,7 +240,7 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
             Some(Ok(frame)) => {
                 let trailers = frame.trailers_ref();
                 // Trailers of ours, in place of the service's.
-                if trailers.is_some()
+                if trailers.is_some_and(|trailers| marked(trailers).is_some())
                     && let Some(rejected) = mark.refusal()
                 {
                     call.held.end_rejected(&rejected);

@@ -60,8 +60,8 @@
 //! # Trade-offs
 //! - Each client is throttled by the share of its own calls that is refused, so throttling is fair
 //!   among clients only if the service refuses fairly.
-//! - Put it inside a retry, so that each attempt is a call. Put it outside a circuit breaker only
-//!   if an open breaker is to count as a refusal.
+//! - Put it inside a retry, so that each attempt is a call. An open circuit breaker further in
+//!   teaches it nothing: the service has not refused the call.
 //! - The window is short on purpose: after an outage it took minutes until all calls were sent
 //!   again with the book's window of two minutes, and four seconds with one of a second.
 
@@ -134,7 +134,7 @@ impl Throttle {
     guard_runs! {
         /// Runs `op`, unless the throttle holds it back.
         ///
-        /// Without a classifier, only a refusal by a policy inside `op` counts as overload; any
+        /// Without a classifier, only a refusal by a load shed inside `op` counts as overload; any
         /// other error is a failure. So where the service itself says that it is overloaded, say
         /// with [`classify`](Self::classify) which of its errors do.
         run

@@ -71,7 +71,7 @@ impl ReadyWait {
         match ready(cx) {
             Poll::Ready(result) => {
                 if self.0.is_some() {
-                    self.over(result.is_ok());
+                    self.over(limit, result.is_ok());
                 }
                 Poll::Ready(result)
             }
@@ -107,11 +107,15 @@ impl ReadyWait {
     }
 
     #[cold]
-    fn over(&mut self, well: bool) {
+    fn over(&mut self, limit: Duration, well: bool) {
+        let now = Time::now();
         match &mut self.0 {
+            // Nobody has asked for longer than any wait lasts: its caller had gone, and this one
+            // begins anew.
+            Some(wait) if now > wait.since.after(limit).after(limit) => self.0 = None,
             Some(wait) if well => {
                 if !matches!(wait.stage, Stage::Over(_)) {
-                    wait.stage = Stage::Over(Time::now().since(wait.since));
+                    wait.stage = Stage::Over(now.since(wait.since));
                 }
                 wait.timer.set(None);
             }
@@ -154,7 +158,7 @@ impl ReadyWait {
         cut_off(limiter, || last = ready(cx));
         match last {
             Poll::Ready(result) => {
-                self.over(result.is_ok());
+                self.over(limit, result.is_ok());
                 Poll::Ready(result)
             }
             Poll::Pending => {

@@ -166,6 +166,20 @@ async fn a_wait_that_is_kept_is_bounded_and_never_shorter_than_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_that_a_load_shed_of_ours_refuses_has_not_reached_the_dependency() {
+    let breaker = plain().consecutive_failures(1).build().unwrap();
+    call(&breaker, UNWELL);
+    advance(5 * SECOND).await;
+    for _ in 0..3 {
+        call(&breaker, overloaded(None));
+        assert_eq!(breaker.state(), State::HalfOpen);
+        advance(SECOND).await;
+    }
+    call(&breaker, UNWELL);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_dependency_is_probed_when_it_said_and_closes_at_its_second_such_answer() {
     for (asked, waits) in [
         (Some(30 * SECOND), 30 * SECOND),
@@ -183,14 +197,16 @@ async fn a_full_dependency_is_probed_when_it_said_and_closes_at_its_second_such_
             let breaker = builder.build().unwrap();
             call(&breaker, UNWELL);
             advance(5 * SECOND).await;
-            call(&breaker, overloaded(asked));
+            let probe = start(&breaker);
+            end(&breaker, probe, overloaded(asked));
             assert_eq!(breaker.state(), State::HalfOpen);
             assert_eq!(breaker.snapshot().retry_after, Some(waits));
             for _ in 0..1_000 {
                 assert_eq!(refused(&breaker), Some(waits));
             }
             advance(waits).await;
-            call(&breaker, overloaded(asked));
+            let probe = start(&breaker);
+            end(&breaker, probe, overloaded(asked));
             assert_eq!(breaker.state(), State::Closed);
             let share = breaker.snapshot().admitted_share;
             assert_eq!(share < 0.2, ramp, "{share}");

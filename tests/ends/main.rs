@@ -5,5 +5,6 @@
 // Test helpers may fail like the tests that call them.
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
+mod provenance;
 mod stacks;
 mod uploads;

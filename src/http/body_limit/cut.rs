@@ -60,7 +60,8 @@ impl BodyCut {
 
     /// Returns the trailers that tell a gRPC client of it.
     pub(super) fn trailers(&self) -> HeaderMap {
-        let mut trailers = HeaderMap::with_capacity(2);
+        let mut trailers = HeaderMap::with_capacity(3);
+        crate::http::mark(&mut trailers, self.rejected.kind());
         // DEADLINE_EXCEEDED
         trailers.insert("grpc-status", HeaderValue::from_static("4"));
         if let Ok(message) = HeaderValue::try_from(percent_encoded(&self.to_string())) {

@@ -1,7 +1,10 @@
 //! The body of a request that has to come in fast enough.
 
 use super::{BodyCut, BodyLimit, MinRate, body::poll_pace, pace::Pace};
-use crate::{clock::Time, error::note_refusal, http::respond::BoxError, timeout::Timeout};
+use crate::{
+    clock::Time, context, error::note_refusal, http::respond::BoxError,
+    request_state::RequestState, timeout::Timeout,
+};
 use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -67,6 +70,7 @@ impl<B: Body, M: MapUploadBody<B>> PrepareUpload<B> for UploadLimit<M> {
             pace: Pace::new(None, Some(self.rate)),
             pause: None,
             timeout: timeout.clone(),
+            request: context::current().request,
         })
     }
 }
@@ -116,6 +120,8 @@ pin_project! {
         pace: Pace,
         #[pin]
         pause: Option<Sleep>,
+        // Of the caller's own request, if this is what it sends on.
+        request: RequestState,
         timeout: Timeout,
     }
 }
@@ -151,6 +157,7 @@ where
         let rejected = this.timeout.timed_out().having_reached_service();
         let cut = BodyCut::new(rejected.by_callers_limit(), limit);
         note_refusal(cut.rejected());
+        this.request.fail();
         Poll::Ready(Some(Err(cut.into())))
     }
 

@@ -17,7 +17,7 @@ use crate::{
         Adapter, Cache, CacheLayer, Cached, Disposition, Failure, Freshness, KeyBuf, Loaded,
         Served, Store,
     },
-    classify::{Classify, Outcome},
+    classify::Classify,
     clock::wall_clock,
     error::Rejected,
 };
@@ -330,7 +330,7 @@ where
         rejected: Option<Rejected>,
     ) -> Loaded<StoredResponse, Response<CacheBody<B>>, E> {
         let outcome = ServerErrorsAsFailures.classify(result.as_ref());
-        let unwell = matches!(outcome, Outcome::Failure | Outcome::Overloaded { .. });
+        let unwell = outcome.is_unwell();
         let (parts, body) = match result {
             Ok(response) => response.into_parts(),
             Err(error) => {

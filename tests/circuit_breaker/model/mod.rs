@@ -86,6 +86,7 @@ struct Running {
     /// It would have been rejected.
     shadow: bool,
     began: Option<Time>,
+    polled: bool,
 }
 
 #[derive(Debug)]
@@ -253,6 +254,8 @@ impl Model {
         self.looked = Some((now.as_nanos() / EIGHTH, self.epoch));
         let (calls, failures, slow) = self.rated(now);
         let late = self.in_flight_slow(now);
+        // Calls that hang are not outvoted by what was well before.
+        let plain = self.counts(now);
         let minimum = u64::from(self.config.minimum);
         let reached = |limit: Option<f64>, part: u64, calls: u64| {
             calls >= minimum && limit.is_some_and(|rate| part as f64 / calls as f64 >= rate)
@@ -261,6 +264,7 @@ impl Model {
         if row.is_some_and(|row| self.in_a_row >= u64::from(row))
             || reached(self.config.failure_rate, failures, calls)
             || reached(self.config.slow_rate, slow + late, calls + late)
+            || late > 0 && reached(self.config.slow_rate, plain.2 + late, plain.0 + late)
         {
             self.relapses = 0;
             self.open(now);
@@ -325,6 +329,7 @@ impl Model {
             phase: self.phase,
             shadow: refusal.is_some(),
             began: (polled || timed).then_some(now),
+            polled,
         });
         // While calls are running the rates are looked at once in an eighth of the slow duration.
         let this = Some((now.as_nanos() / EIGHTH, self.epoch));
@@ -370,6 +375,12 @@ impl Model {
             };
             let (_, began) = self.leases.remove(at);
             if now.since(began) < LEASE {
+                // A load shed further in refuses at once: the dependency has not been asked.
+                let shed = end == End::Done(Outcome::Overloaded { retry_after: None });
+                let end = match shed && !call.polled {
+                    true => End::NeverStarted,
+                    false => end,
+                };
                 if self.end_in_row(end, result, began, now) {
                     self.close(Phase::Closed);
                     self.hint = Time::from_nanos(0);
