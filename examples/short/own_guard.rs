@@ -1,7 +1,7 @@
 //! A guard of one's own: answers cost money, and there is only so much of it.
 //!
 //! It says three things: what an admitted call holds (its price), which calls are admitted, and
-//! what is learnt from the end of a call (one that failed is not charged for).
+//! what is learnt from the end of a call (one that does not succeed is not charged for).
 //!
 //!     cargo run --example own_guard
 
@@ -26,8 +26,7 @@ impl GuardBase for Purse {
     type Permit = u32;
     type Wait = Never;
     fn settle(&self, cents: u32, end: End, _: &Now) {
-        let unasked = matches!(end, End::Done(Outcome::Refused) | End::NeverStarted);
-        if unasked || matches!(end, End::Done(Outcome::Failure) | End::TimedOut) {
+        if end != End::Done(Outcome::Success) {
             self.0.fetch_add(cents, Relaxed);
         }
     }

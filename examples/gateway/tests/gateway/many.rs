@@ -49,10 +49,7 @@ async fn a_thousand_connections_share_one_limit() {
 async fn a_thousand_connections_share_one_breaker_and_one_probe() {
     let backend = Outside::start(|n| match n {
         1..=5 => Act::unavailable(),
-        _ => {
-            let end = Act::Answer("0\r\n\r\n".to_owned());
-            Act::Stream(vec!["well"], Duration::from_secs(2), Box::new(end))
-        }
+        _ => Act::Late(Duration::from_secs(2), Box::new(Act::ok())),
     })
     .await;
     let gateway = Gateway::start(&[

@@ -16,6 +16,8 @@ pub(crate) enum Act {
     Answer(String),
     /// Reads the request and never answers.
     Hang,
+    /// Does this, but not before some time has passed.
+    Late(Duration, Box<Self>),
     /// Resets the connection.
     Reset,
     /// Writes a head, then each of these chunks after a pause, then does what comes last.
@@ -108,6 +110,10 @@ async fn perform(mut connection: TcpStream, act: Act) {
         }
         Act::Reset => {
             let _ = connection.set_zero_linger();
+        }
+        Act::Late(pause, act) => {
+            tokio::time::sleep(pause).await;
+            Box::pin(perform(connection, *act)).await;
         }
         Act::Stream(chunks, pause, last) => {
             let head =
