@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     classify::{Classify, Outcome},
-    guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
+    guard::{CallGuard, End, Settle, Strategy, StrategyRef},
     http::{BodyEnd, GrpcType, GuardedBody, ServerErrorsAsFailures, end_if_rejected, hold},
 };
 use bytes::Buf;
@@ -122,13 +122,13 @@ where
     B: Body,
     C: Classify<(), Status>,
 {
-    type Response<G: GuardBase> = Response<GuardedBody<B, G, Self>>;
+    type Response<R: StrategyRef<Strategy = Self>> = Response<GuardedBody<B, R>>;
 
     #[inline]
-    fn settle<G: GuardBase>(
-        held: &mut CallGuard<SharedGuard<G, Self>>,
+    fn settle<R: StrategyRef<Strategy = Self>>(
+        held: &mut CallGuard<R>,
         result: Result<Response<B>, E>,
-    ) -> Result<Self::Response<G>, E> {
+    ) -> Result<Self::Response<R>, E> {
         match result {
             Ok(response) => {
                 end_if_rejected(held, &response);
@@ -190,13 +190,13 @@ where
     C: Classify<(), Status>,
     H: Classify<Response<B>, E>,
 {
-    type Response<G: GuardBase> = Response<GuardedBody<B, G, Self>>;
+    type Response<R: StrategyRef<Strategy = Self>> = Response<GuardedBody<B, R>>;
 
     #[inline]
-    fn settle<G: GuardBase>(
-        held: &mut CallGuard<SharedGuard<G, Self>>,
+    fn settle<R: StrategyRef<Strategy = Self>>(
+        held: &mut CallGuard<R>,
         result: Result<Response<B>, E>,
-    ) -> Result<Self::Response<G>, E> {
+    ) -> Result<Self::Response<R>, E> {
         if let Ok(response) = &result {
             end_if_rejected(held, response);
         }

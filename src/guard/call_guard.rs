@@ -33,6 +33,14 @@ pub(super) struct Core<G, P> {
     pub(super) settle: P,
 }
 
+/// Access to a guard for a running call, and to the strategy that says what its end means.
+pub trait StrategyRef: GuardRef {
+    /// The type of the strategy.
+    type Strategy;
+    /// Returns the strategy.
+    fn strategy(&self) -> &Self::Strategy;
+}
+
 /// Shared ownership of a guard and its [`Settle`](super::Settle) strategy.
 ///
 /// # Clone
@@ -40,17 +48,19 @@ pub(super) struct Core<G, P> {
 /// on many threads as on one.
 pub struct SharedGuard<G, P>(pub(super) Shared<Core<G, P>>);
 
-impl<G: GuardBase, P> CallGuard<SharedGuard<G, P>> {
-    /// Returns the layer's strategy, or `None` if the call has ended.
+impl<R: StrategyRef> CallGuard<R> {
+    /// Returns the strategy, or `None` if the call has ended.
     #[inline]
-    pub fn strategy(&self) -> Option<&P> {
-        self.call.as_ref().map(|(guard_ref, _)| &guard_ref.0.settle)
+    pub fn strategy(&self) -> Option<&R::Strategy> {
+        self.call
+            .as_ref()
+            .map(|(guard_ref, _)| guard_ref.strategy())
     }
 
     /// Ends the call with what `judge` makes of it. If `judge` panics, the call ends as
     /// [`End::Panicked`]. Does nothing if the call has ended already.
     #[inline]
-    pub fn end_as(&mut self, judge: impl FnOnce(&P) -> End) {
+    pub fn end_as(&mut self, judge: impl FnOnce(&R::Strategy) -> End) {
         match self.during(|call| call.strategy().map(judge)) {
             Some(End::Done(outcome)) => self.end_as_outcome(outcome),
             Some(end) => self.end_badly(end),
@@ -77,6 +87,14 @@ impl<G: GuardBase, P> GuardRef for SharedGuard<G, P> {
     #[inline]
     fn guard(&self) -> &G {
         &self.0.guard
+    }
+}
+
+impl<G: GuardBase, P> StrategyRef for SharedGuard<G, P> {
+    type Strategy = P;
+    #[inline]
+    fn strategy(&self) -> &P {
+        &self.0.settle
     }
 }
 
@@ -152,6 +170,20 @@ impl<R: GuardRef> CallGuard<R> {
     pub fn take(&mut self) -> Self {
         Self {
             call: self.call.take(),
+            stage: self.stage,
+        }
+    }
+
+    /// Moves the call, before it starts, to another access to the same guard, made from the present
+    /// one by code of the application. If that panics, the call never starts.
+    pub(super) fn refer_by<R2>(mut self, refer: impl FnOnce(&R) -> R2) -> CallGuard<R2>
+    where
+        R2: GuardRef<Guard = R::Guard>,
+    {
+        debug_assert_eq!(self.stage, CallStage::ADMITTED, "before the call starts");
+        let guard_ref = self.call.as_ref().map(|(old, _)| refer(old));
+        CallGuard {
+            call: guard_ref.zip(self.call.take().map(|(_, permit)| permit)),
             stage: self.stage,
         }
     }

@@ -1,7 +1,7 @@
 //! What the three layers have in common: they share a guard and its strategy, and build services.
 
 use super::{
-    GuardBase, Immediate, OnResponse, Reserve, Unclassified,
+    ByRequest, GuardBase, Immediate, OnResponse, Reserve, Strategy, Unclassified,
     call_guard::{Core, SharedGuard},
 };
 use crate::shared::Shared;
@@ -58,6 +58,31 @@ macro_rules! layer {
             /// Makes the guard's calls end as a [`Settle`](super::Settle) strategy says.
             pub fn settle<P2: Send + Sync + 'static>(self, settle: P2) -> $layer<G, P2> {
                 $layer::settling(self.core.0.guard.clone(), settle)
+            }
+
+            /// Makes the guard learn from the outcomes that a classifier returns which is made for
+            /// each request: for results that mean one thing for one path or method, and another
+            /// for another. A call ends, and gives its permit back, when its response is there.
+            pub fn classify_by<Req, F, C>(
+                self,
+                choose: F,
+            ) -> $layer<G, ByRequest<F, OnResponse<C>>>
+            where
+                F: Fn(&Req) -> C + Send + Sync + 'static,
+                C: 'static,
+            {
+                self.settle(ByRequest::new(choose))
+            }
+
+            /// Makes each call end as a strategy says that is chosen by its request, for HTTP and
+            /// gRPC: `.settle_by(|request: &Request<_>| OnBodyEnd(classifier))`. See
+            /// [`ByRequest`].
+            pub fn settle_by<Req, F, P2>(self, choose: F) -> $layer<G, ByRequest<F, P2>>
+            where
+                F: Fn(&Req) -> P2 + Send + Sync + 'static,
+                P2: Strategy + 'static,
+            {
+                self.settle(ByRequest::new(choose))
             }
 
             /// Makes the guard learn from HTTP responses, by

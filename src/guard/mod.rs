@@ -57,6 +57,7 @@
 //! In the repository, `examples/short/own_guard.rs` has a guard that learns, used as a layer. A
 //! guard whose calls may wait also implements [`Guard::poll_wait`] and [`GuardBase::abandon`].
 
+mod by_request;
 mod call_guard;
 mod classified;
 mod hold;
@@ -70,7 +71,8 @@ mod shadow;
 mod tuple;
 mod wait;
 
-pub use call_guard::{CallGuard, GuardRef, SharedGuard};
+pub use by_request::{AnyStrategy, ByRequest, ChosenStrategy, StrategyFor};
+pub use call_guard::{CallGuard, GuardRef, SharedGuard, StrategyRef};
 pub use classified::{Classified, classify};
 pub use hold::{HeldPermit, hold};
 pub use layer::{GuardLayer, ReserveLayer, WaitLayer};

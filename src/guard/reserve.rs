@@ -4,7 +4,7 @@
 //! `poll_ready`, and nothing of the request can have a say in it.
 
 use super::{
-    CallGuard, End, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, Strategy,
+    AnyStrategy, CallGuard, End, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, StrategyFor,
     call_guard::SharedGuard, layer::ReserveLayer, service::tell_unready,
 };
 use crate::{
@@ -41,7 +41,7 @@ pub trait Reserve: GuardBase {
     ) -> Poll<Self::Permit>;
 }
 
-impl<S, G: GuardBase, P: Strategy> Layer<S> for ReserveLayer<G, P> {
+impl<S, G: GuardBase, P: AnyStrategy> Layer<S> for ReserveLayer<G, P> {
     type Service = ReserveService<S, G, P>;
 
     #[inline]
@@ -93,11 +93,12 @@ where
     S: Service<Req>,
     S::Error: FromRejected,
     G: Reserve,
-    P: Settle<S::Response, S::Error>,
+    P: StrategyFor<Req>,
+    P::Strategy: Settle<S::Response, S::Error>,
 {
-    type Response = P::Response<G>;
+    type Response = <P::Strategy as Settle<S::Response, S::Error>>::Response<P::Ref<G>>;
     type Error = S::Error;
-    type Future = GuardFuture<S::Future, G, P>;
+    type Future = GuardFuture<S::Future, P::Ref<G>>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -123,10 +124,11 @@ where
 
     #[inline]
     fn call(&mut self, req: Req) -> Self::Future {
-        let Some(mut call_guard) = self.reserved.take() else {
+        let Some(call_guard) = self.reserved.take() else {
             // A caller that did not ask. The inner service cannot be trusted to be ready either.
             return GuardFuture::refused(Rejected::new(Kind::NotReady, "unready service"));
         };
+        let mut call_guard = P::settling(call_guard, &req);
         GuardFuture::running(call_guard.start(|| self.inner.call(req)), call_guard)
     }
 }

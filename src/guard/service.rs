@@ -1,8 +1,8 @@
 //! The one service and future for guards that decide at once.
 
 use super::{
-    Admission, CallGuard, End, Guard, GuardBase, GuardRef, Immediate, OnResponse, Settle, Strategy,
-    call_guard::SharedGuard, layer::GuardLayer,
+    Admission, AnyStrategy, CallGuard, End, Guard, GuardBase, GuardRef, Immediate, OnResponse,
+    Settle, StrategyFor, StrategyRef, call_guard::SharedGuard, layer::GuardLayer,
 };
 use crate::{
     clock::Now,
@@ -18,7 +18,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-impl<S, G: GuardBase, P: Strategy> Layer<S> for GuardLayer<G, P> {
+impl<S, G: GuardBase, P: AnyStrategy> Layer<S> for GuardLayer<G, P> {
     type Service = GuardService<S, G, P>;
 
     #[inline]
@@ -76,11 +76,12 @@ where
     S::Error: FromRejected,
     G: Guard<Req>,
     G::Wait: Immediate,
-    P: Settle<S::Response, S::Error>,
+    P: StrategyFor<Req>,
+    P::Strategy: Settle<S::Response, S::Error>,
 {
-    type Response = P::Response<G>;
+    type Response = <P::Strategy as Settle<S::Response, S::Error>>::Response<P::Ref<G>>;
     type Error = S::Error;
-    type Future = GuardFuture<S::Future, G, P>;
+    type Future = GuardFuture<S::Future, P::Ref<G>>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -104,6 +105,7 @@ where
         match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
                 let call_guard = CallGuard::new(self.core.clone(), permit);
+                let call_guard = P::settling(call_guard, &req);
                 GuardFuture::admitted(call_guard, self.inner_ready, || self.inner.call(req))
             }
             Admission::Refused(rejected) => GuardFuture::refused(rejected),
@@ -137,24 +139,24 @@ pub(super) fn tell_unready<E: 'static>(guard: &impl GuardBase, mark: RefusalMark
 
 pin_project! {
     /// The response future of [`GuardService`] and [`ReserveService`](super::ReserveService).
-    pub struct GuardFuture<F, G: GuardBase, P> {
+    pub struct GuardFuture<F, R: GuardRef> {
         #[pin]
-        state: State<F, G, P>,
+        state: State<F, R>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, G: GuardBase, P> {
+    enum State<F, R: GuardRef> {
         // Fields drop in order: the call before its permit.
-        Running { #[pin] call: F, call_guard: CallGuard<SharedGuard<G, P>> },
+        Running { #[pin] call: F, call_guard: CallGuard<R> },
         Refused { rejected: Rejected },
     }
 }
 
-impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
+impl<F, R: GuardRef> GuardFuture<F, R> {
     #[inline]
-    pub(super) fn running(call: F, call_guard: CallGuard<SharedGuard<G, P>>) -> Self {
+    pub(super) fn running(call: F, call_guard: CallGuard<R>) -> Self {
         Self {
             state: State::Running { call, call_guard },
         }
@@ -163,7 +165,7 @@ impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
     /// Calls the service, if it is ready.
     #[inline(always)]
     pub(super) fn admitted(
-        mut call_guard: CallGuard<SharedGuard<G, P>>,
+        mut call_guard: CallGuard<R>,
         inner_ready: bool,
         call: impl FnOnce() -> F,
     ) -> Self {
@@ -183,20 +185,20 @@ impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
     /// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
     /// still is not ready, and must not be called.
     #[cold]
-    fn not_ready(mut call_guard: CallGuard<SharedGuard<G, P>>) -> Self {
+    fn not_ready(mut call_guard: CallGuard<R>) -> Self {
         call_guard.end(End::NeverStarted);
         Self::refused(Rejected::new(Kind::NotReady, "inner service"))
     }
 }
 
-impl<F, T, E, G, P> Future for GuardFuture<F, G, P>
+impl<F, T, E, R> Future for GuardFuture<F, R>
 where
     F: Future<Output = Result<T, E>>,
     E: FromRejected,
-    G: GuardBase,
-    P: Settle<T, E>,
+    R: StrategyRef,
+    R::Strategy: Settle<T, E>,
 {
-    type Output = Result<P::Response<G>, E>;
+    type Output = Result<<R::Strategy as Settle<T, E>>::Response<R>, E>;
 
     // Always: as a call of its own it would be handed the whole of the future, and the result, in
     // memory.
@@ -209,14 +211,14 @@ where
                     Ok(response) => Ok(response),
                     Err(error) => Err(call_guard.end_if_rejected(mark, error)),
                 };
-                Poll::Ready(P::settle(call_guard, result))
+                Poll::Ready(R::Strategy::settle(call_guard, result))
             }
             StateProj::Refused { rejected } => Poll::Ready(Err(refuse(*rejected))),
         }
     }
 }
 
-impl<F, G: GuardBase, P> fmt::Debug for GuardFuture<F, G, P> {
+impl<F, R: GuardRef> fmt::Debug for GuardFuture<F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuardFuture").finish_non_exhaustive()
     }

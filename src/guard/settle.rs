@@ -1,6 +1,6 @@
 //! When a call ends, and what its end means.
 
-use super::{CallGuard, End, GuardBase, call_guard::SharedGuard};
+use super::{CallGuard, End, StrategyRef};
 use crate::classify::{Classify, ErrorsAsFailures, Outcome};
 
 /// A marker of strategies: of types that say what responses mean, and when a call has ended.
@@ -43,16 +43,16 @@ pub struct Unclassified; // say `.http()`, `.grpc()` or `.classify(ErrorsAsFailu
 pub trait Settle<Res, E>: Strategy {
     /// The response of a service with this strategy: the inner service's own, or a wrapper around
     /// it that holds the permit.
-    type Response<G: GuardBase>;
+    type Response<R: StrategyRef<Strategy = Self>>;
 
     /// Ends the call, or [takes](CallGuard::take) it to where it will end.
     ///
     /// A `call` that is neither ended nor taken counts as cancelled. It may have ended already, if
     /// a policy further in rejected it; then its [`strategy`](CallGuard::strategy) is `None`.
-    fn settle<G: GuardBase>(
-        call: &mut CallGuard<SharedGuard<G, Self>>,
+    fn settle<R: StrategyRef<Strategy = Self>>(
+        call: &mut CallGuard<R>,
         result: Result<Res, E>,
-    ) -> Result<Self::Response<G>, E>;
+    ) -> Result<Self::Response<R>, E>;
 }
 
 /// The strategy that ends a call when its response is there, with the outcome that this classifier
@@ -62,6 +62,13 @@ pub struct OnResponse<C = ErrorsAsFailures>(pub C);
 
 impl<C> Strategy for OnResponse<C> {}
 
+impl<C> From<C> for OnResponse<C> {
+    #[inline]
+    fn from(classifier: C) -> Self {
+        Self(classifier)
+    }
+}
+
 impl<Res, E, C: Classify<Res, E>> Classify<Res, E> for OnResponse<C> {
     #[inline]
     fn classify(&self, result: Result<&Res, &E>) -> Outcome {
@@ -70,11 +77,11 @@ impl<Res, E, C: Classify<Res, E>> Classify<Res, E> for OnResponse<C> {
 }
 
 impl<Res, E, C: Classify<Res, E>> Settle<Res, E> for OnResponse<C> {
-    type Response<G: GuardBase> = Res;
+    type Response<R: StrategyRef<Strategy = Self>> = Res;
 
     #[inline]
-    fn settle<G: GuardBase>(
-        call: &mut CallGuard<SharedGuard<G, Self>>,
+    fn settle<R: StrategyRef<Strategy = Self>>(
+        call: &mut CallGuard<R>,
         result: Result<Res, E>,
     ) -> Result<Res, E> {
         call.end_as(|settle| End::Done(settle.0.classify(result.as_ref())));

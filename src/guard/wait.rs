@@ -4,8 +4,8 @@
 //! call when the wait is over: `S: Clone`, which a guard that decides at once does not ask for.
 
 use super::{
-    Admission, CallGuard, Guard, GuardBase, GuardFuture, GuardRef, OnResponse, Settle, Strategy,
-    WaitProgress,
+    Admission, AnyStrategy, CallGuard, Guard, GuardBase, GuardFuture, GuardRef, OnResponse, Settle,
+    StrategyFor, WaitProgress,
     call_guard::SharedGuard,
     layer::WaitLayer,
     service::{ready_to_refuse, tell_unready},
@@ -25,7 +25,7 @@ use tokio::time::{Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
-impl<S, G: GuardBase, P: Strategy> Layer<S> for WaitLayer<G, P> {
+impl<S, G: GuardBase, P: AnyStrategy> Layer<S> for WaitLayer<G, P> {
     type Service = WaitService<S, G, P>;
 
     #[inline]
@@ -83,9 +83,10 @@ where
     S: Service<Req> + Clone,
     S::Error: FromRejected,
     G: Guard<Req>,
-    P: Settle<S::Response, S::Error>,
+    P: StrategyFor<Req>,
+    P::Strategy: Settle<S::Response, S::Error>,
 {
-    type Response = P::Response<G>;
+    type Response = <P::Strategy as Settle<S::Response, S::Error>>::Response<P::Ref<G>>;
     type Error = S::Error;
     type Future = WaitFuture<S, Req, S::Future, G, P>;
 
@@ -113,6 +114,7 @@ where
         let state = match self.core.guard().admit(&req, &now) {
             Admission::Admitted(permit) => {
                 let call_guard = CallGuard::new(self.core.clone(), permit);
+                let call_guard = P::settling(call_guard, &req);
                 let inner_ready = self.inner_ready;
                 State::Called {
                     call: GuardFuture::admitted(call_guard, inner_ready, || self.inner.call(req)),
@@ -184,7 +186,7 @@ impl<R: GuardRef> Drop for WaitGuard<R> {
 
 pin_project! {
     /// The response future of [`WaitService`].
-    pub struct WaitFuture<S, Req, F, G: GuardBase, P> {
+    pub struct WaitFuture<S, Req, F, G: GuardBase, P: StrategyFor<Req>> {
         #[pin]
         state: State<S, Req, F, G, P>,
     }
@@ -192,7 +194,7 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, Req, F, G: GuardBase, P> {
+    enum State<S, Req, F, G: GuardBase, P: StrategyFor<Req>> {
         // `next` is there until the state is left.
         Waiting {
             wait: WaitGuard<SharedGuard<G, P>>,
@@ -202,7 +204,7 @@ pin_project! {
         },
         // So is `req`.
         Readying { inner: S, req: Option<Req>, call_guard: CallGuard<SharedGuard<G, P>> },
-        Called { #[pin] call: GuardFuture<F, G, P> },
+        Called { #[pin] call: GuardFuture<F, P::Ref<G>> },
     }
 }
 
@@ -211,9 +213,11 @@ where
     S: Service<Req>,
     S::Error: FromRejected,
     G: Guard<Req>,
-    P: Settle<S::Response, S::Error>,
+    P: StrategyFor<Req>,
+    P::Strategy: Settle<S::Response, S::Error>,
 {
-    type Output = Result<P::Response<G>, S::Error>;
+    type Output =
+        Result<<P::Strategy as Settle<S::Response, S::Error>>::Response<P::Ref<G>>, S::Error>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -284,8 +288,9 @@ where
                         return after_its_end();
                     };
                     call_guard.has_waited();
+                    let mut call_guard = P::settling(call_guard.take(), &req);
                     let call = call_guard.start(|| inner.call(req));
-                    let call = GuardFuture::running(call, call_guard.take());
+                    let call = GuardFuture::running(call, call_guard);
                     state.set(State::Called { call });
                 }
             }
@@ -318,7 +323,7 @@ pub(crate) fn poll_until(
     }
 }
 
-impl<S, Req, F, G: GuardBase, P> fmt::Debug for WaitFuture<S, Req, F, G, P> {
+impl<S, Req, F, G: GuardBase, P: StrategyFor<Req>> fmt::Debug for WaitFuture<S, Req, F, G, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WaitFuture").finish_non_exhaustive()
     }

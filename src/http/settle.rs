@@ -4,7 +4,7 @@ use super::{ServerErrorsAsFailures, marker::marked};
 use crate::{
     classify::{Classify, Outcome},
     error::{RefusalMark, limiter},
-    guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
+    guard::{CallGuard, End, GuardRef, Settle, Strategy, StrategyRef},
 };
 use bytes::Buf;
 use http::{HeaderMap, Response};
@@ -77,13 +77,13 @@ where
     B: Body,
     C: Classify<Response<B>, E>,
 {
-    type Response<G: GuardBase> = Response<GuardedBody<B, G, Self>>;
+    type Response<R: StrategyRef<Strategy = Self>> = Response<GuardedBody<B, R>>;
 
     #[inline]
-    fn settle<G: GuardBase>(
-        held: &mut CallGuard<SharedGuard<G, Self>>,
+    fn settle<R: StrategyRef<Strategy = Self>>(
+        held: &mut CallGuard<R>,
         result: Result<Response<B>, E>,
-    ) -> Result<Self::Response<G>, E> {
+    ) -> Result<Self::Response<R>, E> {
         if let Ok(response) = &result {
             end_if_rejected(held, response);
         }
@@ -104,10 +104,7 @@ where
 /// Ends a call whose response was made of a rejection by a policy in this process: a layer further
 /// in answers for it.
 #[inline]
-pub(crate) fn end_if_rejected<B, G: GuardBase, P>(
-    held: &mut CallGuard<SharedGuard<G, P>>,
-    response: &Response<B>,
-) {
+pub(crate) fn end_if_rejected<B, R: GuardRef>(held: &mut CallGuard<R>, response: &Response<B>) {
     if let Some(rejected) = response.extensions().get() {
         held.end_rejected(rejected);
     }
@@ -116,11 +113,11 @@ pub(crate) fn end_if_rejected<B, G: GuardBase, P>(
 /// Moves the permit into the body, unless that has ended already. There is no head if the call has
 /// ended, as a rejection from below.
 #[inline]
-pub(crate) fn hold<B: Body, G: GuardBase, P: BodyEnd>(
-    held: &mut CallGuard<SharedGuard<G, P>>,
-    head: Option<P::Head>,
+pub(crate) fn hold<B: Body, R: StrategyRef<Strategy: BodyEnd>>(
+    held: &mut CallGuard<R>,
+    head: Option<<R::Strategy as BodyEnd>::Head>,
     response: Response<B>,
-) -> Response<GuardedBody<B, G, P>> {
+) -> Response<GuardedBody<B, R>> {
     let mut call = head.map(|head| Call {
         held: held.take(),
         head,
@@ -140,15 +137,15 @@ pub(crate) fn hold<B: Body, G: GuardBase, P: BodyEnd>(
 }
 
 /// A call whose response is being read.
-struct Call<G: GuardBase, P: BodyEnd> {
-    held: CallGuard<SharedGuard<G, P>>,
-    head: P::Head,
+struct Call<R: StrategyRef<Strategy: BodyEnd>> {
+    held: CallGuard<R>,
+    head: <R::Strategy as BodyEnd>::Head,
     read: bool,
     /// Whether its reader has asked for more than there was: if not, it is the reader who is slow.
     waited_for: bool,
 }
 
-impl<G: GuardBase, P: BodyEnd> Call<G, P> {
+impl<R: StrategyRef<Strategy: BodyEnd>> Call<R> {
     #[inline]
     fn begun(&mut self) {
         let (head, read) = (&self.head, self.read);
@@ -180,7 +177,7 @@ impl<G: GuardBase, P: BodyEnd> Call<G, P> {
     }
 }
 
-impl<G: GuardBase, P: BodyEnd> Drop for Call<G, P> {
+impl<R: StrategyRef<Strategy: BodyEnd>> Drop for Call<R> {
     #[inline]
     fn drop(&mut self) {
         // A limit has cut it off while it was waited for: the guard is told whose.
@@ -194,24 +191,24 @@ impl<G: GuardBase, P: BodyEnd> Drop for Call<G, P> {
 
 pin_project! {
     /// A response body that holds its call's permit until it ends or is dropped.
-    pub struct GuardedBody<B, G: GuardBase, P: BodyEnd> {
+    pub struct GuardedBody<B, R: StrategyRef<Strategy: BodyEnd>> {
         // Fields drop in order: what the body occupies before the permit for it.
         #[pin]
         body: B,
-        call: Option<Call<G, P>>,
+        call: Option<Call<R>>,
     }
 }
 
 /// Makes a body that belongs to no call, for layers further out that answer by themselves, as
 /// tower-http's `CorsLayer` and `TimeoutLayer` do.
-impl<B: Default, G: GuardBase, P: BodyEnd> Default for GuardedBody<B, G, P> {
+impl<B: Default, R: StrategyRef<Strategy: BodyEnd>> Default for GuardedBody<B, R> {
     fn default() -> Self {
         let body = B::default();
         Self { body, call: None }
     }
 }
 
-impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
+impl<B: Body, R: StrategyRef<Strategy: BodyEnd>> Body for GuardedBody<B, R> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -270,7 +267,7 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
     }
 }
 
-impl<B: fmt::Debug, G: GuardBase, P: BodyEnd> fmt::Debug for GuardedBody<B, G, P> {
+impl<B: fmt::Debug, R: StrategyRef<Strategy: BodyEnd>> fmt::Debug for GuardedBody<B, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuardedBody")
             .field("body", &self.body)

@@ -10,7 +10,7 @@ use crate::{
     clock::{Now, Time},
     error::{FromRejected, Kind, RefusalMark, Rejected, note_wait, refuse},
     events::{self, Event},
-    guard::poll_until,
+    guard::{StrategyFor, poll_until},
     shared::Shared,
 };
 use pin_project_lite::pin_project;
@@ -31,6 +31,7 @@ pin_project! {
     where
         S: Service<R::Request>,
         R: Replay<Req>,
+        C: StrategyFor<Req>,
     {
         #[pin]
         state: State<S::Future, R::Request, S::Error>,
@@ -41,6 +42,8 @@ pin_project! {
         next: Option<(S, R::Kept)>,
         attempts: Attempts,
         layer: Shared<LayerState<R, C>>,
+        // The classifier, if it was chosen by the request.
+        choice: C::Choice,
     }
 }
 
@@ -67,12 +70,14 @@ impl<S, Req, R, C> RetryFuture<S, Req, R, C>
 where
     S: Service<R::Request>,
     R: Replay<Req>,
+    C: StrategyFor<Req>,
 {
     #[inline]
     pub(super) fn begin(
         call: S::Future,
         next: Option<(S, R::Kept)>,
         layer: Shared<LayerState<R, C>>,
+        choice: C::Choice,
     ) -> Self {
         Self {
             state: State::Called { call },
@@ -80,6 +85,7 @@ where
             next,
             attempts: Attempts::new(),
             layer,
+            choice,
         }
     }
 }
@@ -89,7 +95,8 @@ where
     R: Replay<Req> + Pushback<S::Response, S::Error>,
     S: Service<R::Request>,
     S::Error: FromRejected,
-    C: Classify<S::Response, S::Error>,
+    C: StrategyFor<Req>,
+    C::Strategy: Classify<S::Response, S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -102,7 +109,7 @@ where
                 StateProj::Called { call } => {
                     let mark = RefusalMark::set();
                     let result = ready!(this.attempts.enter(|| call.poll(cx)));
-                    let verdict = this.layer.verdict(mark, result.as_ref());
+                    let verdict = this.layer.verdict(this.choice, mark, result.as_ref());
                     let AttemptVerdict::Failed(failed) = verdict else {
                         this.layer.record_end(verdict);
                         return Poll::Ready(result);
@@ -156,7 +163,7 @@ where
                     let is_ready = match this.attempts.enter(|| service.poll_ready(cx)) {
                         Poll::Ready(Ok(())) => true,
                         Poll::Ready(Err(error)) => {
-                            this.layer.record_unready(mark, &error);
+                            this.layer.record_unready(this.choice, mark, &error);
                             return Poll::Ready(Err(error));
                         }
                         Poll::Pending => false,
@@ -197,20 +204,22 @@ fn without_what_it_needs<T>() -> Poll<T> {
 
 impl<R, C> LayerState<R, C> {
     #[inline]
-    fn verdict<Res, E: 'static>(
+    fn verdict<Req, Res, E: 'static>(
         &self,
+        choice: &C::Choice,
         mark: RefusalMark,
         result: Result<&Res, &E>,
     ) -> AttemptVerdict
     where
-        C: Classify<Res, E>,
+        C: StrategyFor<Req>,
+        C::Strategy: Classify<Res, E>,
     {
         if let Err(error) = result
             && let Some(rejected) = mark.rejection(error)
         {
             return rejected.into();
         }
-        self.classifier.classify(result).into()
+        self.classifier.chosen(choice).classify(result).into()
     }
 
     #[inline]
@@ -222,11 +231,12 @@ impl<R, C> LayerState<R, C> {
 
     /// Remembers that a call ended because the service did not become ready for another attempt.
     #[cold]
-    fn record_unready<Res, E: 'static>(&self, mark: RefusalMark, error: &E)
+    fn record_unready<Req, Res, E: 'static>(&self, choice: &C::Choice, mark: RefusalMark, error: &E)
     where
-        C: Classify<Res, E>,
+        C: StrategyFor<Req>,
+        C::Strategy: Classify<Res, E>,
     {
-        if let AttemptVerdict::Failed(_) = self.verdict(mark, Err(error)) {
+        if let AttemptVerdict::Failed(_) = self.verdict(choice, mark, Err(error)) {
             self.retry.0.budget.record_lost();
         }
     }
@@ -275,6 +285,7 @@ impl<S, Req, R, C> fmt::Debug for RetryFuture<S, Req, R, C>
 where
     S: Service<R::Request>,
     R: Replay<Req>,
+    C: StrategyFor<Req>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryFuture").finish_non_exhaustive()

@@ -4,7 +4,7 @@ use super::{CloneRequest, Pushback, Replay, Retry, RetryFuture};
 use crate::{
     classify::Classify,
     error::FromRejected,
-    guard::{OnResponse, Strategy, Unclassified},
+    guard::{AnyStrategy, ByRequest, OnResponse, StrategyFor, Unclassified},
     shared::Shared,
 };
 use std::{
@@ -63,6 +63,42 @@ impl<R: Send + Sync + 'static, C: Send + Sync + 'static> RetryLayer<R, C> {
         })
     }
 
+    /// Sets a closure that makes the classifier of each call from its request: for results that
+    /// mean one thing for one path or method, and another for another. It is called once for each
+    /// call, before its first attempt.
+    ///
+    /// ```
+    /// # #[cfg(feature = "http")] {
+    /// use buttress::{Classify, Error, Outcome, http::ServerErrorsAsFailures, retry::Retry};
+    /// use http::{Request, Response, StatusCode};
+    /// use std::io;
+    ///
+    /// // A key that was written a moment ago may not be there yet; any other is not there.
+    /// let layer = Retry::new("store").layer().http().classify_by(|request: &Request<String>| {
+    ///     let is_new = request.headers().contains_key("x-just-written");
+    ///     move |result: Result<&Response<String>, &Error<io::Error>>| match result {
+    ///         Ok(response) if is_new && response.status() == StatusCode::NOT_FOUND => {
+    ///             Outcome::Failure
+    ///         }
+    ///         result => ServerErrorsAsFailures.classify(result),
+    ///     }
+    /// });
+    /// # let _ = layer;
+    /// # }
+    /// ```
+    pub fn classify_by<Req, F, C2>(self, choose: F) -> RetryLayer<R, ByRequest<F, OnResponse<C2>>>
+    where
+        F: Fn(&Req) -> C2 + Send + Sync + 'static,
+        C2: 'static,
+        R: Clone,
+    {
+        RetryLayer::of(LayerState {
+            retry: self.layer.retry.clone(),
+            replay: self.layer.replay.clone(),
+            classifier: ByRequest::new(choose),
+        })
+    }
+
     /// Sets the strategy that makes the requests of further attempts. By default [`CloneRequest`],
     /// which clones them.
     pub fn replay<R2: Send + Sync + 'static>(self, replay: R2) -> RetryLayer<R2, C>
@@ -99,7 +135,7 @@ impl<R, C> RetryLayer<R, C> {
     }
 }
 
-impl<S, R, C: Strategy> Layer<S> for RetryLayer<R, C> {
+impl<S, R, C: AnyStrategy> Layer<S> for RetryLayer<R, C> {
     type Service = RetryService<S, R, C>;
 
     #[inline]
@@ -174,7 +210,8 @@ where
     R: Replay<Req> + Pushback<S::Response, S::Error>,
     S: Service<R::Request> + Clone,
     S::Error: FromRejected,
-    C: Classify<S::Response, S::Error>,
+    C: StrategyFor<Req>,
+    C::Strategy: Classify<S::Response, S::Error>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -187,10 +224,11 @@ where
 
     #[inline]
     fn call(&mut self, req: Req) -> Self::Future {
+        let choice = self.layer.classifier.choose(&req);
         let (first, kept) = self.layer.replay.first_request(req);
         // The service that is ready is the one to call. Its clone is not, and is asked before
         // every further attempt.
         let next = kept.map(|kept| (self.inner.clone(), kept));
-        RetryFuture::begin(self.inner.call(first), next, self.layer.clone())
+        RetryFuture::begin(self.inner.call(first), next, self.layer.clone(), choice)
     }
 }

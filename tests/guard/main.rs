@@ -3,6 +3,7 @@
 // Test helpers may fail like the tests that call them.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod by_request;
 mod forward;
 mod named;
 mod panics;

@@ -12,6 +12,7 @@
 
 mod body;
 mod body_limits;
+mod by_request;
 mod cache;
 mod client;
 mod deadline;

@@ -1,5 +1,5 @@
 //! A layer has not been told what responses mean
-//~ `Unclassified: Strategy`
+//~ `Unclassified: AnyStrategy`
 //~ say `.http()`, `.grpc()` or `.classify(ErrorsAsFailures)` to the layer
 
 use buttress::{CircuitBreaker, Error};
