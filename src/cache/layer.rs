@@ -56,6 +56,9 @@ where
     /// Sets the classifier of loads. A stale answer is returned in place of a failure or an
     /// overload, but not in place of a result that is [`Ignored`](crate::Outcome::Ignored). Every
     /// `Err` is a failure by default.
+    ///
+    /// It does not see the request, because what it decides is shared by all requests with the same
+    /// key.
     #[must_use]
     pub fn classify<C2>(self, classifier: C2) -> CacheLayer<V, St, ValueAdapter<K, C2, P>> {
         self.map(|ValueAdapter { key, keep, .. }| ValueAdapter {
