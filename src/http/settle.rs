@@ -211,7 +211,8 @@ impl<B: Default, G: GuardBase, P: BodyEnd> Default for GuardedBody<B, G, P> {
     }
 }
 
-impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
+// `'static`: an error is asked where it came from, as those in place of a head are.
+impl<B: Body<Error: 'static>, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -233,7 +234,7 @@ impl<B: Body, G: GuardBase, P: BodyEnd> Body for GuardedBody<B, G, P> {
         call.waited_for = polled.is_pending();
         let (frame, end) = ready!(polled);
         match &frame {
-            Some(Err(_)) => match mark.refusal() {
+            Some(Err(error)) => match call.held.during(|_| mark.rejection(error)) {
                 Some(rejected) => call.held.end_rejected(&rejected),
                 None => call.held.end_badly(End::Done(Outcome::Failure)),
             },
