@@ -83,8 +83,32 @@ pin_project! {
     }
 }
 
+/// Polls a call, and holds the body of its response to the limits that are read off the call then.
+#[inline]
+pub(super) fn poll_call<'a, C, B, E, O>(
+    mut call: Pin<&'a mut C>,
+    cx: &mut task::Context<'_>,
+    limits: impl FnOnce(&'a C) -> Option<(BodyEnds, Pace, O)>,
+) -> Poll<Result<Response<LimitedBody<B>>, E>>
+where
+    C: Future<Output = Result<Response<B>, E>>,
+    B: Body + Send + 'static,
+    O: FnOnce() -> LimitOwner,
+{
+    let response = match ready!(call.as_mut().poll(cx)) {
+        Ok(response) => response,
+        Err(error) => return Poll::Ready(Err(error)),
+    };
+    let Some((ends, pace, owner)) = limits(call.into_ref().get_ref()) else {
+        debug_assert!(false, "a call that was refused has no answer");
+        return Poll::Ready(Ok(response.map(LimitedBody::free)));
+    };
+    let context = ends.deadline.enter(context::current);
+    Poll::Ready(Ok(limited(response, ends, pace, owner, context)))
+}
+
 /// Holds the body of a response to these limits from now on, in this context.
-pub(super) fn limited<B>(
+fn limited<B>(
     response: Response<B>,
     ends: BodyEnds,
     pace: Pace,
@@ -117,7 +141,7 @@ where
 
 impl<B> LimitedBody<B> {
     /// Makes a body without limits.
-    pub(super) fn free(body: B) -> Self {
+    fn free(body: B) -> Self {
         Self {
             state: State::Free { body: Some(body) },
             context: context::current(),
