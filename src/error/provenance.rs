@@ -30,7 +30,7 @@ struct Notes {
     last: Cell<Option<Rejected>>,
     /// Whose limit it was, while a call is being cut off.
     cut: Cell<Option<Limiter>>,
-    /// The same, of the call that was cut off last.
+    /// Whose limit it was that the last call was cut off by.
     last_cut: Cell<Limiter>,
 }
 
