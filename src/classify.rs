@@ -47,7 +47,7 @@ pub enum Outcome {
 impl Outcome {
     /// Returns whether the call did not get what it asked for, and another time it may: so a stale
     /// answer is better than this one.
-    #[allow(dead_code)] // which features use it depends on which are on
+    #[cfg(feature = "cache")]
     pub(crate) const fn is_unwell(self) -> bool {
         match self {
             Self::Failure | Self::Overloaded { .. } | Self::Refused => true,

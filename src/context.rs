@@ -14,18 +14,15 @@
 //! # }
 //! ```
 
-use crate::{
-    clock::{Time, nanos},
-    criticality::Criticality,
-    request_state::RequestState,
-};
+use crate::{clock::Time, criticality::Criticality, request_state::RequestState};
 use pin_project_lite::pin_project;
+#[cfg(any(feature = "circuit-breaker", feature = "timeout"))]
+use std::time::Duration;
 use std::{
     cell::Cell,
     future::Future,
     pin::Pin,
     task::{self, Poll},
-    time::Duration,
 };
 
 /// The context of a call: its deadline, its criticality and the number of its attempt.
@@ -61,8 +58,9 @@ impl Limiter {
     pub(crate) const UNKNOWN: Self = Self(u64::MAX);
 
     /// The operator, with a limit of this length.
+    #[cfg(feature = "timeout")]
     pub(crate) fn operator(limit: Duration) -> Self {
-        Self(nanos(limit).max(1))
+        Self(crate::clock::nanos(limit).max(1))
     }
 
     /// Returns whether it is the caller's.
@@ -71,7 +69,7 @@ impl Limiter {
     }
 
     /// Returns whoever it is, with a limit of which so much is over before the service is asked.
-    #[allow(dead_code)] // which features use it depends on which are on
+    #[cfg(feature = "timeout")]
     pub(crate) fn shortened_by(self, waited: Duration) -> Self {
         match self.limit() {
             Some(limit) => Self::operator(limit.saturating_sub(waited)),
@@ -80,7 +78,7 @@ impl Limiter {
     }
 
     /// Returns how long the limit was, if that is known.
-    #[allow(dead_code)] // which features use it depends on which are on
+    #[cfg(any(feature = "circuit-breaker", feature = "timeout"))]
     pub(crate) fn limit(self) -> Option<Duration> {
         match self {
             Self::CALLER | Self::UNKNOWN => None,

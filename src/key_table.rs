@@ -4,10 +4,11 @@
 //! The tables themselves differ; ARCHITECTURE.md says why.
 
 use crate::shared::{Padded, lock};
+use std::sync::{Mutex, MutexGuard};
+#[cfg(feature = "circuit-breaker")]
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
-    sync::{Mutex, MutexGuard},
 };
 
 /// The shards of a table of keys, each under a lock of its own.
@@ -64,12 +65,15 @@ impl ClockHand {
 }
 
 /// A map whose keys are hashes, seeded, already.
+#[cfg(feature = "circuit-breaker")]
 pub(crate) type PrehashedMap<V> = HashMap<u64, V, BuildHasherDefault<IdentityHasher>>;
 
 /// The hasher of what is a hash already.
+#[cfg(feature = "circuit-breaker")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct IdentityHasher(u64);
 
+#[cfg(feature = "circuit-breaker")]
 impl Hasher for IdentityHasher {
     #[inline]
     fn write_u64(&mut self, hash: u64) {

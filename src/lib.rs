@@ -135,14 +135,18 @@ pub mod guard;
 // Which layers use them depends on which are compiled in.
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod key;
-#[cfg_attr(not(feature = "full"), allow(dead_code))]
+#[cfg(any(feature = "circuit-breaker", feature = "rate-limit"))]
 mod key_table;
+// Whoever ends a call reads it, and only servers write it.
+#[cfg_attr(not(any(feature = "axum", feature = "grpc")), allow(dead_code))]
 mod request_state;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod rng;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod shared;
-#[cfg_attr(not(feature = "full"), allow(dead_code))]
+#[cfg(any(feature = "circuit-breaker", feature = "throttle"))]
+// A throttle needs less of it.
+#[cfg_attr(not(feature = "circuit-breaker"), allow(dead_code))]
 mod sliding_window;
 #[cfg_attr(not(feature = "full"), allow(dead_code))]
 mod striped;

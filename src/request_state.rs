@@ -58,7 +58,7 @@ impl RequestState {
     }
 
     /// Notes that the body broke off.
-    #[allow(dead_code)] // only servers watch requests
+    #[cfg(all(feature = "http", feature = "timeout"))]
     pub(crate) fn fail(self) {
         self.set(FAILED);
     }
@@ -79,7 +79,6 @@ pub(crate) struct WatchedRequest(RequestState);
 
 impl WatchedRequest {
     /// Finds a place for a request; `None` if there is none.
-    #[allow(dead_code)] // only servers watch requests
     pub(crate) fn new() -> Option<Self> {
         let first = NEXT.fetch_add(1, Relaxed) as usize;
         (first..first.saturating_add(LOOKS)).find_map(|n| {
@@ -114,13 +113,11 @@ impl Drop for WatchedRequest {
 
 /// What the reader of a request's body says of it.
 #[derive(Debug)]
-#[allow(dead_code)] // only servers watch requests
 pub(crate) struct BodyReport {
     state: RequestState,
     waits: bool,
 }
 
-#[allow(dead_code)] // only servers watch requests
 impl BodyReport {
     pub(crate) fn of(request: &WatchedRequest) -> Self {
         Self {

@@ -5,13 +5,14 @@
 //! threads. Here each thread has a stripe, an `Arc` of its own to the same value, and clones count
 //! on the stripe of the thread that clones.
 //!
-//! Someone has to keep the stripes alive while the thread that uses them holds nothing: a list that
-//! the process keeps. Whoever drops the last pointer of a stripe looks whether another stripe is in
-//! use, first at the one that was when somebody looked last; that costs a read of a word that is
-//! hardly ever written. If none is, the list lets go, and the value is dropped then and there.
+//! Someone has to keep the stripes alive while the threads that use them hold nothing: they are
+//! kept by what they all point to, all but one. That one is the *anchor*, at first the stripe of
+//! whoever made the value. When its last pointer goes, its `Arc` drops it, so exactly one thread is
+//! told, and that makes another stripe the anchor by letting go of it: one that is in use. If none
+//! is, it lets go of all, and the value is dropped then and there. So a pointer's end costs no more
+//! than an `Arc`'s, however many policies there are and whoever drops them at the same time.
 //!
-//! Two threads that drop the last two pointers in the same instant may each see the other's. Then
-//! the value is let go together with the next one, or when the list has doubled.
+//! The stripe of an anchor that has gone is made anew when its threads next clone.
 //!
 //! # Values on the hot path
 //!
@@ -71,54 +72,60 @@ pub(crate) fn stripes() -> usize {
 }
 
 /// A shared value that is as cheap to clone on many threads as on one.
+///
+/// # Invariants
+/// 1. As long as there is a pointer, a stripe is in use that is not kept, or one is being dropped:
+///    whoever drops its last pointer finds the next one.
+/// 2. The value is dropped before the drop of its last pointer returns, or before that of another
+///    pointer does which is dropped at the same time.
+/// 3. No lock is held while the value is dropped.
 pub(crate) struct Shared<T>(Arc<Stripe<T>>);
 
 /// Aligned so that the counts, which lie before it, have a cache line of their own.
 #[repr(align(128))]
 struct Stripe<T> {
-    value: Arc<T>,
+    all: Arc<AllStripes<T>>,
     index: usize,
     /// Of a thread's index, the bits that say which stripe is its own.
     mask: usize,
-    peers: Arc<OnceLock<Peers<T>>>,
 }
 
-/// All stripes of one value.
-struct Peers<T> {
-    stripes: Box<[Weak<Stripe<T>>]>,
-    /// What a pointer holds that has left its stripe and is being dropped.
-    leaving: Weak<Stripe<T>>,
-    /// A stripe that was in use when somebody looked last.
-    in_use: AtomicUsize,
+/// All stripes of one value, and the value.
+struct AllStripes<T> {
+    value: T,
+    places: OnceLock<Box<[Place<T>]>>,
+    /// Those that live though nobody uses them.
+    kept: Mutex<Vec<Arc<Stripe<T>>>>,
+}
+
+/// Where the threads of an index find their stripe.
+struct Place<T> {
+    first: Weak<Stripe<T>>,
+    /// The one that was made when the first one, as an anchor, had gone.
+    later: Mutex<Weak<Stripe<T>>>,
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
     pub(crate) fn new(value: T) -> Self {
-        let (value, peers) = (Arc::new(value), Arc::new(OnceLock::new()));
         let mask = stripes() - 1;
-        let stripe = |index| {
-            let (value, peers) = (Arc::clone(&value), Arc::clone(&peers));
-            Arc::new(Stripe {
-                value,
-                index,
-                mask,
-                peers,
-            })
-        };
-        let all: Box<[_]> = (0..=mask).map(stripe).collect();
-        let leaving = stripe(all.len());
-        let index = thread_index() & mask;
-        let _ = peers.set(Peers {
-            stripes: all.iter().map(Arc::downgrade).collect(),
-            leaving: Arc::downgrade(&leaving),
-            in_use: AtomicUsize::new(index),
+        let all = Arc::new(AllStripes {
+            value,
+            places: OnceLock::new(),
+            kept: Mutex::default(),
         });
-        let own = Self(Arc::clone(&all[index]));
-        keep(Box::new(AllStripes {
-            stripes: all,
-            _leaving: leaving,
-        }));
-        own
+        let stripe = |index| {
+            let all = Arc::clone(&all);
+            Arc::new(Stripe { all, index, mask })
+        };
+        let mut stripes: Vec<_> = (0..=mask).map(stripe).collect();
+        let place = |stripe| Place {
+            first: Arc::downgrade(stripe),
+            later: Mutex::default(),
+        };
+        let _ = all.places.set(stripes.iter().map(place).collect());
+        let anchor = stripes.swap_remove(thread_index() & mask);
+        *lock(&all.kept) = stripes;
+        Self(anchor)
     }
 }
 
@@ -128,68 +135,54 @@ impl<T> Clone for Shared<T> {
         let stripe = &self.0;
         let index = thread_index() & stripe.mask;
         if index != stripe.index
-            && let Some(peers) = stripe.peers.get()
-            && let Some(own) = peers.stripes.get(index).and_then(Weak::upgrade)
+            && let Some(place) = stripe.all.places.get().and_then(|all| all.get(index))
         {
-            return Self(own);
+            return Self(match place.first.upgrade() {
+                Some(own) => own,
+                None => stripe.later(place, index),
+            });
         }
         Self(Arc::clone(stripe))
     }
 }
 
-impl<T> Drop for Shared<T> {
-    #[inline]
-    fn drop(&mut self) {
-        // The list's and this one.
-        if Arc::strong_count(&self.0) == 2 {
-            self.leave();
-        }
-    }
-}
-
-impl<T> Shared<T> {
-    /// Leaves a stripe that nobody uses then, and has the list let go of the value if no other one
-    /// is in use.
+impl<T> Stripe<T> {
+    /// Returns the stripe of an index whose first one has gone.
     #[cold]
     #[inline(never)]
-    fn leave(&mut self) {
-        let stripe = &self.0;
-        let is_another_in_use = stripe.peers.get().is_some_and(|peers| {
-            let at = peers.in_use.load(Relaxed);
-            at != stripe.index && peers.is_in_use(at)
+    fn later(&self, place: &Place<T>, index: usize) -> Arc<Self> {
+        let mut later = lock(&place.later);
+        if let Some(own) = later.upgrade() {
+            return own;
+        }
+        let own = Arc::new(Self {
+            all: Arc::clone(&self.all),
+            index,
+            mask: self.mask,
         });
-        if !is_another_in_use {
-            self.let_go();
-        }
-    }
-
-    #[cold]
-    fn let_go(&mut self) {
-        let peers = Arc::clone(&self.0.peers);
-        let Some(peers) = peers.get() else {
-            return;
-        };
-        // Round from the last one, so that one that is in use for long is found some day, and kept.
-        let (stripes, last) = (peers.stripes.len(), peers.in_use.load(Relaxed));
-        let others = (1..=stripes).map(|n| (last + n) % stripes);
-        let mut others = others.filter(|at| *at != self.0.index);
-        if let Some(at) = others.find(|at| peers.is_in_use(*at)) {
-            peers.in_use.store(at, Relaxed);
-        } else if let Some(leaving) = peers.leaving.upgrade() {
-            // Out of the stripe before the list is looked at: so of two that do this at once, the
-            // later one sees that both have left.
-            drop(mem::replace(&mut self.0, leaving));
-            sweep(0);
-        }
+        *later = Arc::downgrade(&own);
+        drop(later);
+        // This stripe is in use, so there is an anchor, which will find the new one.
+        lock(&self.all.kept).push(Arc::clone(&own));
+        own
     }
 }
 
-impl<T> Peers<T> {
-    /// Returns whether a pointer holds this stripe, besides the list.
-    #[inline]
-    fn is_in_use(&self, at: usize) -> bool {
-        let stripe = self.stripes.get(at);
-        stripe.is_some_and(|stripe| stripe.strong_count() > 1)
+/// The end of an anchor, or of a stripe that is not kept any more.
+impl<T> Drop for Stripe<T> {
+    #[cold]
+    fn drop(&mut self) {
+        let mut kept = lock(&self.all.kept);
+        // One that is about to be left may seem to be in use: then letting go of it drops it, and
+        // this is called again. One that seems unused may be about to be cloned: then it is let go
+        // of with all others, and dropped with its last pointer.
+        let in_use = kept.iter().position(|stripe| Arc::strong_count(stripe) > 1);
+        let (anchor, all) = match in_use {
+            Some(at) => (Some(kept.swap_remove(at)), Vec::new()),
+            None => (None, mem::take(&mut *kept)),
+        };
+        drop(kept);
+        drop((anchor, all));
     }
 }
 
@@ -197,7 +190,7 @@ impl<T> Deref for Shared<T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        &self.0.value
+        &self.0.all.value
     }
 }
 
@@ -205,58 +198,6 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
-}
-
-/// What keeps all stripes of one value alive, whatever its type.
-trait StripedValue: Send {
-    /// Returns whether only the list still points to them.
-    fn unused(&self) -> bool;
-}
-
-struct AllStripes<T> {
-    stripes: Box<[Arc<Stripe<T>>]>,
-    _leaving: Arc<Stripe<T>>,
-}
-
-impl<T: Send + Sync> StripedValue for AllStripes<T> {
-    fn unused(&self) -> bool {
-        // A clone that races with this look keeps its own stripe alive and only loses its peers.
-        self.stripes
-            .iter()
-            .all(|stripe| Arc::strong_count(stripe) == 1)
-    }
-}
-
-struct KeepAlive {
-    all: Vec<Box<dyn StripedValue>>,
-    sweep_at: usize,
-}
-
-static KEPT: Mutex<KeepAlive> = Mutex::new(KeepAlive {
-    all: Vec::new(),
-    sweep_at: 32,
-});
-
-fn keep(stripes: Box<dyn StripedValue>) {
-    let mut kept = lock(&KEPT);
-    kept.all.push(stripes);
-    let sweep_at = kept.sweep_at;
-    drop(kept);
-    sweep(sweep_at);
-}
-
-/// Lets go of what nothing outside of the list points to, if it is at least so long.
-fn sweep(at: usize) {
-    let mut kept = lock(&KEPT);
-    if kept.all.len() < at {
-        return;
-    }
-    let (unused, used): (Vec<_>, Vec<_>) = kept.all.drain(..).partition(|value| value.unused());
-    kept.sweep_at = (2 * used.len()).max(32);
-    kept.all = used;
-    // A policy's drop may run the application's code, which may make another policy.
-    drop(kept);
-    drop(unused);
 }
 
 #[cfg(test)]
@@ -279,14 +220,6 @@ mod tests {
             }
         });
         assert_eq!(shared.load(Relaxed), 9);
-    }
-
-    /// Waits until so many have been dropped: another test's thread may be at it.
-    fn wait_for(dropped: &AtomicUsize, n: usize) {
-        while dropped.load(Relaxed) < n {
-            std::thread::yield_now();
-        }
-        assert_eq!(dropped.load(Relaxed), n);
     }
 
     #[test]
@@ -317,34 +250,137 @@ mod tests {
                     drop(shared);
                 }
             });
-            wait_for(&dropped, n + 1);
+            assert_eq!(dropped.load(Relaxed), n + 1);
         }
-        assert!(held.iter().all(|shared| Arc::strong_count(&shared.0) == 2));
         drop(held);
-        wait_for(&dropped, 1_010);
+        assert_eq!(dropped.load(Relaxed), 1_010);
     }
 
     #[test]
-    fn a_value_whose_last_two_pointers_go_at_once_is_dropped_with_the_next() {
-        let dropped = Arc::new(AtomicUsize::new(0));
-        for _ in 0..300 {
+    fn a_value_whose_last_pointers_go_at_once_is_dropped_by_one_of_them() {
+        // Two or three threads, on stripes of their own or all on that of whoever made the value.
+        for n in 0..2_000 {
+            let (threads, own) = (2 + n % 2, n % 4 < 2);
+            let dropped = Arc::new(AtomicUsize::new(0));
             let shared = Shared::new(Counted(dropped.clone()));
-            let barrier = std::sync::Barrier::new(2);
+            let barrier = std::sync::Barrier::new(threads);
             std::thread::scope(|scope| {
-                for _ in 0..2 {
+                for _ in 0..threads {
                     let (shared, barrier) = (shared.clone(), &barrier);
                     scope.spawn(move || {
-                        let local = shared.clone();
+                        let last = match own {
+                            true => shared.clone(),
+                            false => Shared(Arc::clone(&shared.0)),
+                        };
                         drop(shared);
                         barrier.wait();
-                        drop(local);
+                        drop(last);
                     });
                 }
                 drop(shared);
             });
+            assert_eq!(dropped.load(Relaxed), 1, "{n}");
         }
-        drop(Shared::new(0));
-        wait_for(&dropped, 300);
+    }
+
+    #[test]
+    fn pointers_that_are_cloned_while_others_go_keep_their_value() {
+        // A value that is handed on: on no thread is there a pointer for long.
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let mut shared = Shared::new(Counted(dropped.clone()));
+        for _ in 0..200 {
+            shared = std::thread::scope(|scope| {
+                let next = scope.spawn(|| shared.clone());
+                scope.spawn(|| drop(shared.clone()));
+                let next = next.join().unwrap();
+                assert_eq!(dropped.load(Relaxed), 0);
+                next
+            });
+        }
+        drop(shared);
+        assert_eq!(dropped.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_value_dropped_by_a_thread_that_ends_is_dropped() {
+        thread_local!(static LAST: Cell<Option<Shared<Counted>>> = const { Cell::new(None) });
+        let dropped = Arc::new(AtomicUsize::new(0));
+        for own in [true, false] {
+            let shared = Shared::new(Counted(dropped.clone()));
+            let before = dropped.load(Relaxed);
+            // A join waits for the destructors of the thread, and the end of a scope does not.
+            let thread = std::thread::spawn(move || {
+                LAST.set(Some(match own {
+                    true => shared.clone(),
+                    false => shared,
+                }));
+            });
+            thread.join().unwrap();
+            assert_eq!(dropped.load(Relaxed), before + 1);
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "circuit-breaker")]
+    fn a_policy_and_its_call_may_end_with_their_thread() {
+        use crate::circuit_breaker::CircuitBreaker;
+        use std::{
+            cell::RefCell,
+            future::{Future, pending},
+            pin::Pin,
+            task::{Context, Waker},
+        };
+        type Call = Pin<Box<dyn Future<Output = ()>>>;
+        thread_local!(static CALL: RefCell<Option<Call>> = const { RefCell::new(None) });
+        let thread = std::thread::spawn(|| {
+            let breaker = CircuitBreaker::new("db");
+            let mut call: Call = Box::pin(async move {
+                let _: Result<(), crate::Rejected> = breaker.run(pending).await;
+            });
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(call.as_mut().poll(&mut cx).is_pending());
+            CALL.set(Some(call));
+        });
+        // A panic in a thread's destructor would end the process.
+        thread.join().unwrap();
+    }
+
+    /// Runs this on a thread of that index.
+    fn on_index<T: Send>(index: usize, f: impl Fn() -> T + Sync) -> T {
+        let of_index = || (thread_index() & (stripes() - 1) == index).then(&f);
+        loop {
+            let on_thread = std::thread::scope(|scope| scope.spawn(of_index).join().unwrap());
+            if let Some(found) = on_thread {
+                return found;
+            }
+        }
+    }
+
+    #[test]
+    fn threads_share_no_count_and_an_anchor_that_goes_is_replaced() {
+        let shared = Shared::new(0);
+        let other = (shared.0.index + 1) % stripes();
+        let elsewhere = on_index(other, || {
+            drop(shared.clone());
+            shared.clone()
+        });
+        assert_eq!(elsewhere.0.index, other);
+        assert_eq!(Arc::strong_count(&shared.0), 1, "the anchor is not kept");
+        assert_eq!(Arc::strong_count(&elsewhere.0), 2);
+        assert_eq!(lock(&shared.0.all.kept).len(), stripes() - 1);
+        let index = shared.0.index;
+        drop(shared);
+        assert_eq!(Arc::strong_count(&elsewhere.0), 1, "now this one is");
+        assert_eq!(lock(&elsewhere.0.all.kept).len(), stripes() - 2);
+        // Threads of the index that is lost have a stripe of their own again.
+        for _ in 0..2 {
+            let found = on_index(index, || {
+                let clone = elsewhere.clone();
+                (clone.0.index, Arc::strong_count(&clone.0))
+            });
+            assert_eq!(found, (index, 2));
+        }
+        assert_eq!(lock(&elsewhere.0.all.kept).len(), stripes() - 1);
     }
 
     #[test]
@@ -358,15 +394,5 @@ mod tests {
             }
         }
         drop(Shared::new(Nests(20)));
-    }
-
-    #[test]
-    fn a_stripe_in_use_is_found_by_all_others_and_remembered() {
-        let shared = Shared::new(0);
-        let at = || shared.0.peers.get().map(|peers| peers.in_use.load(Relaxed));
-        for _ in 0..10 {
-            std::thread::scope(|scope| drop(scope.spawn(|| drop(shared.clone()))));
-        }
-        assert_eq!(at(), Some(shared.0.index));
     }
 }

@@ -88,6 +88,7 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
     }
 
     /// Returns when what is counted now will have left the window.
+    #[cfg(feature = "throttle")]
     pub(crate) fn forgotten_at(&self, now: Time) -> Time {
         Time((now.0 / self.tenth + TENTHS).saturating_mul(self.tenth))
     }

@@ -8,11 +8,12 @@ use std::time::Duration;
 /// What a call says whose caller left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum AbandonedRule {
-    /// With other late ones and no answer in between: the dependency hangs.
+    /// With other late ones and no answer in between, that the dependency hangs.
     Silence,
-    /// The same; and with unusually many others that it hangs for some.
+    /// With other late ones and no answer in between, that the dependency hangs; with unusually
+    /// many late ones among those that are answered, that it hangs for some.
     SilenceOrRate,
-    /// It is a failure from so many nanoseconds on.
+    /// That it has failed, from so many nanoseconds on.
     After(u64),
     Never,
 }

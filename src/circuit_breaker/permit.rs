@@ -36,8 +36,8 @@ impl Permit {
         permit
     }
 
-    /// The same permit in another value, for the fast path, which need not put its own where a call
-    /// can write to it.
+    /// Returns the permit as another value, for the fast path, which need not put its own where a
+    /// call can write to it.
     #[inline]
     pub(super) fn moved(self) -> Self {
         let Self { word, began, place } = self;

@@ -91,7 +91,7 @@ const PHASES: [Phase; 6] = [
 enum Event {
     /// A rule says that it should trip.
     Trip,
-    /// The same, from calls of an earlier epoch.
+    /// A rule says so of calls of an earlier epoch.
     LateTrip,
     /// A call comes before any deadline is over.
     Call,

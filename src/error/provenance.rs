@@ -14,8 +14,9 @@ use crate::{
     context::Limiter,
     events::{self, Event},
 };
+use std::cell::Cell;
+#[cfg(feature = "retry")]
 use std::{
-    cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
 };
@@ -29,7 +30,7 @@ struct Notes {
     last: Cell<Option<Rejected>>,
     /// Whose limit it was, while a call is being cut off.
     cut: Cell<Option<Limiter>>,
-    /// The same, of the call that was cut off last.
+    /// Whose limit it was that the last call was cut off by.
     last_cut: Cell<Limiter>,
 }
 
@@ -77,7 +78,7 @@ pub(crate) fn note_wait() {
 }
 
 /// Runs a future whose every `Pending` is a wait of a policy.
-#[allow(dead_code)] // which features use it depends on which are on
+#[cfg(feature = "retry")]
 pub(crate) async fn waiting<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|cx| {
@@ -155,7 +156,6 @@ impl RefusalMark {
 
     /// Takes back the refusals made since: the error was swallowed, and another attempt made. What
     /// that ends with must not look like a refusal to whoever polls further out.
-    #[allow(dead_code)] // which features use it depends on which are on
     #[inline]
     pub(crate) fn forget(self) {
         NOTES.with(|notes| {

@@ -63,7 +63,7 @@ impl Rejected {
     }
 
     /// Marks the call as one that has not reached the service, whatever its kind.
-    #[allow(dead_code)] // which features use it depends on which are on
+    #[cfg(feature = "timeout")]
     pub(crate) const fn without_reaching_service(self) -> Self {
         Self {
             policy: self.policy,

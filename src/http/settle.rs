@@ -208,7 +208,8 @@ impl<B: Default, R: StrategyRef<Strategy: BodyEnd>> Default for GuardedBody<B, R
     }
 }
 
-impl<B: Body, R: StrategyRef<Strategy: BodyEnd>> Body for GuardedBody<B, R> {
+// `'static`: an error is asked where it came from, as those in place of a head are.
+impl<B: Body<Error: 'static>, R: StrategyRef<Strategy: BodyEnd>> Body for GuardedBody<B, R> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -230,7 +231,7 @@ impl<B: Body, R: StrategyRef<Strategy: BodyEnd>> Body for GuardedBody<B, R> {
         call.waited_for = polled.is_pending();
         let (frame, end) = ready!(polled);
         match &frame {
-            Some(Err(_)) => match mark.refusal() {
+            Some(Err(error)) => match call.held.during(|_| mark.rejection(error)) {
                 Some(rejected) => call.held.end_rejected(&rejected),
                 None => call.held.end_badly(End::Done(Outcome::Failure)),
             },

@@ -29,7 +29,6 @@ pub(super) fn watch<Req: 'static>(req: Req) -> (Req, Option<WatchedRequest>) {
     (req, None)
 }
 
-#[allow(dead_code)] // only for the bodies of axum and tonic
 fn watch_body<Req: 'static, B>(
     mut req: Req,
     wrap: impl FnOnce(WatchedBody<B>) -> B,

@@ -118,7 +118,7 @@ pub struct Timeout(Shared<Core>);
 struct Core {
     name: &'static str,
     limit: Duration,
-    /// The same, in nanoseconds.
+    /// The limit in nanoseconds, as calls count it.
     limit_nanos: u64,
     timed_out: AtomicU64,
     deadline_exceeded: AtomicU64,

@@ -1,26 +1,30 @@
 //! The body that holds a permit, polled frame by frame.
 
-use crate::tally::{REFUSED, SUCCESS, Tally};
+use crate::tally::{FAILURE, REFUSED, SUCCESS, Tally};
 use buttress::ErrorsAsFailures;
 use buttress::{
-    Error, Guard, GuardBase, GuardLayer, Kind, Now,
+    Error, FromRejected, Guard, GuardBase, GuardLayer, Kind, Now,
     guard::{Admission, End, Never, WaitProgress},
     http::{Http, RespondLayer},
 };
 use bytes::Bytes;
-use futures::{FutureExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use http::Response;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use std::{
     convert::Infallible,
+    io,
     pin::pin,
     task::{Context, Poll, Waker},
 };
 use tower::{Layer, Service, ServiceExt};
 
 /// The guarded response with this body.
-async fn held<B: Body>(tally: &Tally, body: B) -> impl Body<Data = B::Data, Error = B::Error> {
+async fn held<B>(tally: &Tally, body: B) -> impl Body<Data = B::Data, Error = B::Error>
+where
+    B: Body<Error: 'static>,
+{
     let mut body = Some(body);
     let service = tower::service_fn(move |()| {
         let body = body.take().unwrap();
@@ -63,7 +67,7 @@ async fn trailers_and_the_end_of_a_stream_end_the_call_and_pass_unchanged() {
     assert_eq!(trailers.unwrap()["age"], "1");
     assert_eq!(tally.ends(), [SUCCESS]);
 
-    let data = StreamBody::new(futures::StreamExt::take(frames(), 1));
+    let data = StreamBody::new(frames().take(1));
     let mut body = pin!(held(&tally, data).await);
     assert!(body.frame().await.is_some() && tally.ends().len() == 1);
     assert!(body.frame().await.is_none());
@@ -85,6 +89,78 @@ async fn a_rejection_by_a_policy_that_the_body_asks_is_not_the_services_failure(
     let mut body = pin!(held(&tally, StreamBody::new(frames)).await);
     assert!(body.frame().await.unwrap().is_err());
     assert_eq!(tally.ends(), [REFUSED]);
+}
+
+/// Frames that end in this error, made in the last poll; also if it was not made there.
+fn ending_in<E>(error: impl Fn() -> E) -> impl Body<Data = Bytes, Error = E> {
+    let data = stream::once(async { Ok(Frame::data(Bytes::from_static(b"x"))) });
+    StreamBody::new(data.chain(stream::once(async move { Err(error()) })))
+}
+
+/// How a call ends whose body ends in this error.
+async fn end_of<E: std::fmt::Debug + 'static>(error: impl Fn() -> E) -> Vec<End> {
+    let tally = Tally::default();
+    let mut body = pin!(held(&tally, ending_in(error)).await);
+    assert!(body.frame().await.unwrap().is_ok());
+    assert!(tally.ends().is_empty());
+    assert!(body.frame().await.unwrap().is_err());
+    tally.ends()
+}
+
+/// Refuses something in this poll.
+fn refuse<E: FromRejected>() -> E {
+    let breaker = buttress::CircuitBreaker::new("part");
+    breaker.force_open();
+    let part = breaker.run(|| async { Ok::<_, E>(()) });
+    part.now_or_never().unwrap().unwrap_err()
+}
+
+#[derive(Debug)]
+enum Reading {
+    Refused(buttress::Rejected),
+    Broken,
+}
+
+impl From<buttress::Rejected> for Reading {
+    fn from(rejected: buttress::Rejected) -> Self {
+        Self::Refused(rejected)
+    }
+}
+
+#[tokio::test]
+async fn a_bodys_error_is_asked_where_it_came_from_and_the_note_only_if_it_cannot_say() {
+    type Known = Error<io::Error>;
+    type BoxError = Box<dyn std::error::Error + Send + Sync>;
+    buttress::recognize(|error: &Reading| match error {
+        Reading::Refused(rejected) => Some(*rejected),
+        Reading::Broken => None,
+    });
+    let open: buttress::Rejected = refuse();
+    // A refusal that was made elsewhere, in a task or before something was awaited.
+    assert_eq!(end_of(|| open).await, [REFUSED]);
+    let _: Known = refuse();
+    assert_eq!(end_of(|| Known::Rejected(open)).await, [REFUSED]);
+    assert_eq!(end_of(|| Reading::Refused(open)).await, [REFUSED]);
+    assert_eq!(end_of(|| BoxError::from(open)).await, [REFUSED]);
+    assert_eq!(end_of(|| axum::Error::new(open)).await, [REFUSED]);
+    // One that was swallowed in the same poll, and then the service failed.
+    let failed = end_of(|| {
+        let _: Known = refuse();
+        Known::Service(io::Error::other("gone"))
+    });
+    assert_eq!(failed.await, [FAILURE]);
+    let failed = end_of(|| {
+        let _: Reading = refuse();
+        Reading::Broken
+    });
+    assert_eq!(failed.await, [FAILURE]);
+    // An error that cannot say: the note decides.
+    let refused = end_of(|| {
+        let _: Known = refuse();
+        "cut short"
+    });
+    assert_eq!(refused.await, [REFUSED]);
+    assert_eq!(end_of(|| "cut short").await, [FAILURE]);
 }
 
 #[tokio::test]

@@ -34,11 +34,22 @@ pin_project! {
     /// A body that misses one ends with a [`BodyCut`] as its error; a gRPC response ends with
     /// trailers of `DEADLINE_EXCEEDED`. What the body holds, a connection or a permit, is given
     /// back at that moment, also if nobody polls the body. The [context](crate::context) of the
-    /// call, with its deadline and its criticality, is entered while the body is polled.
+    /// call, with its deadline and its criticality, is entered while the body is polled or dropped.
     pub struct LimitedBody<B> {
         #[pin]
         state: State<B>,
         context: Context,
+    }
+
+    impl<B> PinnedDrop for LimitedBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            match this.state.project() {
+                StateProj::Free { mut body } => this.context.enter(|| body.set(None)),
+                // The timer still points to it.
+                StateProj::Limited { reading } => reading.cell.clear(),
+            }
+        }
     }
 }
 
@@ -46,7 +57,8 @@ pin_project! {
     #[project = StateProj]
     enum State<B> {
         // A body that has ended already, or that no limit holds for.
-        Free { #[pin] body: B },
+        // `None` once it is being dropped.
+        Free { #[pin] body: Option<B> },
         Limited { reading: Pin<Box<Reading<B>>> },
     }
 }
@@ -69,16 +81,34 @@ pin_project! {
         grpc: bool,
         over: bool,
     }
+}
 
-    impl<B> PinnedDrop for Reading<B> {
-        fn drop(this: Pin<&mut Self>) {
-            drop(this.cell.clear());
-        }
-    }
+/// Polls a call, and holds the body of its response to the limits that are read off the call then.
+#[inline]
+pub(super) fn poll_call<'a, C, B, E, O>(
+    mut call: Pin<&'a mut C>,
+    cx: &mut task::Context<'_>,
+    limits: impl FnOnce(&'a C) -> Option<(BodyEnds, Pace, O)>,
+) -> Poll<Result<Response<LimitedBody<B>>, E>>
+where
+    C: Future<Output = Result<Response<B>, E>>,
+    B: Body + Send + 'static,
+    O: FnOnce() -> LimitOwner,
+{
+    let response = match ready!(call.as_mut().poll(cx)) {
+        Ok(response) => response,
+        Err(error) => return Poll::Ready(Err(error)),
+    };
+    let Some((ends, pace, owner)) = limits(call.into_ref().get_ref()) else {
+        debug_assert!(false, "a call that was refused has no answer");
+        return Poll::Ready(Ok(response.map(LimitedBody::free)));
+    };
+    let context = ends.deadline.enter(context::current);
+    Poll::Ready(Ok(limited(response, ends, pace, owner, context)))
 }
 
 /// Holds the body of a response to these limits from now on, in this context.
-pub(super) fn limited<B>(
+fn limited<B>(
     response: Response<B>,
     ends: BodyEnds,
     pace: Pace,
@@ -92,10 +122,14 @@ where
     response.map(|body| {
         let free = body.is_end_stream() || (ends.until() == Time(u64::MAX) && !pace.is_some());
         let state = match free {
-            true => State::Free { body },
-            false => State::Limited {
-                reading: Box::pin(Reading::start(body, ends, pace, owner(), grpc)),
-            },
+            true => State::Free { body: Some(body) },
+            false => {
+                let hint = body.size_hint();
+                let cell = BodyCell::new(body, ends, owner(), context);
+                State::Limited {
+                    reading: Box::pin(Reading::start(cell, pace, hint, grpc)),
+                }
+            }
         };
         let mut body = LimitedBody { state, context };
         if let State::Limited { reading } = &mut body.state {
@@ -107,22 +141,22 @@ where
 
 impl<B> LimitedBody<B> {
     /// Makes a body without limits.
-    pub(super) fn free(body: B) -> Self {
+    fn free(body: B) -> Self {
         Self {
-            state: State::Free { body },
+            state: State::Free { body: Some(body) },
             context: context::current(),
         }
     }
 }
 
 impl<B: Body> Reading<B> {
-    fn start(body: B, ends: BodyEnds, pace: Pace, owner: LimitOwner, grpc: bool) -> Self {
+    fn start(cell: BodyCell<B>, pace: Pace, hint: SizeHint, grpc: bool) -> Self {
         Self {
-            hint: body.size_hint(),
-            cell: Arc::new(BodyCell::new(body, ends, owner)),
+            cell: Arc::new(cell),
             end: None,
             pace,
             pause: None,
+            hint,
             grpc,
             over: false,
         }
@@ -150,9 +184,9 @@ impl<B: Body> Reading<B> {
         }
     }
 
+    /// Polls the body, in the context of the call.
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        context: Context,
         cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>>
     where
@@ -162,8 +196,8 @@ impl<B: Body> Reading<B> {
         if *this.over {
             return Poll::Ready(None);
         }
-        let mut body = match this.cell.take() {
-            Ok(Some(body)) => body,
+        let mut waiting = match this.cell.take() {
+            Ok(Some(waiting)) => waiting,
             // It panicked when it was last polled.
             Ok(None) => {
                 self.end();
@@ -171,13 +205,16 @@ impl<B: Body> Reading<B> {
             }
             Err(cut) => return self.tell(cut),
         };
-        let Poll::Ready(frame) = context.enter(|| body.as_mut().poll_frame(cx)) else {
+        let Poll::Ready(frame) = waiting.body.as_mut().poll_frame(cx) else {
             let now = Time::now();
             let missed = this.cell.missed(now);
             let missed = missed.or_else(|| poll_pace(this.pace, this.pause, now, cx));
             let kept = match missed {
-                Some(limit) => Err(this.cell.cut(limit, Some(body))),
-                None => this.cell.put_back(body, Some(cx.waker())),
+                Some(limit) => Err(this.cell.cut(limit, Some(waiting))),
+                None => {
+                    waiting.wait(cx.waker());
+                    this.cell.put_back(waiting)
+                }
             };
             return match kept {
                 Ok(()) => Poll::Pending,
@@ -185,15 +222,15 @@ impl<B: Body> Reading<B> {
             };
         };
         match &frame {
-            Some(Ok(frame)) if !frame.is_trailers() && !body.is_end_stream() => {
+            Some(Ok(frame)) if !frame.is_trailers() && !waiting.body.is_end_stream() => {
                 let bytes = frame.data_ref().map_or(0, Buf::remaining);
                 this.pace.on_frame(bytes, Time::now);
-                *this.hint = body.size_hint();
+                *this.hint = waiting.body.size_hint();
                 // Should it have been cut off meanwhile, the next poll tells.
-                let _ = this.cell.put_back(body, None);
+                let _ = this.cell.put_back(waiting);
             }
             _ => {
-                drop(body);
+                drop(waiting);
                 self.end();
             }
         }
@@ -207,7 +244,7 @@ impl<B: Body> Reading<B> {
         this.end.set(None);
         this.pause.set(None);
         *this.hint = SizeHint::with_exact(0);
-        drop(this.cell.clear());
+        this.cell.clear();
     }
 
     /// Ends the reading of a body that has been cut off.
@@ -281,25 +318,31 @@ where
         cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let this = self.project();
-        match this.state.project() {
+        this.context.enter(|| match this.state.project() {
             StateProj::Free { body } => {
-                let frame = ready!(this.context.enter(|| body.poll_frame(cx)));
+                let Some(body) = body.as_pin_mut() else {
+                    debug_assert!(false, "a body that is being dropped is not polled");
+                    return Poll::Ready(None);
+                };
+                let frame = ready!(body.poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
-            StateProj::Limited { reading } => reading.as_mut().poll_frame(*this.context, cx),
-        }
+            StateProj::Limited { reading } => reading.as_mut().poll_frame(cx),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            State::Free { body } => body.is_end_stream(),
+            State::Free { body } => body.as_ref().is_none_or(Body::is_end_stream),
             State::Limited { reading } => reading.over,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.state {
-            State::Free { body } => body.size_hint(),
+            State::Free { body } => body
+                .as_ref()
+                .map_or_else(SizeHint::default, Body::size_hint),
             State::Limited { reading } => SizeHint::clone(&reading.hint),
         }
     }

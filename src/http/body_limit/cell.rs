@@ -1,7 +1,13 @@
 //! A body that a timer can take away.
 
 use super::{BodyCut, BodyLimit, cut::LimitOwner};
-use crate::{clock::Time, context::Limiter, error::cut_off, shared::lock, timeout::Deadline};
+use crate::{
+    clock::Time,
+    context::{Context, Limiter},
+    error::cut_off,
+    shared::lock,
+    timeout::Deadline,
+};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -49,32 +55,57 @@ impl BodyEnds {
 /// 1. The body is in the slot, or in the hands of its reader for the length of one poll, or gone.
 /// 2. Once `cut` is set, the body is dropped by whoever has it: by the timer, if it is in the slot,
 ///    and else by its reader, when that puts it back.
-/// 3. The lock is not held while the body is polled or dropped.
+/// 3. The lock is not held while the body is polled or dropped, nor while a waker is cloned,
+///    dropped or woken: all of these may run code of the application, which may come back here.
+/// 4. A body is dropped in the context of its call, on whatever thread that happens.
 pub(super) struct BodyCell<B> {
     slot: Mutex<Slot<B>>,
     pub(super) ends: BodyEnds,
     owner: LimitOwner,
+    context: Context,
 }
 
 struct Slot<B> {
-    body: Option<Pin<Box<B>>>,
+    body: Option<WaitingBody<B>>,
     cut: Option<BodyCut>,
-    /// Who waits for the next frame.
+}
+
+/// A body, and whoever waits for its next frame. Its reader takes out both, so that the waker is
+/// his to change while nobody else can see it.
+pub(super) struct WaitingBody<B> {
+    pub(super) body: Pin<Box<B>>,
     reader: Option<Waker>,
 }
 
+impl<B> WaitingBody<B> {
+    /// Sets who is woken if the body is cut off.
+    pub(super) fn wait(&mut self, reader: &Waker) {
+        match &mut self.reader {
+            Some(known) => known.clone_from(reader),
+            known => *known = Some(reader.clone()),
+        }
+    }
+}
+
 impl<B> BodyCell<B> {
-    pub(super) fn new(body: B, ends: BodyEnds, owner: LimitOwner) -> Self {
-        let slot = Mutex::new(Slot {
-            body: Some(Box::pin(body)),
-            cut: None,
+    pub(super) fn new(body: B, ends: BodyEnds, owner: LimitOwner, context: Context) -> Self {
+        let body = WaitingBody {
+            body: Box::pin(body),
             reader: None,
-        });
-        Self { slot, ends, owner }
+        };
+        Self {
+            slot: Mutex::new(Slot {
+                body: Some(body),
+                cut: None,
+            }),
+            ends,
+            owner,
+            context,
+        }
     }
 
     /// Takes the body out for one poll; or returns what has cut it off.
-    pub(super) fn take(&self) -> Result<Option<Pin<Box<B>>>, BodyCut> {
+    pub(super) fn take(&self) -> Result<Option<WaitingBody<B>>, BodyCut> {
         let mut slot = lock(&self.slot);
         match slot.cut {
             Some(cut) => Err(cut),
@@ -82,46 +113,36 @@ impl<B> BodyCell<B> {
         }
     }
 
-    /// Puts the body back after a poll, and wakes this reader if it is cut off; unless that has
-    /// happened meanwhile.
-    pub(super) fn put_back(
-        &self,
-        body: Pin<Box<B>>,
-        reader: Option<&Waker>,
-    ) -> Result<(), BodyCut> {
+    /// Puts the body back after a poll, unless it has been cut off meanwhile.
+    pub(super) fn put_back(&self, body: WaitingBody<B>) -> Result<(), BodyCut> {
         let mut slot = lock(&self.slot);
-        if let Some(cut) = slot.cut {
-            drop(slot);
-            self.drop_cut(body, cut.limit());
-            return Err(cut);
-        }
-        debug_assert!(slot.body.is_none(), "a body has one reader");
-        slot.body = Some(body);
-        if let Some(reader) = reader {
-            match &mut slot.reader {
-                Some(known) => known.clone_from(reader),
-                known => *known = Some(reader.clone()),
-            }
-        }
-        Ok(())
+        let Some(cut) = slot.cut else {
+            debug_assert!(slot.body.is_none(), "a body has one reader");
+            slot.body = Some(body);
+            return Ok(());
+        };
+        drop(slot);
+        self.drop_cut(body.body, cut.limit());
+        Err(cut)
     }
 
     /// Cuts the body off because of this limit: the one in the reader's hands, or the one in the
-    /// slot.
+    /// slot, whose reader is woken then.
     #[cold]
-    pub(super) fn cut(&self, limit: BodyLimit, taken: Option<Pin<Box<B>>>) -> BodyCut {
+    pub(super) fn cut(&self, limit: BodyLimit, taken: Option<WaitingBody<B>>) -> BodyCut {
         let mut slot = lock(&self.slot);
         let cut = match slot.cut {
             Some(cut) => cut,
             None => *slot.cut.insert(self.owner.cut(limit, self.ends.deadline)),
         };
-        let (body, reader) = (taken.or_else(|| slot.body.take()), slot.reader.take());
+        let waiting = slot.body.take();
         drop(slot);
-        if let Some(body) = body {
+        if let Some(WaitingBody { body, .. }) = taken {
             self.drop_cut(body, cut.limit());
-        }
-        if let Some(reader) = reader {
-            reader.wake();
+        } else if let Some(WaitingBody { body, reader }) = waiting {
+            // Also if the drop of the body panics: nothing else wakes its reader.
+            let _wake = WakeOnDrop(reader);
+            self.drop_cut(body, cut.limit());
         }
         cut
     }
@@ -134,14 +155,25 @@ impl<B> BodyCell<B> {
     /// Drops the body, and with it the permits that it holds.
     #[cold]
     fn drop_cut(&self, body: Pin<Box<B>>, limit: BodyLimit) {
-        cut_off(self.ends.limiter(limit), || drop(body));
+        let drop = || self.context.enter(|| drop(body));
+        cut_off(self.ends.limiter(limit), drop);
     }
 
     /// Lets go of a body that has ended, or whose reader has gone.
-    pub(super) fn clear(&self) -> Option<Pin<Box<B>>> {
-        let mut slot = lock(&self.slot);
-        slot.reader = None;
-        slot.body.take()
+    pub(super) fn clear(&self) {
+        let waiting = lock(&self.slot).body.take();
+        self.context.enter(|| drop(waiting));
+    }
+}
+
+/// Wakes a reader when it is dropped.
+struct WakeOnDrop(Option<Waker>);
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        if let Some(waker) = self.0.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -159,5 +191,110 @@ impl<B: Send> Wake for BodyCell<B> {
                 self.cut(limit, None);
             }
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeout::DeadlineLayer;
+    use std::sync::{
+        Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    /// Whether nobody holds the lock of the cell, asked by code of the application.
+    struct Asks(Weak<dyn Free + Send + Sync>);
+
+    trait Free {
+        fn is_free(&self) -> bool;
+    }
+
+    impl<B> Free for BodyCell<B> {
+        fn is_free(&self) -> bool {
+            self.slot.try_lock().is_ok()
+        }
+    }
+
+    static FREE: AtomicUsize = AtomicUsize::new(0);
+
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            if let Some(cell) = self.0.upgrade() {
+                assert!(cell.is_free(), "dropped under the lock");
+                FREE.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    impl Wake for Asks {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    struct PanicsInDrop(bool);
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            assert!(!self.0, "on purpose");
+        }
+    }
+
+    fn late<B>(body: B) -> Arc<BodyCell<B>> {
+        let ends = BodyEnds {
+            deadline: Deadline::at(Time(0)),
+            whole: None,
+        };
+        let owner = LimitOwner::Deadline(DeadlineLayer::within("all", Duration::MAX));
+        let context = crate::context::current();
+        Arc::new(BodyCell::new(body, ends, owner, context))
+    }
+
+    fn waker(cell: &Arc<BodyCell<PanicsInDrop>>) -> Waker {
+        let cell: Weak<BodyCell<PanicsInDrop>> = Arc::downgrade(cell);
+        Waker::from(Arc::new(Asks(cell)))
+    }
+
+    #[test]
+    fn wakers_are_dropped_while_nobody_holds_the_lock() {
+        let cell = late(PanicsInDrop(false));
+        // Replaced by another one twice, and dropped with the reader, with its clone gone first.
+        for _ in 0..3 {
+            let mut waiting = cell.take().unwrap().unwrap();
+            waiting.wait(&waker(&cell));
+            cell.put_back(waiting).unwrap();
+        }
+        cell.clear();
+        assert_eq!(FREE.load(Relaxed), 3);
+        // Cut off in the slot, and in the hands of its reader.
+        for taken in [true, false] {
+            let cell = late(PanicsInDrop(false));
+            let mut waiting = cell.take().unwrap().unwrap();
+            waiting.wait(&waker(&cell));
+            if !taken {
+                cell.put_back(waiting).unwrap();
+                cell.wake_by_ref();
+            } else {
+                cell.wake_by_ref();
+                assert!(cell.put_back(waiting).is_err());
+            }
+        }
+        assert_eq!(FREE.load(Relaxed), 5);
+    }
+
+    #[test]
+    fn the_reader_of_a_body_that_panics_while_it_is_cut_off_is_woken() {
+        struct Woken(AtomicUsize);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Relaxed);
+            }
+        }
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let cell = late(PanicsInDrop(true));
+        let mut waiting = cell.take().unwrap().unwrap();
+        waiting.wait(&Waker::from(Arc::clone(&woken)));
+        cell.put_back(waiting).unwrap();
+        cell.wake_by_ref();
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert!(cell.take().is_err());
     }
 }

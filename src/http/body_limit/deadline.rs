@@ -1,9 +1,8 @@
 //! The deadline of a call, over the body of its response.
 
-use super::{LimitedBody, body::limited, cell::BodyEnds, cut::LimitOwner, pace::Pace};
+use super::{LimitedBody, body::poll_call, cell::BodyEnds, cut::LimitOwner, pace::Pace};
 use crate::{
     clock::Time,
-    context,
     error::FromRejected,
     http::respond::BoxError,
     timeout::{Deadline, DeadlineFuture, DeadlineLayer, ReadyWait},
@@ -15,7 +14,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -135,20 +134,15 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let response = match ready!(this.call.as_mut().poll(cx)) {
-            Ok(response) => response,
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        let Some(limit) = this.call.as_ref().get_ref().limit() else {
-            debug_assert!(false, "a call that was refused has no answer");
-            return Poll::Ready(Ok(response.map(LimitedBody::free)));
-        };
-        let (deadline, whole) = (limit.deadline, None);
-        let owner = || LimitOwner::Deadline(limit.layer.clone());
-        let context = deadline.enter(context::current);
-        let (ends, pace) = (BodyEnds { deadline, whole }, Pace::new(None, None));
-        Poll::Ready(Ok(limited(response, ends, pace, owner, context)))
+        poll_call(self.project().call, cx, |call: &DeadlineFuture<F>| {
+            let limit = call.limit()?;
+            let ends = BodyEnds {
+                deadline: limit.deadline,
+                whole: None,
+            };
+            let owner = || LimitOwner::Deadline(limit.layer.clone());
+            Some((ends, Pace::new(None, None), owner))
+        })
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Pace {
     rate: Option<MinRate>,
     /// Since when there has been nothing, while the body is waited for.
     idle_since: Option<Time>,
-    /// The same, but within the window.
+    /// Since when there has been nothing in this window of the rate.
     since: Option<Time>,
     /// Time waited for in this window before that, and what came in it.
     waited: Duration,

@@ -1,11 +1,10 @@
 //! The timeout of one attempt, over the body of its response.
 
 use super::{
-    AnyUpload, LimitedBody, MinRate, PrepareUpload, UploadLimit, body::limited, cell::BodyEnds,
+    AnyUpload, LimitedBody, MinRate, PrepareUpload, UploadLimit, body::poll_call, cell::BodyEnds,
     cut::LimitOwner, pace::Pace,
 };
 use crate::{
-    context,
     error::FromRejected,
     http::respond::BoxError,
     timeout::{ReadyWait, RequestLimit, SameLimit, TimeoutFuture, TimeoutLayer},
@@ -17,7 +16,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 use tower_layer::Layer;
@@ -246,24 +245,17 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let response = match ready!(this.call.as_mut().poll(cx)) {
-            Ok(response) => response,
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        let Some((attempt, until)) = this.call.as_ref().get_ref().limit() else {
-            debug_assert!(false, "a call that was refused has no answer");
-            return Poll::Ready(Ok(response.map(LimitedBody::free)));
-        };
+        let this = self.project();
         let limits = *this.limits;
-        let ends = BodyEnds {
-            deadline: attempt.deadline,
-            whole: limits.whole.then(|| (until, attempt.length())),
-        };
-        let pace = Pace::new(limits.idle, limits.rate);
-        let owner = || LimitOwner::Timeout(attempt.timeout.clone());
-        let context = attempt.deadline.enter(context::current);
-        Poll::Ready(Ok(limited(response, ends, pace, owner, context)))
+        poll_call(this.call, cx, |call: &TimeoutFuture<F>| {
+            let (attempt, until) = call.limit()?;
+            let ends = BodyEnds {
+                deadline: attempt.deadline,
+                whole: limits.whole.then(|| (until, attempt.length())),
+            };
+            let owner = || LimitOwner::Timeout(attempt.timeout.clone());
+            Some((ends, Pace::new(limits.idle, limits.rate), owner))
+        })
     }
 }
 

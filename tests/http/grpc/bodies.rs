@@ -1,13 +1,14 @@
 //! Responses that break the rules, frame by frame.
 
-use crate::tally::{FAILURE, IGNORED, SUCCESS, Tally, overloaded};
-use buttress::{Error, GuardLayer, guard::End};
+use crate::tally::{FAILURE, IGNORED, REFUSED, SUCCESS, Tally, overloaded};
+use buttress::{CircuitBreaker, Error, GuardLayer, guard::End};
 use bytes::Bytes;
-use futures::{StreamExt, future::Either, stream};
+use futures::{FutureExt, StreamExt, future::Either, stream};
 use http::{HeaderMap, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use std::io;
+use tonic::Status;
 use tower::{Layer, ServiceExt};
 
 type Frames = Vec<Result<Frame<Bytes>, io::Error>>;
@@ -87,5 +88,47 @@ async fn an_answer_of_trailers_only_ends_with_its_head() {
         assert_eq!(tally.ends(), [expected]);
         drop(response);
         assert_eq!(tally.ends().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_a_body_ends_in_says_whether_it_is_a_rejection() {
+    let breaker = CircuitBreaker::new("part");
+    breaker.force_open();
+    let refuse = || {
+        let part = breaker.run(|| async { Ok::<_, Status>(()) });
+        part.now_or_never().unwrap().unwrap_err()
+    };
+    let open = refuse();
+    let cases = [
+        // Refused elsewhere: there is no note of it.
+        (open.clone(), false, REFUSED),
+        (open, true, REFUSED),
+        (Status::unavailable("gone"), false, FAILURE),
+        // Another refusal was swallowed in the same poll.
+        (Status::unavailable("gone"), true, FAILURE),
+    ];
+    for (status, note, expected) in cases {
+        let case = format!("{status:?}, {note}");
+        let failing = stream::once(async move {
+            if note {
+                let _ = refuse();
+            }
+            Err::<Frame<Bytes>, _>(status)
+        });
+        let body = StreamBody::new(stream::iter([Ok(Frame::data(Bytes::new()))]).chain(failing));
+        let response = Response::builder().header("content-type", "application/grpc");
+        let mut response = Some(response.body(body).unwrap());
+        let service = tower::service_fn(move |()| {
+            let response = response.take().unwrap();
+            async { Ok::<_, Error<io::Error>>(response) }
+        });
+        let tally = Tally::default();
+        let guarded = GuardLayer::new(tally.clone()).grpc().layer(service);
+        let body = guarded.oneshot(()).await.unwrap().into_body();
+        let mut body = std::pin::pin!(body);
+        assert!(body.frame().await.unwrap().is_ok());
+        assert!(body.frame().await.unwrap().is_err());
+        assert_eq!(tally.ends(), [expected], "{case}");
     }
 }
