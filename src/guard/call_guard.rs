@@ -312,9 +312,15 @@ impl<R: GuardRef> CallGuard<R> {
         }
     }
 
-    /// Ends a call that is being dropped, by its caller or by whoever cuts it off.
+    /// Ends a call that is being dropped: before it started, by its caller or by whoever cuts it
+    /// off.
+    // By value, so that what is dropped has ended for the compiler too.
     #[cold]
-    fn end_dropped(&mut self) {
+    #[inline(never)]
+    fn end_dropped(mut self) {
+        if self.stage == CallStage::ADMITTED {
+            return self.end(End::NeverStarted);
+        }
         let waits = self.stage.is_waiting();
         self.end_wait();
         self.end_badly(match limiter() {
@@ -353,10 +359,8 @@ impl<R: GuardRef> CallGuard<R> {
 impl<R: GuardRef> Drop for CallGuard<R> {
     #[inline]
     fn drop(&mut self) {
-        match self.stage {
-            _ if self.call.is_none() => {}
-            CallStage::ADMITTED => self.end(End::NeverStarted),
-            _ => self.end_dropped(),
+        if !self.has_ended() {
+            self.take().end_dropped();
         }
     }
 }

@@ -168,7 +168,7 @@ impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
         call: impl FnOnce() -> F,
     ) -> Self {
         if !inner_ready {
-            return Self::not_ready(call_guard);
+            return Self::refused(not_ready(call_guard));
         }
         Self::running(call_guard.start(call), call_guard)
     }
@@ -179,14 +179,16 @@ impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
             state: State::Refused { rejected },
         }
     }
+}
 
-    /// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
-    /// still is not ready, and must not be called.
-    #[cold]
-    fn not_ready(mut call_guard: CallGuard<SharedGuard<G, P>>) -> Self {
-        call_guard.end(End::NeverStarted);
-        Self::refused(Rejected::new(Kind::NotReady, "inner service"))
-    }
+/// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
+/// still is not ready, and must not be called.
+// Apart from the future, which would lie in memory if it were made in here, and then be copied.
+#[cold]
+#[inline(never)]
+fn not_ready<R: GuardRef>(mut call_guard: CallGuard<R>) -> Rejected {
+    call_guard.end(End::NeverStarted);
+    Rejected::new(Kind::NotReady, "inner service")
 }
 
 impl<F, T, E, G, P> Future for GuardFuture<F, G, P>
