@@ -168,7 +168,8 @@ impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
         call: impl FnOnce() -> F,
     ) -> Self {
         if !inner_ready {
-            return Self::refused(not_ready(call_guard));
+            never_started(call_guard);
+            return Self::refused(Rejected::new(Kind::NotReady, "inner service"));
         }
         Self::running(call_guard.start(call), call_guard)
     }
@@ -181,14 +182,13 @@ impl<F, G: GuardBase, P> GuardFuture<F, G, P> {
     }
 }
 
-/// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
-/// still is not ready, and must not be called.
-// Apart from the future, which would lie in memory if it were made in here, and then be copied.
+/// Ends the call: the guard would refuse when `poll_ready` asked, but has changed its mind; the
+/// inner service still is not ready, and must not be called.
+// Returns nothing: a future that somebody else has written to is copied as a whole.
 #[cold]
 #[inline(never)]
-fn not_ready<R: GuardRef>(mut call_guard: CallGuard<R>) -> Rejected {
+fn never_started<R: GuardRef>(mut call_guard: CallGuard<R>) {
     call_guard.end(End::NeverStarted);
-    Rejected::new(Kind::NotReady, "inner service")
 }
 
 impl<F, T, E, G, P> Future for GuardFuture<F, G, P>
