@@ -49,8 +49,18 @@ thread_local! {
 }
 
 /// Makes the rejection the service's error, and leaves the note.
-#[cold]
+// Handed on in parts: as a whole it would be a pointer into the future that has kept it, and that
+// future would lie in memory, and be copied, in every call.
+#[inline(always)]
 pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
+    let (policy, word) = rejected.into_parts();
+    refuse_parts(policy, word)
+}
+
+#[cold]
+#[inline(never)]
+fn refuse_parts<E: FromRejected>(policy: &'static str, word: u64) -> E {
+    let rejected = Rejected::from_parts(policy, word);
     learn_type::<E>();
     events::emit(|| Event::Rejected { rejected });
     note_refusal(rejected);

@@ -41,6 +41,17 @@ impl Rejected {
         }
     }
 
+    /// Takes it apart, for [`from_parts`](Self::from_parts).
+    #[inline(always)]
+    pub(super) const fn into_parts(self) -> (&'static str, u64) {
+        (self.policy, self.word)
+    }
+
+    #[inline(always)]
+    pub(super) const fn from_parts(policy: &'static str, word: u64) -> Self {
+        Self { policy, word }
+    }
+
     /// Sets how long to wait before another call may be let in, rounded up to milliseconds.
     #[inline]
     #[must_use]

@@ -120,37 +120,55 @@ pub struct CallGuard<R: GuardRef> {
 /// How far a call has come. One word: a [stage](Self::ADMITTED), or the time since which it is in a
 /// wait of another policy; and whether it was pending before, in the highest bit, which no time
 /// reaches.
+// In two halves, so that it is not written where a refusal has a word of its own: the compiler would
+// write both in one place of the code, and the whole future into memory for that.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct CallStage(u64);
+struct CallStage {
+    high: u32,
+    low: u32,
+}
 
 const PENDING: u64 = 1 << 63;
 
 impl CallStage {
     /// The service has not been called yet.
-    const ADMITTED: Self = Self(0);
+    const ADMITTED: Self = Self::new(0);
     /// It has been called.
-    const CALLED: Self = Self(1);
+    const CALLED: Self = Self::new(1);
     /// The guard has been told that the call does not end at once.
-    const PENDING: Self = Self(PENDING | 1);
+    const PENDING: Self = Self::new(PENDING | 1);
 
-    /// In a wait since then. (The clock's first nanoseconds are a day before the process began.)
-    fn waits(self, since: Time) -> Self {
-        Self((since.as_nanos() & !PENDING).max(2) | self.0 & PENDING)
+    #[inline]
+    const fn new(word: u64) -> Self {
+        Self {
+            high: (word >> 32) as u32,
+            low: word as u32,
+        }
     }
 
     #[inline]
-    fn is_waiting(self) -> bool {
-        self.0 & !PENDING > 1
+    const fn word(self) -> u64 {
+        (self.high as u64) << 32 | self.low as u64
+    }
+
+    /// In a wait since then. (The clock's first nanoseconds are a day before the process began.)
+    fn waits(self, since: Time) -> Self {
+        Self::new((since.as_nanos() & !PENDING).max(2) | self.word() & PENDING)
+    }
+
+    #[inline]
+    const fn is_waiting(self) -> bool {
+        self.word() & !PENDING > 1
     }
 
     fn waits_since(self) -> Option<Time> {
         self.is_waiting()
-            .then(|| Time::from_nanos(self.0 & !PENDING))
+            .then(|| Time::from_nanos(self.word() & !PENDING))
     }
 
     /// Returns the stage that was left for the wait.
     fn before_wait(self) -> Self {
-        Self(Self::CALLED.0 | self.0 & PENDING)
+        Self::new(Self::CALLED.word() | self.word() & PENDING)
     }
 }
 
@@ -344,9 +362,15 @@ impl<R: GuardRef> CallGuard<R> {
         }
     }
 
-    /// Ends a call that is being dropped, by its caller or by whoever cuts it off.
+    /// Ends a call that is being dropped: before it started, by its caller or by whoever cuts it
+    /// off.
+    // By value, so that what is dropped has ended for the compiler too.
     #[cold]
-    fn end_dropped(&mut self) {
+    #[inline(never)]
+    fn end_dropped(mut self) {
+        if self.stage == CallStage::ADMITTED {
+            return self.end(End::NeverStarted);
+        }
         let waits = self.stage.is_waiting();
         self.end_wait();
         self.end_badly(match limiter() {
@@ -385,10 +409,8 @@ impl<R: GuardRef> CallGuard<R> {
 impl<R: GuardRef> Drop for CallGuard<R> {
     #[inline]
     fn drop(&mut self) {
-        match self.stage {
-            _ if self.call.is_none() => {}
-            CallStage::ADMITTED => self.end(End::NeverStarted),
-            _ => self.end_dropped(),
+        if !self.has_ended() {
+            self.take().end_dropped();
         }
     }
 }

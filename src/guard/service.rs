@@ -170,7 +170,8 @@ impl<F, R: GuardRef> GuardFuture<F, R> {
         call: impl FnOnce() -> F,
     ) -> Self {
         if !inner_ready {
-            return Self::not_ready(call_guard);
+            never_started(call_guard);
+            return Self::refused(Rejected::new(Kind::NotReady, "inner service"));
         }
         Self::running(call_guard.start(call), call_guard)
     }
@@ -181,14 +182,15 @@ impl<F, R: GuardRef> GuardFuture<F, R> {
             state: State::Refused { rejected },
         }
     }
+}
 
-    /// The guard would refuse when `poll_ready` asked, but has changed its mind; the inner service
-    /// still is not ready, and must not be called.
-    #[cold]
-    fn not_ready(mut call_guard: CallGuard<R>) -> Self {
-        call_guard.end(End::NeverStarted);
-        Self::refused(Rejected::new(Kind::NotReady, "inner service"))
-    }
+/// Ends the call: the guard would refuse when `poll_ready` asked, but has changed its mind; the
+/// inner service still is not ready, and must not be called.
+// Returns nothing: a future that somebody else has written to is copied as a whole.
+#[cold]
+#[inline(never)]
+fn never_started<R: GuardRef>(mut call_guard: CallGuard<R>) {
+    call_guard.end(End::NeverStarted);
 }
 
 impl<F, T, E, R> Future for GuardFuture<F, R>
