@@ -16,8 +16,8 @@ impl<R, C> RetryLayer<R, C> {
     ///
     /// It retries what [`CodesAsFailures`] takes for failures or overload, keeps to
     /// `grpc-retry-pushback-ms`, and sends the number of previous attempts in
-    /// `grpc-previous-rpc-attempts`. Request bodies are kept up to 64 KiB
-    /// ([`body_cap`](RetryLayer::body_cap)).
+    /// `grpc-previous-rpc-attempts`. It does not read a `RetryInfo` in a status's details. Request
+    /// bodies are kept up to 64 KiB ([`body_cap`](RetryLayer::body_cap)).
     ///
     /// Every gRPC call is a POST, so its HTTP method does not tell whether it may be repeated: use
     /// this around services whose calls may. For others, `.grpc().idempotent_only()` retries calls

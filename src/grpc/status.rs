@@ -1,12 +1,14 @@
 //! The status that a rejection becomes.
 
 use crate::{
+    clock::Time,
+    context,
     error::{AsRejected, Kind, Rejected},
     http::{PUSHBACK, REJECTED_NAME, Respond, ServerPushback, token},
 };
 use http::Response;
-use std::{error::Error, sync::Arc};
-use tonic::{Code, Status, metadata::MetadataValue};
+use std::{error::Error, sync::Arc, time::Duration};
+use tonic::{Code, Status, TimeoutExpired, metadata::MetadataValue};
 
 /// The responder that answers a rejection with a gRPC status, in a response of nothing but
 /// trailers.
@@ -86,8 +88,48 @@ impl AsRejected for Status {
 /// A status stays what it is, and a failure to connect becomes `UNAVAILABLE`, as in tonic itself.
 /// The layers above can then turn a [`Rejected`] into a status too. With another error type, such
 /// as [`Error`](crate::Error), tonic's generated clients would turn every rejection into `UNKNOWN`.
+///
+/// tonic's channel itself cuts off calls with a `grpc-timeout`, which `Request::set_timeout` sets,
+/// and those that take longer than `Endpoint::timeout`. It does not say which of them it was. If
+/// the deadline of the [context](crate::context) has come by then, the error is a rejection of
+/// [`Kind::DeadlineExceeded`], by whoever chose that deadline; so put an
+/// [`http::DeadlineHeaderLayer`](crate::http), which reads `grpc-timeout`, on top of a client's
+/// stack. Otherwise it is `CANCELLED`, as in tonic, and a failure: five callers with too short
+/// timeouts would open a circuit breaker, and a retry would repeat their calls.
 pub fn status<E: Into<Box<dyn Error + Send + Sync>>>(error: E) -> Status {
-    Status::from_error(error.into())
+    let error = error.into();
+    match missed_deadline(&*error) {
+        Some(rejected) => Status::from(rejected),
+        None => Status::from_error(error),
+    }
+}
+
+/// What a `grpc-timeout` may be shorter than the deadline that it was made from, up to a day long.
+const ROUNDED: Duration = Duration::from_millis(1);
+
+/// Returns the rejection of a call that tonic's channel has cut off at the context's deadline.
+fn missed_deadline(error: &(dyn Error + 'static)) -> Option<Rejected> {
+    let mut source = Some(error);
+    // A chain of sources that is longer than this leads in a circle.
+    for _ in 0..64 {
+        let error = source?;
+        if error.is::<TimeoutExpired>() {
+            return deadline_that_has_come();
+        }
+        source = error.source();
+    }
+    None
+}
+
+fn deadline_that_has_come() -> Option<Rejected> {
+    let context = context::current();
+    let deadline = context.deadline?;
+    let missed = deadline.since(Time::now()) <= ROUNDED;
+    let rejected = Rejected::new(Kind::DeadlineExceeded, "grpc-timeout").having_reached_service();
+    missed.then(|| match context.limiter.is_caller() {
+        true => rejected.by_callers_limit(),
+        false => rejected,
+    })
 }
 
 #[cfg(test)]
@@ -142,5 +184,29 @@ mod tests {
         assert_eq!(response.extensions().get(), Some(&rejected));
         let read = Status::from_header_map(response.headers()).unwrap();
         assert_eq!(read.message(), rejected.to_string());
+    }
+
+    #[cfg(feature = "timeout")]
+    #[test]
+    fn a_timeout_of_tonics_is_the_deadline_that_has_come_and_else_tonics_own() {
+        use crate::timeout::Deadline;
+        let expired = || status(TimeoutExpired(()));
+        let within = |time| Deadline::within(time);
+        let own = Deadline::within(Duration::ZERO).enter(expired);
+        let rejected = *own.as_rejected().unwrap();
+        assert_eq!(own.code(), Code::DeadlineExceeded);
+        assert!(rejected.reached_service() && !rejected.is_callers_limit());
+        let callers = within(Duration::ZERO).of_caller().enter(expired);
+        assert!(callers.as_rejected().unwrap().is_callers_limit());
+        for later in [
+            within(Duration::from_secs(9)).enter(expired),
+            within(Duration::MAX).enter(expired),
+            expired(),
+        ] {
+            assert_eq!(later.code(), Code::Cancelled);
+            assert!(later.as_rejected().is_none());
+        }
+        let other = Deadline::within(Duration::ZERO).enter(|| status("gone"));
+        assert_eq!(other.code(), Code::Unknown);
     }
 }

@@ -38,6 +38,9 @@ use tower_service::Service;
 /// [`LimitedBody`]. Streams that are meant to stay open are served beside this layer, and not
 /// within it.
 ///
+/// It serves tonic's clients too, in place of a [`DeadlineLayer`]: what a call of theirs sets by
+/// `Request::set_timeout` is a `grpc-timeout`.
+///
 /// ```
 /// use axum::{Router, routing::get};
 /// use buttress::http::{DeadlineHeaderLayer, Http, RespondLayer};

@@ -5,6 +5,11 @@
 // Test helpers may fail like the tests that call them.
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
+mod grpc_server;
+mod grpc_stacks;
+mod grpc_uploads;
 mod provenance;
+mod readme;
+mod rpc;
 mod stacks;
 mod uploads;
