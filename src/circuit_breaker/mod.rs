@@ -220,6 +220,7 @@ mod time_window;
 mod totals;
 mod unready;
 mod verdict;
+mod waits;
 mod wakers;
 mod window;
 
@@ -353,8 +354,11 @@ impl GuardBase for CircuitBreaker {
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
     }
-    fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
-        self.0.on_wait(permit, waited, now);
+    fn on_wait_begin(&self, permit: &mut Permit, now: &Now) {
+        self.0.on_wait_begin(permit, now);
+    }
+    fn on_wait_end(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        self.0.on_wait_end(permit, waited, now);
     }
     #[inline]
     fn on_answer(&self, permit: &mut Permit, outcome: Outcome, now: &Now) {

@@ -1,6 +1,7 @@
 //! The calls that a half-open breaker lets through.
 
 use crate::clock::Time;
+use std::time::Duration;
 
 /// What the ended probes say, once they say it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,7 +53,9 @@ const APART: u64 = 250_000_000;
 /// # Invariants
 /// 1. Running and decided ones together are never more than `limit`, so the last one settles it:
 ///    `limit` results hold either `needed` successes or more failures than the rest allows.
-/// 2. One whose result is missing has a lease that ends, so somebody can always be next.
+/// 2. One whose result is missing has a lease that ends, so somebody can always be next. It is time
+///    in the dependency: a probe that waits for another policy loses its place when it ends all the
+///    same, but has not hung; and if nobody has taken the place by the end of its wait, goes on.
 /// 3. `1 <= needed <= limit`.
 #[derive(Debug)]
 pub(super) struct Probes {
@@ -87,7 +90,10 @@ struct Row {
 #[derive(Debug)]
 struct ProbeLease {
     id: u64,
+    /// When it began, later by what it has waited for other policies.
     began: Time,
+    /// Whether it waits for one now.
+    waits: bool,
 }
 
 impl Probes {
@@ -124,10 +130,12 @@ impl Probes {
 
     /// Begins one more, if there is room.
     pub(super) fn begin(&mut self, now: Time) -> ProbeStart {
-        let (lease, before) = (self.lease, self.running.len());
-        self.running
-            .retain(|probe| now.0 < probe.began.0.saturating_add(lease));
-        let hung = before - self.running.len();
+        let (lease, mut hung) = (self.lease, 0);
+        self.running.retain(|probe| {
+            let goes_on = now.0 < probe.began.0.saturating_add(lease);
+            hung += usize::from(!goes_on && !probe.waits);
+            goes_on
+        });
         if (0..hung).any(|_| self.hung() == Some(ProbeVerdict::Unwell)) {
             return ProbeStart::Unwell;
         }
@@ -141,8 +149,33 @@ impl Probes {
         }
         let id = self.next;
         self.next += 1;
-        self.running.push(ProbeLease { id, began: now });
+        self.running.push(ProbeLease {
+            id,
+            began: now,
+            waits: false,
+        });
         ProbeStart::Lease(id)
+    }
+
+    /// Notes that one waits for another policy, and is not in the dependency.
+    pub(super) fn begin_wait(&mut self, id: u64) {
+        if let Some(probe) = self.running.iter_mut().find(|probe| probe.id == id) {
+            probe.waits = true;
+        }
+    }
+
+    /// Notes that one goes on which has waited for so long.
+    pub(super) fn end_wait(&mut self, id: u64, waited: Duration, now: Time) {
+        if let Some(probe) = self.running.iter_mut().find(|probe| probe.id == id) {
+            probe.began = probe.began.after(waited).min(now).max(probe.began);
+            probe.waits = false;
+        }
+    }
+
+    /// Returns how many are running.
+    #[cfg(test)]
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
     }
 
     /// Returns whether there is none to give out.
@@ -157,7 +190,7 @@ impl Probes {
         let at = self.running.iter().position(|probe| probe.id == id)?;
         let probe = self.running.swap_remove(at);
         if now.0 >= probe.began.0.saturating_add(self.lease) {
-            return self.hung();
+            return if probe.waits { None } else { self.hung() };
         }
         let row = &mut self.row;
         if end != ProbeEnd::Unreached {
@@ -321,6 +354,34 @@ mod tests {
         assert_eq!(probe(&mut probes, ProbeEnd::Nothing, 110), None);
         lease(&mut probes, 120);
         assert_eq!(probes.begin(Time(220)), ProbeStart::Unwell);
+    }
+
+    #[test]
+    fn one_that_waits_for_another_policy_has_not_hung_and_goes_on_unless_its_place_was_taken() {
+        let wait = Duration::from_nanos(1_000);
+        for taken in [false, true] {
+            let mut probes = one();
+            probes.restart(true);
+            for round in 0..10 {
+                let now = round * 2_000;
+                let waits = lease(&mut probes, now);
+                probes.begin_wait(waits);
+                assert_eq!(
+                    probes.begin(Time(now + 99)),
+                    ProbeStart::Enough { eldest: Time(now) }
+                );
+                let next = taken.then(|| lease(&mut probes, now + 100));
+                probes.end_wait(waits, wait, Time(now + 1_000));
+                let verdict = probes.end(waits, ProbeEnd::Well, Time(now + 1_099));
+                assert_eq!(verdict, (!taken).then_some(ProbeVerdict::Well), "{round}");
+                if let Some(next) = next {
+                    probes.begin_wait(next);
+                    assert_eq!(probes.end(next, ProbeEnd::Nothing, Time(now + 1_100)), None);
+                } else {
+                    probes.restart(true);
+                }
+            }
+        }
     }
 
     #[test]

@@ -79,9 +79,16 @@ impl<P> Inner<P> {
     }
 
     #[cold]
-    pub(super) fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+    pub(super) fn on_wait_begin(&self, permit: &mut Permit, now: &Now) {
         if let Some(control) = &self.control {
-            control.on_wait(permit, waited, thread_index(), now.get());
+            control.on_wait_begin(permit, thread_index(), now.get());
+        }
+    }
+
+    #[cold]
+    pub(super) fn on_wait_end(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        if let Some(control) = &self.control {
+            control.on_wait_end(permit, waited, thread_index(), now.get());
         }
     }
 

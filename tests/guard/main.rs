@@ -13,3 +13,4 @@ mod service;
 mod support;
 mod tuple;
 mod wait;
+mod waits;
