@@ -219,7 +219,7 @@ impl Breaker {
         permit.began != 0 && now.get().0.saturating_sub(permit.began) >= self.cfg.slow
     }
 
-    fn settle_other(&self, permit: Permit, end: End, now: &Now) {
+    fn settle_other(&self, mut permit: Permit, end: End, now: &Now) {
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
             && let Some(index) = permit.counted_by()
@@ -242,6 +242,7 @@ impl Breaker {
         if slow {
             self.totals.own().slow.fetch_add(1, Relaxed);
         }
+        self.follow_probe(&mut permit);
         let word = self.circuit.word();
         if permit.word.is(Phase::HalfOpen) {
             self.count_only(verdict);

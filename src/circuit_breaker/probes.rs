@@ -65,7 +65,8 @@ pub(super) struct Probes {
     lease: u64,
     patience: u64,
     running: Vec<ProbeLease>,
-    succeeded: usize,
+    /// Those that have succeeded, by their leases: the rest of their answers may fail yet.
+    succeeded: Vec<u64>,
     failed: usize,
     next: u64,
     row: Row,
@@ -105,7 +106,7 @@ impl Probes {
             lease,
             patience,
             running: Vec::new(),
-            succeeded: 0,
+            succeeded: Vec::new(),
             failed: 0,
             next: 1,
             row: Row::default(),
@@ -115,7 +116,8 @@ impl Probes {
     /// Begins anew: leases given out before are void.
     pub(super) fn restart(&mut self, lease_is_late: bool) {
         self.running.clear();
-        (self.succeeded, self.failed) = (0, 0);
+        self.succeeded.clear();
+        self.failed = 0;
         self.row = Row {
             lease_is_late,
             ..Row::default()
@@ -139,7 +141,7 @@ impl Probes {
         if (0..hung).any(|_| self.hung() == Some(ProbeVerdict::Unwell)) {
             return ProbeStart::Unwell;
         }
-        if self.running.len() + self.succeeded + self.failed >= self.limit {
+        if self.running.len() + self.decided() >= self.limit {
             let eldest = self.running.iter().map(|probe| probe.began).min();
             let eldest = eldest.unwrap_or(now);
             return ProbeStart::Enough { eldest };
@@ -182,11 +184,23 @@ impl Probes {
     pub(super) fn are_all_out(&self, now: Time) -> bool {
         let running = |probe: &&ProbeLease| now.0 < probe.began.0.saturating_add(self.lease);
         let running = self.running.iter().filter(running).count();
-        running + self.succeeded + self.failed >= self.limit
+        running + self.decided() >= self.limit
     }
 
-    /// Ends one. What it was answered after its lease ran out says nothing: it hung.
+    fn decided(&self) -> usize {
+        self.succeeded.len() + self.failed
+    }
+
+    /// Ends one. What it was answered after its lease ran out says nothing: it hung. One that has
+    /// succeeded, because its answer began well, may still fail while the others decide.
     pub(super) fn end(&mut self, id: u64, end: ProbeEnd, now: Time) -> Option<ProbeVerdict> {
+        if let Some(at) = self.succeeded.iter().position(|probe| *probe == id) {
+            if end == ProbeEnd::Unwell {
+                self.succeeded.swap_remove(at);
+                self.failed += 1;
+            }
+            return self.verdict();
+        }
         let at = self.running.iter().position(|probe| probe.id == id)?;
         let probe = self.running.swap_remove(at);
         if now.0 >= probe.began.0.saturating_add(self.lease) {
@@ -200,7 +214,7 @@ impl Probes {
             ProbeEnd::Well | ProbeEnd::Unwell => {
                 (row.late, row.nothing, row.asked_until) = (0, 0, Time(0));
                 match end == ProbeEnd::Well {
-                    true => self.succeeded += 1,
+                    true => self.succeeded.push(id),
                     false => self.failed += 1,
                 }
             }
@@ -233,9 +247,13 @@ impl Probes {
             }
             ProbeEnd::Nothing => self.says_nothing(&probe),
         }
-        let ended = self.running.len() + self.succeeded + self.failed;
-        debug_assert!(ended <= self.limit, "{ended} of {} probes", self.limit);
-        if self.succeeded >= self.needed {
+        self.verdict()
+    }
+
+    fn verdict(&self) -> Option<ProbeVerdict> {
+        let begun = self.running.len() + self.decided();
+        debug_assert!(begun <= self.limit, "{begun} of {} probes", self.limit);
+        if self.succeeded.len() >= self.needed {
             Some(ProbeVerdict::Well)
         } else if self.failed > self.limit - self.needed {
             Some(ProbeVerdict::Unwell)
@@ -304,6 +322,21 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_answered_well_may_fail_once_while_the_others_decide() {
+        let mut probes = Probes::new(5, 3, 100, 1_000);
+        let answered = lease(&mut probes, 0);
+        for end in [ProbeEnd::Well, ProbeEnd::Nothing, ProbeEnd::Late] {
+            assert_eq!(probes.end(answered, end, Time(50)), None);
+        }
+        assert_eq!(probe(&mut probes, ProbeEnd::Unwell, 500), None);
+        for _ in 0..2 {
+            assert_eq!(probes.end(answered, ProbeEnd::Unwell, Time(600)), None);
+        }
+        let verdict = probe(&mut probes, ProbeEnd::Unwell, 700);
+        assert_eq!(verdict, Some(ProbeVerdict::Unwell));
+    }
+
+    #[test]
     fn those_that_say_nothing_make_room_at_once_but_not_for_everybody() {
         for end in [ProbeEnd::Nothing, ProbeEnd::Unreached, ProbeEnd::Late] {
             let (mut probes, mut began) = (Probes::new(1, 1, u64::MAX, u64::MAX), 0);
@@ -358,28 +391,19 @@ mod tests {
 
     #[test]
     fn one_that_waits_for_another_policy_has_not_hung_and_goes_on_unless_its_place_was_taken() {
-        let wait = Duration::from_nanos(1_000);
         for taken in [false, true] {
-            let mut probes = one();
-            probes.restart(true);
-            for round in 0..10 {
-                let now = round * 2_000;
+            for now in [0, 1_000] {
+                let mut probes = one();
+                probes.restart(true);
                 let waits = lease(&mut probes, now);
                 probes.begin_wait(waits);
-                assert_eq!(
-                    probes.begin(Time(now + 99)),
-                    ProbeStart::Enough { eldest: Time(now) }
-                );
-                let next = taken.then(|| lease(&mut probes, now + 100));
-                probes.end_wait(waits, wait, Time(now + 1_000));
-                let verdict = probes.end(waits, ProbeEnd::Well, Time(now + 1_099));
-                assert_eq!(verdict, (!taken).then_some(ProbeVerdict::Well), "{round}");
-                if let Some(next) = next {
-                    probes.begin_wait(next);
-                    assert_eq!(probes.end(next, ProbeEnd::Nothing, Time(now + 1_100)), None);
-                } else {
-                    probes.restart(true);
-                }
+                let eldest = Time(now);
+                assert_eq!(probes.begin(Time(now + 99)), ProbeStart::Enough { eldest });
+                let _ = taken.then(|| lease(&mut probes, now + 100));
+                probes.end_wait(waits, Duration::from_nanos(500), Time(now + 500));
+                let verdict = probes.end(waits, ProbeEnd::Well, Time(now + 599));
+                assert_eq!(verdict, (!taken).then_some(ProbeVerdict::Well));
+                assert_eq!((probes.running(), probes.row.late), (usize::from(taken), 0));
             }
         }
     }
