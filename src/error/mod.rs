@@ -16,7 +16,7 @@ pub use name::Name;
 pub(crate) use provenance::note_refusal;
 #[allow(unused_imports)] // which features use them depends on which are on
 pub(crate) use provenance::{
-    RefusalMark, cut_off, limiter, limiter_of, note_wait, refuse, waiting,
+    KeptRefusal, RefusalMark, cut_off, limiter, limiter_of, note_wait, refuse, waiting,
 };
 pub use rejected::Rejected;
 

@@ -5,7 +5,7 @@ use super::{
     queue::LeftBecause,
 };
 use crate::{
-    Kind, Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
+    Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
     striped::StripedCounter,
 };
 use std::{
@@ -146,7 +146,7 @@ impl<P> Inner<P> {
     /// Returns the rejection of a call that was waiting.
     pub(super) fn out(&self, why: LeftBecause) -> Rejected {
         match why {
-            LeftBecause::Late => Rejected::new(Kind::DeadlineExceeded, self.name),
+            LeftBecause::Late => context::current().deadline_exceeded(self.name),
             LeftBecause::Waited | LeftBecause::Evicted => self.full,
         }
     }
