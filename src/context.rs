@@ -14,7 +14,12 @@
 //! # }
 //! ```
 
-use crate::{clock::Time, criticality::Criticality, request_state::RequestState};
+use crate::{
+    clock::Time,
+    criticality::Criticality,
+    error::{Kind, Rejected},
+    request_state::RequestState,
+};
 use pin_project_lite::pin_project;
 #[cfg(any(feature = "circuit-breaker", feature = "timeout"))]
 use std::time::Duration;
@@ -120,6 +125,17 @@ impl Context {
         f()
     }
 
+    /// Returns the rejection of a call that has missed this context's deadline, by the policy of
+    /// this name.
+    #[allow(dead_code)] // which features use it depends on which are on
+    pub(crate) fn deadline_exceeded(&self, policy: &'static str) -> Rejected {
+        let rejected = Rejected::new(Kind::DeadlineExceeded, policy);
+        match self.limiter.is_caller() {
+            true => rejected.by_callers_limit(),
+            false => rejected,
+        }
+    }
+
     /// Returns a future that runs the given one in this context, whatever context it is polled in.
     ///
     /// Use it for tasks that a call spawns as a part of itself, so that they keep its deadline.
@@ -192,6 +208,19 @@ mod tests {
         assert_eq!(INNER.enter(current), INNER);
         let _ = catch_unwind(AssertUnwindSafe(|| INNER.enter(|| panic!("boom"))));
         assert_eq!(current(), NOTHING);
+    }
+
+    #[test]
+    fn a_missed_deadline_says_whose_it_was() {
+        let operators = Context {
+            limiter: Limiter::operator(Duration::from_secs(1)),
+            ..INNER
+        };
+        for (context, by_caller) in [(INNER, true), (operators, false), (NOTHING, false)] {
+            let rejected = context.deadline_exceeded("api");
+            assert_eq!(rejected.kind(), Kind::DeadlineExceeded);
+            assert_eq!(rejected.is_callers_limit(), by_caller);
+        }
     }
 
     #[tokio::test]

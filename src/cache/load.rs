@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::Time,
     context,
-    error::{Kind, Rejected, refuse, waiting},
+    error::{refuse, waiting},
     shared::Shared,
 };
 use std::time::Duration;
@@ -213,11 +213,9 @@ where
                         }
                         // Another instance is at it.
                         let wait = pause.min(lasts).max(Duration::from_millis(1));
-                        if context::current()
-                            .deadline
-                            .is_some_and(|at| at <= now.after(wait))
-                        {
-                            return Err(refuse(Rejected::new(Kind::DeadlineExceeded, core.name)));
+                        let context = context::current();
+                        if context.deadline.is_some_and(|at| at <= now.after(wait)) {
+                            return Err(refuse(context.deadline_exceeded(core.name)));
                         }
                         waiting(sleep(wait.mul_f64(0.75 + core.dice.unit() / 2.0))).await;
                         pause = (pause * 2).min(Duration::from_millis(50));

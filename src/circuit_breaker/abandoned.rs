@@ -19,7 +19,10 @@ use super::long_rate::LongRate;
 use crate::{clock::Time, shared::lock};
 use std::sync::{
     Mutex, OnceLock,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
 };
 
 const MILLI: u64 = 1_000_000;
@@ -52,8 +55,11 @@ const COUNT: u64 = (1 << 20) - 1;
 ///
 /// # Invariants
 /// 1. Whoever begins a silence, or anything else that the next answer has to end, sets both times
-///    of `look` to zero after it.
+///    of `look` to zero after it, with `Release`. Times are read with `Acquire`, so that an answer
+///    that has to look sees what for.
 /// 2. The last answer that was looked at is the last of all, or was 250 ms before that at most.
+/// 3. An answer is in `answered` before it ends a silence (`Release`, and `AcqRel` by all who
+///    lengthen one), so that nobody who counts a later silence takes it for older than it is.
 #[derive(Debug)]
 pub(super) struct Abandoned {
     /// `samples:6 | nanos:58`; zero while no success is known.
@@ -104,13 +110,13 @@ impl Abandoned {
     /// Returns whether an answer at this time has to be [looked at](Self::answered).
     #[inline]
     pub(super) fn is_due(&self, waited_for: bool, now: Time) -> bool {
-        now.0 >= self.look[usize::from(waited_for)].load(Relaxed)
+        now.0 >= self.look[usize::from(waited_for)].load(Acquire)
     }
 
     /// Has the next answer looked at, whenever it comes.
     pub(super) fn look_at_next(&self) {
         for look in &self.look {
-            look.store(0, Relaxed);
+            look.store(0, Release);
         }
     }
 
@@ -120,11 +126,11 @@ impl Abandoned {
     #[cold]
     pub(super) fn answered(&self, took: Option<u64>, now: Time) {
         let look = &self.look[usize::from(took.is_some())];
-        let seen = look.load(Relaxed);
-        if self.silence.load(Relaxed) != 0 {
-            self.silence.store(0, Relaxed);
-        }
+        let seen = look.load(Acquire);
         self.answered.fetch_max(now.0, Relaxed);
+        if self.silence.load(Relaxed) != 0 {
+            self.silence.store(0, Release);
+        }
         let next = match took {
             Some(took) => self.sample(took, now),
             None => now.0.saturating_add(EVERY),
@@ -205,7 +211,7 @@ impl Abandoned {
             full if full & COUNT == COUNT => Some(full),
             word => Some(word + 1),
         };
-        let word = match self.silence.fetch_update(Relaxed, Relaxed, longer) {
+        let word = match self.silence.fetch_update(AcqRel, Acquire, longer) {
             Ok(before) | Err(before) => longer(before).unwrap_or(before),
         };
         self.look_at_next();

@@ -39,7 +39,7 @@ pub(super) struct Breaker {
     window: Window,
     pub(super) totals: Totals,
     pub(super) abandoned: Abandoned,
-    in_flight: Option<InFlight>,
+    pub(super) in_flight: Option<InFlight>,
     pub(super) cfg: Arc<Config>,
 }
 
@@ -160,32 +160,13 @@ impl Breaker {
         permit.set_waited_for();
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
-            && permit.place() == 0
+            && permit.may_enter()
             && let Some(index) = in_flight.enter(permit.word.epoch(), Time(permit.began), now.get())
         {
             permit.set_place(index as u64 + 1);
             if self.first_look(permit.word, now.get()) {
                 self.judge(permit.word, now.get());
             }
-        }
-    }
-
-    /// Leaves out of a call's time what it spent in waits of other policies.
-    #[cold]
-    pub(super) fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
-        if permit.began == 0 {
-            return;
-        }
-        let (before, now) = (permit.began, now.get());
-        permit.began = Time(before).after(waited).0.min(now.0).max(before);
-        if let Some(in_flight) = &self.in_flight
-            && permit.word.can_trip()
-            && let Some(index) = permit.counted_by()
-        {
-            let epoch = permit.word.epoch();
-            in_flight.leave(index, epoch, Time(before));
-            let index = in_flight.enter(epoch, Time(permit.began), now);
-            permit.set_place(index.map_or(0, |index| index as u64 + 1));
         }
     }
 
@@ -238,7 +219,7 @@ impl Breaker {
         permit.began != 0 && now.get().0.saturating_sub(permit.began) >= self.cfg.slow
     }
 
-    fn settle_other(&self, permit: Permit, end: End, now: &Now) {
+    fn settle_other(&self, mut permit: Permit, end: End, now: &Now) {
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()
             && let Some(index) = permit.counted_by()
@@ -261,6 +242,7 @@ impl Breaker {
         if slow {
             self.totals.own().slow.fetch_add(1, Relaxed);
         }
+        self.follow_probe(&mut permit);
         let word = self.circuit.word();
         if permit.word.is(Phase::HalfOpen) {
             self.count_only(verdict);

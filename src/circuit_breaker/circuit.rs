@@ -234,6 +234,34 @@ impl Circuit {
         }
     }
 
+    /// Stops the lease of a probe, which waits for another policy.
+    pub(super) fn begin_wait_of_probe(&mut self, (admitted, lease): (CircuitWord, u64)) {
+        if self.word.epoch() == admitted.epoch() {
+            self.probes.begin_wait(lease);
+        }
+    }
+
+    /// Lets the lease of a probe go on, which has waited for so long.
+    pub(super) fn end_wait_of_probe(
+        &mut self,
+        (admitted, lease): (CircuitWord, u64),
+        waited: Duration,
+        now: Time,
+    ) {
+        if self.word.epoch() == admitted.epoch() {
+            self.probes.end_wait(lease, waited, now);
+        }
+    }
+
+    /// Returns how many probes are running.
+    #[cfg(test)]
+    pub(super) fn running_probes(&self) -> usize {
+        match self.word.is(Phase::HalfOpen) {
+            true => self.probes.running(),
+            false => 0,
+        }
+    }
+
     // HalfOpen => Open
     //
     // For longer than the last time: who is not back yet need not be asked as often.

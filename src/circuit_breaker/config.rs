@@ -192,8 +192,8 @@ impl CircuitBreakerBuilder {
     /// Sets the share of slow calls at which the breaker trips. Above 0 and at most 1. Off by
     /// default: what is slow depends on the dependency.
     ///
-    /// Calls that are still running count as soon as they are slow. With this rule, a slow probe is
-    /// a failed one.
+    /// Calls that are still running count as soon as they are slow, but not while they wait for
+    /// another policy. With this rule, a slow probe is a failed one.
     #[must_use]
     pub fn slow_call_rate(mut self, share: f64) -> Self {
         self.slow_call_rate = Some(share);
@@ -263,8 +263,10 @@ impl CircuitBreakerBuilder {
     ///
     /// It must be longer than a healthy call can take, or the breaker would never close. The
     /// default is 10 s, longer than nearly every timeout: a probe that its caller gives up on ends
-    /// by itself, so this is only for probes that nobody gives up on. The answer's head, or the
-    /// first message of a gRPC answer, decides; a long body needs no long lease.
+    /// by itself, so this is only for probes that nobody gives up on. A wait for another policy,
+    /// such as a retry's backoff, does not count towards it as long as no other call wants the
+    /// place. The answer's head, or the first message of a gRPC answer, decides; a long body needs
+    /// no long lease.
     #[must_use]
     pub fn probe_timeout(mut self, time: Duration) -> Self {
         self.probe_timeout = time;

@@ -106,7 +106,9 @@ impl Breaker {
 
     #[cold]
     pub(super) fn end_probe(&self, permit: &Permit, verdict: CallVerdict, now: Time) {
-        let slow = self.cfg.slow_rate.is_some() && permit.took(now) >= self.cfg.slow;
+        // How long the rest of an answer takes says nothing.
+        let timed = self.cfg.slow_rate.is_some() && !permit.is_answered();
+        let slow = timed && permit.took(now) >= self.cfg.slow;
         let end = match verdict {
             CallVerdict::Well | CallVerdict::Answered if !slow => ProbeEnd::Well,
             CallVerdict::Well | CallVerdict::Answered | CallVerdict::Unwell => ProbeEnd::Unwell,
@@ -162,7 +164,8 @@ impl Breaker {
         }
     }
 
-    /// Ends a probe whose answer has begun. From then on it is a call like any other.
+    /// Ends a probe whose answer has begun. From then on it is a call like any other; while other
+    /// probes have yet to decide, one that can still fail.
     #[cold]
     fn probe_answered(&self, permit: &mut Permit, outcome: Outcome, now: Time) {
         let verdict = CallVerdict::of(End::Done(outcome), self.cfg.abandoned, || None, || 0);
@@ -171,10 +174,30 @@ impl Breaker {
         }
         self.end_probe(permit, verdict, now);
         permit.set_answered();
-        permit.set_place(0);
-        let word = self.circuit.word();
-        if word.can_trip() && word.epoch() == permit.word.epoch() + 1 {
+        if !matches!(verdict, CallVerdict::Well | CallVerdict::Answered) {
+            permit.set_place(0);
+        }
+        self.follow_probe(permit);
+    }
+
+    /// Makes a call of a probe that was answered well and whose answer goes on, if the probes have
+    /// closed the circuit since and nothing else has happened to it.
+    #[inline]
+    pub(super) fn follow_probe(&self, permit: &mut Permit) {
+        if permit.word.is(Phase::HalfOpen) && permit.is_answered() && permit.place() != 0 {
+            self.follow_answered_probe(permit);
+        }
+    }
+
+    #[cold]
+    fn follow_answered_probe(&self, permit: &mut Permit) {
+        let (word, last) = self
+            .circuit
+            .read(|circuit| (circuit.word(), circuit.last()));
+        let closed = last.reason == Reason::ProbesSucceeded && word.epoch() == last.epoch;
+        if closed && word.epoch() == permit.word.epoch() + 1 {
             permit.word = word;
+            permit.set_place(0);
         }
     }
 }

@@ -19,7 +19,10 @@ use crate::{
 };
 use std::sync::{
     Mutex,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
 /// More than the nine eighths after which everybody in a cell is overdue. With so many, a stripe
@@ -38,7 +41,9 @@ const AHEAD: u32 = 1 << 10;
 ///
 /// # Invariants
 /// 1. What the words hold is of the epoch in `epoch`, but for what threads have written that were
-///    in an earlier one when it began. Their part of the epoch says so.
+///    in an earlier one when it began. Their part of the epoch says so. So the epoch is written last,
+///    with `Release`, and read first, with `Acquire`: who finds it his own finds the words empty, and
+///    nothing that he counts is wiped out after it.
 /// 2. An epoch's part in a word repeats after 4 096 epochs, the eighth's after 2^32 eighths: 6 days
 ///    with a slow duration of 1 ms. A word that old is left only where a call still runs, or, of an
 ///    earlier epoch, nowhere.
@@ -62,7 +67,7 @@ impl RunningCalls {
     /// Makes this the stripe of an epoch. False if it is one of a later epoch.
     #[inline]
     fn begin(&self, epoch: u64) -> bool {
-        self.epoch.load(Relaxed) == epoch || self.empty_for(epoch)
+        self.epoch.load(Acquire) == epoch || self.empty_for(epoch)
     }
 
     #[cold]
@@ -73,13 +78,13 @@ impl RunningCalls {
             for word in self.cells.iter().chain([&self.late]) {
                 word.store(0, Relaxed);
             }
-            self.epoch.store(epoch, Relaxed);
+            self.epoch.store(epoch, Release);
         }
         before <= epoch
     }
 
     fn is_of(&self, epoch: u64) -> bool {
-        self.epoch.load(Relaxed) == epoch
+        self.epoch.load(Acquire) == epoch
     }
 }
 
@@ -175,7 +180,9 @@ impl InFlight {
         let eighth = now.0 / self.eighth;
         let mut sum = 0;
         for stripe in self.stripes.iter().filter(|stripe| stripe.is_of(epoch)) {
-            sum += count_in(stripe.late.load(Relaxed), epoch);
+            // First, and with `Acquire`: those whom it counts have left their cell then, so that
+            // nobody is counted twice. Somebody on his way is missed until the next look.
+            sum += count_in(stripe.late.load(Acquire), epoch);
             for cell in &stripe.cells {
                 let word = cell.load(Relaxed);
                 let age = (eighth as u32).wrapping_sub((word >> 20) as u32);
@@ -225,7 +232,8 @@ fn count_in(late: u64, epoch: u64) -> i64 {
 
 fn adjust(late: &AtomicU64, epoch: u64, by: i64) {
     let epoch = epoch & EPOCH;
-    let _ = late.fetch_update(Relaxed, Relaxed, |word| {
+    // `Release`: after they have left their cell.
+    let _ = late.fetch_update(Release, Relaxed, |word| {
         let ahead = epoch.wrapping_sub(word >> 52) & EPOCH;
         match ahead {
             // An empty word is of no epoch.

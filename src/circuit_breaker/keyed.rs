@@ -282,8 +282,11 @@ impl<K> GuardBase for KeyedCircuitBreaker<K> {
     fn on_pending(&self, KeyedPermit { breaker, permit }: &mut KeyedPermit, now: &Now) {
         breaker.on_pending(permit, now);
     }
-    fn on_wait(&self, permit: &mut KeyedPermit, waited: Duration, now: &Now) {
-        permit.breaker.on_wait(&mut permit.permit, waited, now);
+    fn on_wait_begin(&self, permit: &mut KeyedPermit, now: &Now) {
+        permit.breaker.on_wait_begin(&mut permit.permit, now);
+    }
+    fn on_wait_end(&self, permit: &mut KeyedPermit, waited: Duration, now: &Now) {
+        permit.breaker.on_wait_end(&mut permit.permit, waited, now);
     }
     fn on_answer(&self, permit: &mut KeyedPermit, outcome: Outcome, now: &Now) {
         permit.breaker.on_answer(&mut permit.permit, outcome, now);

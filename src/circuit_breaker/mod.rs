@@ -122,7 +122,8 @@
 //! What a probe says, while the breaker is half-open:
 //! - It succeeds with a success, and with what is `Ignored`, which is an answer. The head of an
 //!   HTTP response decides, or the first message of a gRPC stream: a body may take longer than a
-//!   probe. If that body fails later, this is counted as the failure of any call.
+//!   probe. If that body fails later, this is counted as the failure of any call; as a failed probe,
+//!   if other probes have yet to decide.
 //! - A failure fails it.
 //! - `Overloaded` has the next probe wait for as long as was asked, at least a second. The second
 //!   such answer in a row closes the breaker: a closed one leaves a full dependency alone too.
@@ -220,6 +221,7 @@ mod time_window;
 mod totals;
 mod unready;
 mod verdict;
+mod waits;
 mod wakers;
 mod window;
 
@@ -353,8 +355,11 @@ impl GuardBase for CircuitBreaker {
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
     }
-    fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
-        self.0.on_wait(permit, waited, now);
+    fn on_wait_begin(&self, permit: &mut Permit, now: &Now) {
+        self.0.on_wait_begin(permit, now);
+    }
+    fn on_wait_end(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        self.0.on_wait_end(permit, waited, now);
     }
     #[inline]
     fn on_answer(&self, permit: &mut Permit, outcome: Outcome, now: &Now) {

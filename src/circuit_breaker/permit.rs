@@ -9,14 +9,15 @@ pub struct Permit {
     pub(super) word: CircuitWord,
     /// When the call began; 0 if nobody has asked yet.
     pub(super) began: u64,
-    /// `answered:1 | waited for:1 | place:62`. The place is a probe's lease; with which thread's
-    /// index a running call was counted, and 1; else 0.
+    /// `answered:1 | waited for:1 | in a wait:1 | place:61`. The place is a probe's lease; with
+    /// which thread's index a running call was counted, and 1; else 0.
     place: u64,
 }
 
 const ANSWERED: u64 = 1 << 63;
 const WAITED_FOR: u64 = 1 << 62;
-const PLACE: u64 = WAITED_FOR - 1;
+const IN_WAIT: u64 = 1 << 61;
+const PLACE: u64 = IN_WAIT - 1;
 
 impl Permit {
     #[inline]
@@ -68,6 +69,26 @@ impl Permit {
     #[inline]
     pub(super) fn counted_by(&self) -> Option<usize> {
         self.place().checked_sub(1).map(|index| index as usize)
+    }
+
+    /// Returns whether the call is not counted as running, and may be.
+    #[inline]
+    pub(super) fn may_enter(&self) -> bool {
+        self.place & (PLACE | IN_WAIT) == 0
+    }
+
+    /// Notes that the call is not counted as running while it is in a wait of another policy, and
+    /// will be after it.
+    pub(super) fn begin_wait(&mut self) {
+        self.set_place(0);
+        self.place |= IN_WAIT;
+    }
+
+    /// Returns whether the call has to be counted as running again, now that the wait is over.
+    pub(super) fn end_wait(&mut self) -> bool {
+        let was_counted = self.place & IN_WAIT != 0;
+        self.place &= !IN_WAIT;
+        was_counted
     }
 
     /// Returns whether the call did not end at its first poll in the service.

@@ -1,6 +1,7 @@
 //! The calls that a half-open breaker lets through.
 
 use crate::clock::Time;
+use std::time::Duration;
 
 /// What the ended probes say, once they say it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,7 +53,9 @@ const APART: u64 = 250_000_000;
 /// # Invariants
 /// 1. Running and decided ones together are never more than `limit`, so the last one settles it:
 ///    `limit` results hold either `needed` successes or more failures than the rest allows.
-/// 2. One whose result is missing has a lease that ends, so somebody can always be next.
+/// 2. One whose result is missing has a lease that ends, so somebody can always be next. It is time
+///    in the dependency: a probe that waits for another policy loses its place when it ends all the
+///    same, but has not hung; and if nobody has taken the place by the end of its wait, goes on.
 /// 3. `1 <= needed <= limit`.
 #[derive(Debug)]
 pub(super) struct Probes {
@@ -62,7 +65,8 @@ pub(super) struct Probes {
     lease: u64,
     patience: u64,
     running: Vec<ProbeLease>,
-    succeeded: usize,
+    /// Those that have succeeded, by their leases: the rest of their answers may fail yet.
+    succeeded: Vec<u64>,
     failed: usize,
     next: u64,
     row: Row,
@@ -87,7 +91,10 @@ struct Row {
 #[derive(Debug)]
 struct ProbeLease {
     id: u64,
+    /// When it began, later by what it has waited for other policies.
     began: Time,
+    /// Whether it waits for one now.
+    waits: bool,
 }
 
 impl Probes {
@@ -99,7 +106,7 @@ impl Probes {
             lease,
             patience,
             running: Vec::new(),
-            succeeded: 0,
+            succeeded: Vec::new(),
             failed: 0,
             next: 1,
             row: Row::default(),
@@ -109,7 +116,8 @@ impl Probes {
     /// Begins anew: leases given out before are void.
     pub(super) fn restart(&mut self, lease_is_late: bool) {
         self.running.clear();
-        (self.succeeded, self.failed) = (0, 0);
+        self.succeeded.clear();
+        self.failed = 0;
         self.row = Row {
             lease_is_late,
             ..Row::default()
@@ -124,14 +132,16 @@ impl Probes {
 
     /// Begins one more, if there is room.
     pub(super) fn begin(&mut self, now: Time) -> ProbeStart {
-        let (lease, before) = (self.lease, self.running.len());
-        self.running
-            .retain(|probe| now.0 < probe.began.0.saturating_add(lease));
-        let hung = before - self.running.len();
+        let (lease, mut hung) = (self.lease, 0);
+        self.running.retain(|probe| {
+            let goes_on = now.0 < probe.began.0.saturating_add(lease);
+            hung += usize::from(!goes_on && !probe.waits);
+            goes_on
+        });
         if (0..hung).any(|_| self.hung() == Some(ProbeVerdict::Unwell)) {
             return ProbeStart::Unwell;
         }
-        if self.running.len() + self.succeeded + self.failed >= self.limit {
+        if self.running.len() + self.decided() >= self.limit {
             let eldest = self.running.iter().map(|probe| probe.began).min();
             let eldest = eldest.unwrap_or(now);
             return ProbeStart::Enough { eldest };
@@ -141,23 +151,60 @@ impl Probes {
         }
         let id = self.next;
         self.next += 1;
-        self.running.push(ProbeLease { id, began: now });
+        self.running.push(ProbeLease {
+            id,
+            began: now,
+            waits: false,
+        });
         ProbeStart::Lease(id)
+    }
+
+    /// Notes that one waits for another policy, and is not in the dependency.
+    pub(super) fn begin_wait(&mut self, id: u64) {
+        if let Some(probe) = self.running.iter_mut().find(|probe| probe.id == id) {
+            probe.waits = true;
+        }
+    }
+
+    /// Notes that one goes on which has waited for so long.
+    pub(super) fn end_wait(&mut self, id: u64, waited: Duration, now: Time) {
+        if let Some(probe) = self.running.iter_mut().find(|probe| probe.id == id) {
+            probe.began = probe.began.after(waited).min(now).max(probe.began);
+            probe.waits = false;
+        }
+    }
+
+    /// Returns how many are running.
+    #[cfg(test)]
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
     }
 
     /// Returns whether there is none to give out.
     pub(super) fn are_all_out(&self, now: Time) -> bool {
         let running = |probe: &&ProbeLease| now.0 < probe.began.0.saturating_add(self.lease);
         let running = self.running.iter().filter(running).count();
-        running + self.succeeded + self.failed >= self.limit
+        running + self.decided() >= self.limit
     }
 
-    /// Ends one. What it was answered after its lease ran out says nothing: it hung.
+    fn decided(&self) -> usize {
+        self.succeeded.len() + self.failed
+    }
+
+    /// Ends one. What it was answered after its lease ran out says nothing: it hung. One that has
+    /// succeeded, because its answer began well, may still fail while the others decide.
     pub(super) fn end(&mut self, id: u64, end: ProbeEnd, now: Time) -> Option<ProbeVerdict> {
+        if let Some(at) = self.succeeded.iter().position(|probe| *probe == id) {
+            if end == ProbeEnd::Unwell {
+                self.succeeded.swap_remove(at);
+                self.failed += 1;
+            }
+            return self.verdict();
+        }
         let at = self.running.iter().position(|probe| probe.id == id)?;
         let probe = self.running.swap_remove(at);
         if now.0 >= probe.began.0.saturating_add(self.lease) {
-            return self.hung();
+            return if probe.waits { None } else { self.hung() };
         }
         let row = &mut self.row;
         if end != ProbeEnd::Unreached {
@@ -167,7 +214,7 @@ impl Probes {
             ProbeEnd::Well | ProbeEnd::Unwell => {
                 (row.late, row.nothing, row.asked_until) = (0, 0, Time(0));
                 match end == ProbeEnd::Well {
-                    true => self.succeeded += 1,
+                    true => self.succeeded.push(id),
                     false => self.failed += 1,
                 }
             }
@@ -200,9 +247,13 @@ impl Probes {
             }
             ProbeEnd::Nothing => self.says_nothing(&probe),
         }
-        let ended = self.running.len() + self.succeeded + self.failed;
-        debug_assert!(ended <= self.limit, "{ended} of {} probes", self.limit);
-        if self.succeeded >= self.needed {
+        self.verdict()
+    }
+
+    fn verdict(&self) -> Option<ProbeVerdict> {
+        let begun = self.running.len() + self.decided();
+        debug_assert!(begun <= self.limit, "{begun} of {} probes", self.limit);
+        if self.succeeded.len() >= self.needed {
             Some(ProbeVerdict::Well)
         } else if self.failed > self.limit - self.needed {
             Some(ProbeVerdict::Unwell)
@@ -271,6 +322,21 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_answered_well_may_fail_once_while_the_others_decide() {
+        let mut probes = Probes::new(5, 3, 100, 1_000);
+        let answered = lease(&mut probes, 0);
+        for end in [ProbeEnd::Well, ProbeEnd::Nothing, ProbeEnd::Late] {
+            assert_eq!(probes.end(answered, end, Time(50)), None);
+        }
+        assert_eq!(probe(&mut probes, ProbeEnd::Unwell, 500), None);
+        for _ in 0..2 {
+            assert_eq!(probes.end(answered, ProbeEnd::Unwell, Time(600)), None);
+        }
+        let verdict = probe(&mut probes, ProbeEnd::Unwell, 700);
+        assert_eq!(verdict, Some(ProbeVerdict::Unwell));
+    }
+
+    #[test]
     fn those_that_say_nothing_make_room_at_once_but_not_for_everybody() {
         for end in [ProbeEnd::Nothing, ProbeEnd::Unreached, ProbeEnd::Late] {
             let (mut probes, mut began) = (Probes::new(1, 1, u64::MAX, u64::MAX), 0);
@@ -321,6 +387,25 @@ mod tests {
         assert_eq!(probe(&mut probes, ProbeEnd::Nothing, 110), None);
         lease(&mut probes, 120);
         assert_eq!(probes.begin(Time(220)), ProbeStart::Unwell);
+    }
+
+    #[test]
+    fn one_that_waits_for_another_policy_has_not_hung_and_goes_on_unless_its_place_was_taken() {
+        for taken in [false, true] {
+            for now in [0, 1_000] {
+                let mut probes = one();
+                probes.restart(true);
+                let waits = lease(&mut probes, now);
+                probes.begin_wait(waits);
+                let eldest = Time(now);
+                assert_eq!(probes.begin(Time(now + 99)), ProbeStart::Enough { eldest });
+                let _ = taken.then(|| lease(&mut probes, now + 100));
+                probes.end_wait(waits, Duration::from_nanos(500), Time(now + 500));
+                let verdict = probes.end(waits, ProbeEnd::Well, Time(now + 599));
+                assert_eq!(verdict, (!taken).then_some(ProbeVerdict::Well));
+                assert_eq!((probes.running(), probes.row.late), (usize::from(taken), 0));
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,9 @@ pub(crate) use provenance::note_refusal;
 #[cfg(feature = "retry")]
 pub(crate) use provenance::waiting;
 #[allow(unused_imports)] // which features use them depends on which are on
-pub(crate) use provenance::{RefusalMark, cut_off, limiter, limiter_of, note_wait, refuse};
+pub(crate) use provenance::{
+    KeptRefusal, RefusalMark, cut_off, limiter, limiter_of, note_wait, refuse,
+};
 pub use rejected::Rejected;
 
 /// An error type that can hold a [`Rejected`]: any with `From<Rejected>`.

@@ -132,6 +132,32 @@ pub(crate) fn limiter_of(rejected: &Rejected) -> Limiter {
     })
 }
 
+/// A rejection that is held back for some polls, and whose limit it was.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code)] // which features use it depends on which are on
+pub(crate) struct KeptRefusal {
+    rejected: Rejected,
+    limiter: Limiter,
+}
+
+#[allow(dead_code)] // which features use it depends on which are on
+impl KeptRefusal {
+    /// Keeps a rejection that the present poll has ended in.
+    pub(crate) fn new(rejected: Rejected) -> Self {
+        Self {
+            rejected,
+            limiter: limiter_of(&rejected),
+        }
+    }
+
+    /// Leaves its note again: it goes up now.
+    #[cold]
+    pub(crate) fn note(self) {
+        NOTES.with(|notes| notes.last_cut.set(self.limiter));
+        note_refusal(self.rejected);
+    }
+}
+
 /// A point in this thread's history, set before a service is polled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RefusalMark(u64);
@@ -202,6 +228,22 @@ mod tests {
             assert_eq!(limiter(), Some(Limiter::CALLER))
         });
         assert_eq!(limiter(), None);
+    }
+
+    #[test]
+    fn a_refusal_that_was_kept_is_seen_when_it_goes_up_and_whose_limit_it_was() {
+        let rejected = Rejected::new(Kind::TimedOut, "search");
+        let limiter = Limiter::operator(std::time::Duration::from_secs(3));
+        cut_off(limiter, || {});
+        let _: Rejected = refuse(rejected);
+        let kept = KeptRefusal::new(rejected);
+        // Another call of this thread.
+        cut_off(Limiter::UNKNOWN, || {});
+        let _: Rejected = refuse(Rejected::new(Kind::TimedOut, "other"));
+        let mark = RefusalMark::set();
+        kept.note();
+        assert_eq!(mark.refusal(), Some(rejected));
+        assert_eq!(limiter_of(&rejected), limiter);
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl<G: GuardBase, P> StrategyRef for SharedGuard<G, P> {
 ///    [`End::Panicked`].
 /// 4. The stages are passed in order, each at most once; the guard hears of the last one only.
 /// 5. While the call is in a wait of another policy, the stage says since when; the guard hears of
-///    every such wait when it is over, and before it hears of the call's end.
+///    the beginning and of the end of every such wait, before it hears of the call's end.
 pub struct CallGuard<R: GuardRef> {
     /// `None` once the call has ended or was taken.
     call: Option<(R, <R::Guard as GuardBase>::Permit)>,
@@ -317,18 +317,28 @@ impl<R: GuardRef> CallGuard<R> {
         }
     }
 
-    /// Tells the guard, once, that a poll of the call, or of its response's body, did not end it.
-    /// A wait of another policy is told of when it is over.
+    /// Tells the guard, once, that a poll of the call, or of its response's body, did not end it; or
+    /// that it ended in a wait of another policy.
     // Apart, so that a poll that ends the call is short enough to be inlined.
     #[inline(never)]
     fn on_pending(&mut self, mark: RefusalMark) {
         if mark.waits() {
-            self.stage = self.stage.waits(Time::now());
+            self.begin_wait();
         } else if self.stage != CallStage::PENDING
             && let Some((guard_ref, permit)) = &mut self.call
         {
             self.stage = CallStage::PENDING;
             guard_ref.guard().on_pending(permit, &Now::lazy());
+        }
+    }
+
+    /// Tells the guard that a wait of another policy has begun.
+    #[cold]
+    fn begin_wait(&mut self) {
+        let now = Now::lazy();
+        self.stage = self.stage.waits(now.get());
+        if let Some((guard_ref, permit)) = &mut self.call {
+            guard_ref.guard().on_wait_begin(permit, &now);
         }
     }
 
@@ -342,7 +352,7 @@ impl<R: GuardRef> CallGuard<R> {
         if let Some((guard_ref, permit)) = &mut self.call {
             let now = Now::lazy();
             let waited = now.get().since(since);
-            guard_ref.guard().on_wait(permit, waited, &now);
+            guard_ref.guard().on_wait_end(permit, waited, &now);
         }
     }
 
@@ -356,9 +366,9 @@ impl<R: GuardRef> CallGuard<R> {
     pub(crate) fn has_waited(&mut self) {
         debug_assert_eq!(self.stage, CallStage::ADMITTED, "before the call starts");
         if let Some((guard_ref, permit)) = &mut self.call {
-            guard_ref
-                .guard()
-                .on_wait(permit, Duration::MAX, &Now::lazy());
+            let now = Now::lazy();
+            guard_ref.guard().on_wait_begin(permit, &now);
+            guard_ref.guard().on_wait_end(permit, Duration::MAX, &now);
         }
     }
 

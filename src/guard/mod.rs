@@ -178,13 +178,24 @@ pub trait GuardBase {
     #[inline]
     fn on_pending(&self, _permit: &mut Self::Permit, _now: &Now) {}
 
-    /// Notes that a call spent so much of its time in waits of other policies of this process, and
-    /// not in the service. Does nothing by default.
+    /// Notes that a call has begun to wait for another policy of this process, and until the end of
+    /// that is not in the service. Does nothing by default.
     ///
-    /// Called after every such wait: in a retry's backoff, in a queue, for another's load of a
-    /// cache. `waited` may be longer than the call has run, which means the whole of that time.
+    /// Called for every such wait, and followed by [`on_wait_end`](Self::on_wait_end): in a retry's
+    /// backoff, in a queue, for another's load of a cache. A guard that counts the calls which are
+    /// running leaves this one out from now on. A wait that is polled in between may be told of as
+    /// several. A call that waits and runs at once, as in a `join!`, counts as waiting.
     #[inline]
-    fn on_wait(&self, _permit: &mut Self::Permit, _waited: Duration, _now: &Now) {}
+    fn on_wait_begin(&self, _permit: &mut Self::Permit, _now: &Now) {}
+
+    /// Notes that a call's wait for another policy of this process is over, and that it spent so
+    /// much of its time in it, and not in the service. Does nothing by default.
+    ///
+    /// Called once after every [`on_wait_begin`](Self::on_wait_begin), also if the call is dropped
+    /// while it waits: then it is settled next. `waited` may be longer than the call has run, which
+    /// means the whole of that time.
+    #[inline]
+    fn on_wait_end(&self, _permit: &mut Self::Permit, _waited: Duration, _now: &Now) {}
 
     /// Notes that the answer to a call has begun, with this outcome as far as it is known by now,
     /// and that its body goes on. Does nothing by default.
@@ -279,8 +290,12 @@ impl<G: GuardBase> GuardBase for &G {
         (**self).on_pending(permit, now);
     }
     #[inline]
-    fn on_wait(&self, permit: &mut G::Permit, waited: Duration, now: &Now) {
-        (**self).on_wait(permit, waited, now);
+    fn on_wait_begin(&self, permit: &mut G::Permit, now: &Now) {
+        (**self).on_wait_begin(permit, now);
+    }
+    #[inline]
+    fn on_wait_end(&self, permit: &mut G::Permit, waited: Duration, now: &Now) {
+        (**self).on_wait_end(permit, waited, now);
     }
     #[inline]
     fn on_answer(&self, permit: &mut G::Permit, outcome: Outcome, now: &Now) {

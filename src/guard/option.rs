@@ -26,9 +26,16 @@ impl<G: GuardBase> GuardBase for Option<G> {
     }
 
     #[inline]
-    fn on_wait(&self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
+    fn on_wait_begin(&self, permit: &mut Self::Permit, now: &Now) {
         if let (Some(guard), Some(permit)) = (self, permit) {
-            guard.on_wait(permit, waited, now);
+            guard.on_wait_begin(permit, now);
+        }
+    }
+
+    #[inline]
+    fn on_wait_end(&self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
+        if let (Some(guard), Some(permit)) = (self, permit) {
+            guard.on_wait_end(permit, waited, now);
         }
     }
 

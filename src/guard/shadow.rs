@@ -159,9 +159,16 @@ impl<G: GuardBase> GuardBase for Shadow<G> {
     }
 
     #[inline]
-    fn on_wait(&self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
+    fn on_wait_begin(&self, permit: &mut Self::Permit, now: &Now) {
         if let Some(permit) = permit {
-            self.guard.on_wait(permit, waited, now);
+            self.guard.on_wait_begin(permit, now);
+        }
+    }
+
+    #[inline]
+    fn on_wait_end(&self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
+        if let Some(permit) = permit {
+            self.guard.on_wait_end(permit, waited, now);
         }
     }
 

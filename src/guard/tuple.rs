@@ -63,9 +63,15 @@ impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
     }
 
     #[inline]
-    fn on_wait(&self, (a, b): &mut Self::Permit, waited: Duration, now: &Now) {
-        self.0.on_wait(a, waited, now);
-        self.1.on_wait(b, waited, now);
+    fn on_wait_begin(&self, (a, b): &mut Self::Permit, now: &Now) {
+        self.0.on_wait_begin(a, now);
+        self.1.on_wait_begin(b, now);
+    }
+
+    #[inline]
+    fn on_wait_end(&self, (a, b): &mut Self::Permit, waited: Duration, now: &Now) {
+        self.0.on_wait_end(a, waited, now);
+        self.1.on_wait_end(b, waited, now);
     }
 
     #[inline]
@@ -181,8 +187,12 @@ macro_rules! nest {
                 $pairs.on_pending(permit, now);
             }
             #[inline]
-            fn on_wait(&$self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
-                $pairs.on_wait(permit, waited, now);
+            fn on_wait_begin(&$self, permit: &mut Self::Permit, now: &Now) {
+                $pairs.on_wait_begin(permit, now);
+            }
+            #[inline]
+            fn on_wait_end(&$self, permit: &mut Self::Permit, waited: Duration, now: &Now) {
+                $pairs.on_wait_end(permit, waited, now);
             }
             #[inline]
             fn on_answer(&$self, permit: &mut Self::Permit, outcome: Outcome, now: &Now) {

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::Time,
     context,
-    error::{FromRejected, Kind, Name, Rejected, refuse},
+    error::{FromRejected, Name, Rejected, refuse},
     timeout::{Deadline, DeadlineFuture, DeadlineLayer, DeadlineSnapshot, ReadyWait},
 };
 use http::{Request, Response};
@@ -208,10 +208,11 @@ where
     }
 
     fn call(&mut self, mut req: Request<B>) -> Self::Future {
-        let state = match context::current().deadline {
+        let context = context::current();
+        let state = match context.deadline {
             Some(deadline) if !write(req.headers_mut(), deadline.since(Time::now())) => {
                 State::Refused {
-                    rejected: Rejected::new(Kind::DeadlineExceeded, self.name),
+                    rejected: context.deadline_exceeded(self.name),
                 }
             }
             _ => State::Called {

@@ -105,6 +105,8 @@ impl LimitControl {
         let start = match permit.timing() {
             Timing::Untimed | Timing::Reserved | Timing::HeldBack => now.get(),
             Timing::Timed | Timing::Sampled | Timing::InFlight => permit.start(),
+            // Counted when the wait is over.
+            Timing::Waiting => return,
         };
         *permit = Permit::new(start, Timing::InFlight);
         let look = self.samples.of(slot).begin(permit.start());
@@ -113,20 +115,35 @@ impl LimitControl {
         }
     }
 
-    /// Leaves out of a call's time what it spent in waits of other policies.
+    /// Counts a call no longer among those in flight while it is in a wait of another policy.
     #[cold]
-    pub(super) fn on_wait(&self, permit: &mut Permit, waited: Duration, slot: usize, now: Time) {
-        let timing = permit.timing();
-        match timing {
-            Timing::Untimed | Timing::Reserved | Timing::HeldBack => return,
-            Timing::Timed | Timing::Sampled | Timing::InFlight => {}
+    pub(super) fn on_wait_begin(&self, permit: &mut Permit, slot: usize, now: Time) {
+        if permit.timing() == Timing::InFlight {
+            self.samples.of(slot).end(now);
+            *permit = Permit::new(permit.start(), Timing::Waiting);
         }
+    }
+
+    /// Counts it again after the wait, which is left out of its time.
+    #[cold]
+    pub(super) fn on_wait_end(
+        &self,
+        permit: &mut Permit,
+        waited: Duration,
+        slot: usize,
+        now: Time,
+    ) {
+        let timing = match permit.timing() {
+            Timing::Untimed | Timing::Reserved | Timing::HeldBack => return,
+            Timing::Waiting => {
+                self.samples.of(slot).go_on(now);
+                Timing::InFlight
+            }
+            timing @ (Timing::Timed | Timing::Sampled | Timing::InFlight) => timing,
+        };
         let before = permit.start();
         let start = before.after(waited).min(now).max(before);
         *permit = Permit::new(start, timing);
-        if timing == Timing::InFlight {
-            self.samples.of(slot).begin_later(before, start);
-        }
     }
 
     /// Remembers the most calls in flight at once.
@@ -147,7 +164,7 @@ impl LimitControl {
                 }
                 false
             }
-            Timing::Timed | Timing::Sampled | Timing::InFlight => {
+            Timing::Timed | Timing::Sampled | Timing::InFlight | Timing::Waiting => {
                 self.ended_at(permit, end, slot, now.get())
             }
             Timing::Reserved => self.ended_at_once(Timing::Sampled, end, slot, now.get()),
@@ -179,6 +196,8 @@ impl LimitControl {
                 }
                 weight
             }
+            // Taken out when the wait began.
+            Timing::Waiting => 1,
             Timing::InFlight | Timing::Untimed | Timing::Reserved | Timing::HeldBack => {
                 debug_assert_eq!(permit.timing(), Timing::InFlight, "nobody knows its start");
                 // As if it had ended before the window began: then its time is not in it.

@@ -5,7 +5,7 @@ use super::{
     queue::LeftBecause,
 };
 use crate::{
-    Kind, Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
+    Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
     striped::StripedCounter,
 };
 use std::{
@@ -79,9 +79,16 @@ impl<P> Inner<P> {
     }
 
     #[cold]
-    pub(super) fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+    pub(super) fn on_wait_begin(&self, permit: &mut Permit, now: &Now) {
         if let Some(control) = &self.control {
-            control.on_wait(permit, waited, thread_index(), now.get());
+            control.on_wait_begin(permit, thread_index(), now.get());
+        }
+    }
+
+    #[cold]
+    pub(super) fn on_wait_end(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        if let Some(control) = &self.control {
+            control.on_wait_end(permit, waited, thread_index(), now.get());
         }
     }
 
@@ -139,7 +146,7 @@ impl<P> Inner<P> {
     /// Returns the rejection of a call that was waiting.
     pub(super) fn out(&self, why: LeftBecause) -> Rejected {
         match why {
-            LeftBecause::Late => Rejected::new(Kind::DeadlineExceeded, self.name),
+            LeftBecause::Late => context::current().deadline_exceeded(self.name),
             LeftBecause::Waited | LeftBecause::Evicted => self.full,
         }
     }

@@ -25,6 +25,8 @@ pub(super) enum Timing {
     InFlight = 4,
     /// Nothing, as it was reserved; if it ends at once it stands for itself.
     HeldBack = 5,
+    /// When it began; and it is in a wait of another policy, and not in flight until that is over.
+    Waiting = 6,
 }
 
 impl Permit {
@@ -53,7 +55,8 @@ impl Permit {
             2 => Timing::Timed,
             3 => Timing::Sampled,
             4 => Timing::InFlight,
-            _ => Timing::HeldBack,
+            5 => Timing::HeldBack,
+            _ => Timing::Waiting,
         }
     }
 
@@ -88,6 +91,7 @@ mod tests {
             Timing::Sampled,
             Timing::InFlight,
             Timing::HeldBack,
+            Timing::Waiting,
         ];
         for timing in timings {
             for start in [Time(0), Time(1_234_567_890), Time(START)] {

@@ -58,8 +58,11 @@ impl<P> GuardBase for Queued<P> {
     fn on_pending(&self, permit: &mut Permit, now: &Now) {
         self.0.on_pending(permit, now);
     }
-    fn on_wait(&self, permit: &mut Permit, waited: Duration, now: &Now) {
-        self.0.on_wait(permit, waited, now);
+    fn on_wait_begin(&self, permit: &mut Permit, now: &Now) {
+        self.0.on_wait_begin(permit, now);
+    }
+    fn on_wait_end(&self, permit: &mut Permit, waited: Duration, now: &Now) {
+        self.0.on_wait_end(permit, waited, now);
     }
     fn abandon(&self, place: QueueWait, now: &Now) {
         self.0

@@ -95,9 +95,10 @@ impl ThreadSamples {
         self.began % 4 == 1
     }
 
-    /// Takes a call in flight for one that began later.
-    pub(super) fn begin_later(&mut self, before: Time, start: Time) {
-        self.level = self.level.wrapping_add(before.0).wrapping_sub(start.0);
+    /// Counts a call that is in flight again since then.
+    pub(super) fn go_on(&mut self, since: Time) {
+        self.open = self.open.wrapping_add(1);
+        self.level = self.level.wrapping_sub(since.0);
     }
 
     /// Takes out a call that is not in flight any more, since then.

@@ -76,9 +76,10 @@ impl<K, C> Inner<K, C> {
         now: Time,
     ) -> Result<u64, Option<u64>> {
         let mut queues = self.queues.lock(key);
-        let passed = queues.come_by(key, None, now, || self.forecast(key, now));
+        let forecast = || self.forecast(key, now);
+        let mut passed = queues.come_by(key, None, now, forecast);
         let taken = match queues.queue(key).filter(|queue| !queue.is_empty()) {
-            Some(queue) => Err(queue.admits_at(self.forecast(key, now), cost, now)),
+            Some(queue) => Err(queue.admits_at(passed.forecast(forecast), cost, now)),
             None => self.take(key, cost, now),
         };
         drop(queues);
@@ -117,6 +118,37 @@ impl<K, C> Inner<K, C> {
         match until {
             Some(until) => rejected.with_retry_after(Time(until).since(now)),
             None => rejected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{RateLimiter, wait_queue::WaitingCall};
+    use super::*;
+
+    #[test]
+    fn who_comes_by_a_line_that_moves_on_has_one_forecast_made() {
+        let limiter = RateLimiter::new("api", 1, Duration::from_secs(1)).unwrap();
+        let (inner, now) = (limiter.inner(), Time(5_000_000_000));
+        assert!(inner.take(0, 1, now).is_ok());
+        let mut queues = inner.queues.lock(0);
+        for line in [false, true] {
+            if line {
+                queues.announce();
+                let until = now.after(Duration::from_secs(9));
+                queues.join(0, WaitingCall::new(1, until, until));
+            }
+            let mut forecasts = 0;
+            let mut passed = queues.come_by(0, None, now, || {
+                forecasts += 1;
+                inner.forecast(0, now)
+            });
+            passed.forecast(|| {
+                forecasts += 1;
+                inner.forecast(0, now)
+            });
+            assert_eq!(forecasts, 1, "{line}");
         }
     }
 }

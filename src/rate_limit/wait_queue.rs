@@ -152,7 +152,8 @@ impl LockedQueues<'_> {
                 .extend(queue.remove(id).and_then(|call| call.waker));
         }
         if queue.calls.keys().next().is_some_and(|id| Some(*id) != own) {
-            queue.pass_late(own, now, &forecast(), &mut passed);
+            let forecast = passed.forecast.insert(forecast());
+            queue.pass_late(own, now, forecast, &mut passed.wake);
         }
         let left = before - queue.waiting();
         if queue.waiting() == 0 {
@@ -267,9 +268,19 @@ impl Departure {
 #[must_use]
 pub(super) struct Passed {
     wake: Vec<Waker>,
+    /// What was forecast for that. It holds as long as the lock does, until something is taken.
+    forecast: Option<CapacityForecast>,
 }
 
 impl Passed {
+    /// Returns the forecast, which is made now if none was needed before.
+    pub(super) fn forecast(
+        &mut self,
+        forecast: impl FnOnce() -> CapacityForecast,
+    ) -> CapacityForecast {
+        self.forecast.take().unwrap_or_else(forecast)
+    }
+
     pub(super) fn wake(self) {
         self.wake.into_iter().for_each(Waker::wake);
     }
@@ -357,14 +368,14 @@ impl WaitQueue {
         own: Option<u64>,
         now: Time,
         forecast: &CapacityForecast,
-        passed: &mut Passed,
+        wake: &mut Vec<Waker>,
     ) {
         while let Some((&id, first)) = self.calls.iter_mut().next()
             && Some(id) != own
             && forecast.at_least(0, first.cost) <= now.0
         {
             let turn = *first.turn.get_or_insert(now);
-            passed.wake.extend(first.waker.take());
+            wake.extend(first.waker.take());
             if now < turn.after(GRACE) {
                 return;
             }

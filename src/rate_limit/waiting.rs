@@ -75,13 +75,14 @@ impl<K, C> WaitingLimiter<K, C> {
         let inner = self.limiter.inner();
         let mut queues = inner.queues.lock(key);
         queues.announce();
-        let passed = queues.come_by(key, None, now, || inner.forecast(key, now));
+        let forecast = || inner.forecast(key, now);
+        let mut passed = queues.come_by(key, None, now, forecast);
         let nobody = WaitQueue::default();
         let queue = queues.queue(key).unwrap_or(&nobody);
         let taken = if queue.is_empty() {
             inner.take(key, cost, now)
         } else {
-            Err(queue.admits_at(inner.forecast(key, now), cost, now))
+            Err(queue.admits_at(passed.forecast(forecast), cost, now))
         };
         let admission = match taken {
             Ok(at) => {
@@ -119,7 +120,8 @@ impl<K, C> WaitingLimiter<K, C> {
         let inner = self.limiter.inner();
         let &QuotaWait { key, id, cost, .. } = wait;
         let mut queues = inner.queues.lock(key);
-        let passed = queues.come_by(key, Some(id), now, || inner.forecast(key, now));
+        let forecast = || inner.forecast(key, now);
+        let mut passed = queues.come_by(key, Some(id), now, forecast);
         let mut left = Departure::default();
         let (until, ended): (Time, Option<Option<u64>>) = if queues.is_first(key, id) {
             match inner.take(key, cost, now) {
@@ -140,7 +142,7 @@ impl<K, C> WaitingLimiter<K, C> {
         } else if now >= wait.until || !queues.is_waiting(key, id) {
             let nobody = WaitQueue::default();
             let queue = queues.queue(key).unwrap_or(&nobody);
-            let at = queue.admits_at(inner.forecast(key, now), cost, now);
+            let at = queue.admits_at(passed.forecast(forecast), cost, now);
             (now, Some(at))
         } else {
             // Not woken before it is the first, except when it should have been let in long since,

@@ -5,7 +5,7 @@ use crate::{
     classify::Outcome,
     clock::{Now, Time},
     context,
-    error::Rejected,
+    error::{Kind, Rejected},
 };
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -71,7 +71,8 @@ pub(super) struct Attempts {
     /// Retries since the backoff last began at its initial wait, and the last wait.
     step: u32,
     last: Option<Duration>,
-    deadline: Option<Time>,
+    /// When the call's caller stops waiting, and whether he said so himself.
+    deadline: Option<(Time, bool)>,
     paid: Option<Withdrawal>,
 }
 
@@ -90,19 +91,32 @@ impl Drop for Withdrawal {
 impl Attempts {
     #[inline]
     pub(super) fn new() -> Self {
+        // The context in which the call was made: its future may be polled in another.
+        let context = context::current();
+        let by_caller = context.limiter.is_caller();
         Self {
             number: 1,
             step: 0,
             last: None,
-            // Of the context in which the call was made: its future may be polled in another.
-            deadline: context::current().deadline,
+            deadline: context.deadline.map(|deadline| (deadline, by_caller)),
             paid: None,
         }
     }
 
     /// Returns when the call's caller stops waiting.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.deadline
+        self.deadline.map(|(deadline, _)| deadline)
+    }
+
+    /// Returns the rejection of a call whose deadline came before another attempt could start, and
+    /// whose last one ended in a response.
+    #[cold]
+    pub(super) fn too_late(&self, core: &Core) -> Rejected {
+        let rejected = Rejected::new(Kind::DeadlineExceeded, core.name).having_reached_service();
+        match self.deadline {
+            Some((_, true)) => rejected.by_callers_limit(),
+            _ => rejected,
+        }
     }
 
     /// Runs one call or poll of the present attempt.
@@ -143,7 +157,7 @@ impl Attempts {
         let Some(wait) = self.backoff(core, hint) else {
             return self.lose(core);
         };
-        if let Some(deadline) = self.deadline
+        if let Some(deadline) = self.deadline()
             && now.get().after(wait) >= deadline
         {
             return self.lose(core);

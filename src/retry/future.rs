@@ -8,7 +8,7 @@ use super::{
 use crate::{
     classify::Classify,
     clock::{Now, Time},
-    error::{FromRejected, Kind, RefusalMark, Rejected, note_wait, refuse},
+    error::{FromRejected, KeptRefusal, RefusalMark, note_wait, refuse},
     events::{self, Event},
     guard::{StrategyFor, poll_until},
     shared::Shared,
@@ -63,7 +63,7 @@ struct NextAttempt<Req, E> {
     /// The error of the attempt before, for when the deadline comes first: it says more than that
     /// there was no time. It lies where the running call does, so the future does not grow by it.
     /// `None` without a deadline, and for a response, which would hold its connection.
-    failed: Option<E>,
+    failed: Option<(E, Option<KeptRefusal>)>,
 }
 
 impl<S, Req, R, C> RetryFuture<S, Req, R, C>
@@ -129,9 +129,13 @@ where
                         wait,
                     });
                     // What failed lets go of its connection before anything is waited for.
-                    mark.forget();
                     let has_deadline = this.attempts.deadline().is_some();
                     let failed = result.err().filter(|_| has_deadline);
+                    let failed = failed.map(|error| {
+                        let kept = mark.rejection(&error).map(KeptRefusal::new);
+                        (error, kept)
+                    });
+                    mark.forget();
                     let next = Some(NextAttempt { req, failed });
                     if wait.is_zero() {
                         this.state.set(State::Readying { next });
@@ -183,8 +187,13 @@ where
                     // Timers are late: by a millisecond, or by as long as the runtime was busy.
                     if !is_ready || deadline.is_some_and(|at| at <= Time::now()) {
                         this.attempts.lose::<()>(&this.layer.retry.0);
-                        let error = failed.unwrap_or_else(|| refuse(this.layer.too_late()));
-                        return Poll::Ready(Err(error));
+                        return Poll::Ready(Err(match failed {
+                            Some((error, kept)) => {
+                                kept.into_iter().for_each(KeptRefusal::note);
+                                error
+                            }
+                            None => refuse(this.attempts.too_late(&this.layer.retry.0)),
+                        }));
                     }
                     this.attempts.start(&this.layer.retry.0);
                     let call = this.attempts.enter(|| service.call(req));
@@ -271,13 +280,6 @@ impl<R, C> LayerState<R, C> {
             Some(req) => Some((wait, req)),
             None => attempts.give_up(core),
         }
-    }
-
-    /// Returns the rejection of a call whose deadline came before another attempt could start, and
-    /// whose last one ended in a response.
-    #[cold]
-    fn too_late(&self) -> Rejected {
-        Rejected::new(Kind::DeadlineExceeded, self.retry.name()).having_reached_service()
     }
 }
 

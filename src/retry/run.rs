@@ -7,7 +7,7 @@ use super::{
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     clock::{Now, Time},
-    error::{RefusalMark, waiting},
+    error::{KeptRefusal, RefusalMark, waiting},
     events::{self, Event},
     guard::Classified,
 };
@@ -114,7 +114,7 @@ impl Retry {
         let mut attempts = Attempts::new();
         loop {
             attempts.start(core);
-            let (result, verdict, mark) = {
+            let (result, verdict, refusal, mark) = {
                 let mut call = pin!(attempts.enter(&mut op));
                 poll_fn(|cx| {
                     let mark = RefusalMark::set();
@@ -128,7 +128,7 @@ impl Retry {
                             Some(rejected) => rejected.into(),
                             None => classifier.classify(result.as_ref()).into(),
                         };
-                        (result, verdict, mark)
+                        (result, verdict, refusal, mark)
                     })
                 })
                 .await
@@ -153,17 +153,21 @@ impl Retry {
                 attempt,
                 wait,
             });
-            mark.forget();
             // Kept only where it may turn out to be the answer: when the timer is late.
-            let last = attempts.deadline().map(|deadline| (deadline, result));
+            let last = attempts.deadline().map(|deadline| {
+                let kept = refusal.map(KeptRefusal::new);
+                (deadline, result, kept)
+            });
+            mark.forget();
             match wait.is_zero() {
                 // Else nothing outside, such as a timeout, would ever have its turn.
                 true => waiting(yield_now()).await,
                 false => waiting(sleep_until(now.get().after(wait).to_instant())).await,
             }
-            if let Some((deadline, result)) = last
+            if let Some((deadline, result, kept)) = last
                 && deadline <= Time::now()
             {
+                kept.into_iter().for_each(KeptRefusal::note);
                 attempts.lose::<()>(core);
                 return result;
             }

@@ -85,6 +85,118 @@ async fn three_of_five_close_at_the_third_success_and_open_at_the_third_failure(
     }
 }
 
+/// Open after five failures, with its deadline just passed, and so many probes whose answers have
+/// begun well.
+async fn answered(probes: u32, builder: CircuitBreakerBuilder) -> (CircuitBreaker, Vec<Permit>) {
+    let breaker = builder.build().unwrap();
+    (0..5).for_each(|_| call(&breaker, UNWELL));
+    advance(5 * SECOND).await;
+    let mut permits: Vec<_> = (0..probes).map(|_| start(&breaker)).collect();
+    for permit in &mut permits {
+        breaker.on_answer(permit, Outcome::Success, &Now::lazy());
+    }
+    (breaker, permits)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_fails_after_the_probes_have_closed_the_breaker_is_the_failure_of_any_call() {
+    for probes in [1, 3] {
+        for ramp in [false, true] {
+            let builder = plain().probes(probes).slow_call_rate(1.0);
+            let builder = if ramp {
+                builder.ramp(60 * SECOND)
+            } else {
+                builder
+            };
+            let (breaker, permits) = answered(probes, builder).await;
+            assert_eq!(breaker.state(), State::Closed);
+            advance(20 * SECOND).await;
+            let before = breaker.snapshot();
+            let (last, permits) = (permits.len(), permits.into_iter());
+            for (n, permit) in permits.enumerate() {
+                end(&breaker, permit, UNWELL);
+                let now = breaker.snapshot();
+                let failed = n as u64 + 1;
+                assert_eq!((now.consecutive_failures, now.failures), (failed, failed));
+                assert_eq!(now.failures_total, before.failures_total + failed);
+            }
+            (last..5).for_each(|_| {
+                assert_eq!(breaker.state(), State::Closed);
+                let permit = std::iter::repeat_with(|| admit(&breaker).ok())
+                    .flatten()
+                    .next();
+                end(&breaker, permit.unwrap(), UNWELL);
+            });
+            assert_eq!(breaker.state(), State::Open);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_fails_while_other_probes_have_yet_to_decide_is_a_failed_probe() {
+    let (breaker, mut permits) = answered(2, plain().probes(3)).await;
+    // Who leaves while the answer is on its way takes nothing back, nor does a slow end.
+    end(&breaker, permits.remove(0), End::Cancelled);
+    assert_eq!(breaker.state(), State::HalfOpen);
+    end(&breaker, permits.remove(0), UNWELL);
+    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.transitions().borrow().reason, Reason::ProbesFailed);
+    // If there are enough others, it closes all the same.
+    let builder = plain()
+        .probes(3)
+        .probe_success_ratio(0.5)
+        .slow_call_rate(1.0);
+    let (breaker, mut permits) = answered(1, builder).await;
+    end(&breaker, permits.remove(0), UNWELL);
+    assert_eq!(breaker.state(), State::HalfOpen);
+    call(&breaker, WELL);
+    assert_eq!(breaker.state(), State::HalfOpen);
+    call(&breaker, WELL);
+    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.snapshot().failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_of_a_probe_takes_nothing_back() {
+    let builder = plain().probes(3).slow_call_rate(1.0);
+    let (breaker, permits) = answered(2, builder).await;
+    advance(60 * SECOND).await;
+    permits
+        .into_iter()
+        .for_each(|permit| end(&breaker, permit, WELL));
+    assert_eq!(breaker.state(), State::HalfOpen);
+    call(&breaker, WELL);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_a_probe_teaches_nothing_once_somebody_has_steered_the_breaker() {
+    type Steer = fn(&CircuitBreaker);
+    let steers: [Steer; 3] = [
+        CircuitBreaker::reset,
+        CircuitBreaker::force_closed,
+        CircuitBreaker::force_open,
+    ];
+    for probes in [1, 2] {
+        for steer in steers {
+            let (breaker, permits) = answered(probes, plain().probes(3)).await;
+            steer(&breaker);
+            let before = breaker.snapshot();
+            for permit in permits {
+                end(&breaker, permit, UNWELL);
+            }
+            let after = breaker.snapshot();
+            assert_eq!(after.calls, before.calls);
+            assert_eq!(after.consecutive_failures, before.consecutive_failures);
+            assert_eq!(after.state, before.state);
+            assert_eq!(
+                after.failures_total,
+                before.failures_total + u64::from(probes)
+            );
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn results_from_before_the_trip_do_not_count_as_probes() {
     let breaker = plain().probes(2).build().unwrap();

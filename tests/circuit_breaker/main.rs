@@ -17,6 +17,7 @@ mod manual;
 mod model;
 mod slow;
 mod trip;
+mod waits;
 
 use buttress::{
     CircuitBreaker, Guard, GuardBase, Kind, Now, Outcome, Rejected,

@@ -30,8 +30,11 @@ impl GuardBase for Told {
     fn on_pending(&self, (): &mut (), _: &Now) {
         self.note("on_pending");
     }
-    fn on_wait(&self, (): &mut (), _: Duration, _: &Now) {
-        self.note("on_wait");
+    fn on_wait_begin(&self, (): &mut (), _: &Now) {
+        self.note("on_wait_begin");
+    }
+    fn on_wait_end(&self, (): &mut (), _: Duration, _: &Now) {
+        self.note("on_wait_end");
     }
     fn on_answer(&self, (): &mut (), _: Outcome, _: &Now) {
         self.note("on_answer");
@@ -62,7 +65,8 @@ fn tell(guard: impl Guard<()>, inside: &Told) -> Vec<&'static str> {
         panic!("not admitted");
     };
     guard.on_pending(&mut permit, &now);
-    guard.on_wait(&mut permit, Duration::from_secs(1), &now);
+    guard.on_wait_begin(&mut permit, &now);
+    guard.on_wait_end(&mut permit, Duration::from_secs(1), &now);
     guard.on_answer(&mut permit, Outcome::Success, &now);
     guard.settle(permit, End::Done(Outcome::Success), &now);
     inside.0.lock().unwrap().clone()
@@ -74,7 +78,7 @@ fn every_wrapper_passes_on_everything() {
     assert!(all.is_empty());
     let told = Told::default();
     let all = tell(told.clone(), &told);
-    assert_eq!(all.len(), 7, "{all:?}");
+    assert_eq!(all.len(), 8, "{all:?}");
     let one = || told.clone();
     let other = Told::default;
     let by_reference: &Told = &told.clone();

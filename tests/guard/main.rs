@@ -14,3 +14,4 @@ mod service;
 mod support;
 mod tuple;
 mod wait;
+mod waits;

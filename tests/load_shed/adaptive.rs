@@ -2,7 +2,8 @@
 
 use crate::support::*;
 use buttress::{
-    ErrorsAsFailures, Kind, LoadShed, Outcome, Rejected, Time,
+    ErrorsAsFailures, Guard, GuardBase, Kind, LoadShed, Now, Outcome, Rejected, Time,
+    guard::{Admission, End},
     load_shed::limit::{Adaptive, Limit, NextWindow, SampleWindow},
 };
 use std::{
@@ -133,6 +134,50 @@ async fn a_window_tells_how_many_calls_ran_for_how_long_and_how_they_ended() {
     assert!(close(window.latency_squares, 0.001), "{window:?}");
     // One of eight arrivals.
     assert!(close(window.saturated_share, 1.0 / 8.0), "{window:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_a_wait_of_another_policy_is_not_in_flight_from_the_beginning_of_that() {
+    // Every end after 10 ms closes a window.
+    let told = Told::new(4, 1, MS);
+    let shed = told.shed();
+    let admit = || match Guard::<()>::admit(&shed, &(), &Now::lazy()) {
+        Admission::Admitted(mut permit) => {
+            shed.on_pending(&mut permit, &Now::lazy());
+            permit
+        }
+        other => panic!("{other:?}"),
+    };
+    let end = |permit| shed.settle(permit, End::Done(Outcome::Success), &Now::lazy());
+    // The first end begins the first window.
+    end(admit());
+    let mut waits = admit();
+    advance(20 * MS).await;
+    shed.on_wait_begin(&mut waits, &Now::lazy());
+    for (in_window, integral) in [(100, 0.02), (50, 0.0)] {
+        advance(in_window * MS).await;
+        end(admit());
+        let window = told.last();
+        assert_eq!(window.completions, 1);
+        assert!(close(window.in_flight_integral, integral), "{window:?}");
+    }
+    shed.on_wait_end(&mut waits, 150 * MS, &Now::lazy());
+    advance(10 * MS).await;
+    end(waits);
+    let window = told.last();
+    assert!(close(window.in_flight_integral, 0.01), "{window:?}");
+    assert!(close(window.latency_sum, 0.03), "{window:?}");
+    // One that is settled in a wait leaves nothing behind either.
+    let mut left = admit();
+    shed.on_wait_begin(&mut left, &Now::lazy());
+    shed.settle(left, End::Cancelled, &Now::lazy());
+    for _ in 0..2 {
+        advance(100 * MS).await;
+        end(admit());
+    }
+    let window = told.last();
+    assert!(close(window.in_flight_integral, 0.0), "{window:?}");
+    assert_at_rest(&shed);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,8 @@
 
 use crate::support::*;
 use buttress::{
-    Error, ErrorsAsFailures, Kind, Outcome,
+    Error, ErrorsAsFailures, Guard, GuardBase, Kind, Now, Outcome, Rejected,
+    guard::{self, Admission, End},
     retry::{Backoff, Budget, Retry},
 };
 use futures::future::LocalBoxFuture;
@@ -13,7 +14,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tokio_test::assert_ready_ok;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_test::{assert_request_eq, mock};
 
 #[tokio::test(start_paused = true)]
@@ -147,6 +148,98 @@ async fn no_attempt_starts_after_the_deadline_because_a_timer_was_late() {
     };
     assert_eq!(rejected.kind(), Kind::DeadlineExceeded);
     assert!(rejected.reached_service());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_comes_before_another_attempt_is_told_with_whose_it_is() {
+    use buttress::timeout::Deadline;
+    let us = Duration::from_micros;
+    for by_caller in [false, true] {
+        let operators = Deadline::within(us(100_500));
+        let deadline = if by_caller {
+            operators.of_caller()
+        } else {
+            operators
+        };
+        let retry = Retry::builder("api").backoff(exact(us(100_200)));
+        let retry = retry.build().unwrap();
+        let service = service_fn(async |()| Ok::<_, Error<&str>>(500));
+        let failed = |_: Result<&i32, &Error<&str>>| Outcome::Failure;
+        // Made under the deadline; it may be polled anywhere.
+        let call = async { retry.layer().classify(failed).layer(service).call(()) };
+        let answer = deadline.scope(call).await.await;
+        let Err(Error::Rejected(rejected)) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(rejected.kind(), Kind::DeadlineExceeded);
+        assert!(rejected.reached_service());
+        assert_eq!(rejected.is_callers_limit(), by_caller);
+    }
+}
+
+/// An error that does not tell whether it is a rejection.
+#[derive(Debug)]
+enum Opaque {
+    Rejected(Rejected),
+}
+
+impl From<Rejected> for Opaque {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+/// A guard at which every call waits for good.
+struct Shut;
+
+impl GuardBase for Shut {
+    type Permit = ();
+    type Wait = ();
+    fn settle(&self, (): (), _: End, _: &Now) {}
+}
+
+impl Guard<()> for Shut {
+    fn admit(&self, (): &(), _: &Now) -> Admission<(), ()> {
+        Admission::Wait(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_that_was_kept_for_the_wait_is_told_from_a_failure_when_it_is_the_answer() {
+    use buttress::{
+        CircuitBreaker,
+        timeout::{Deadline, Timeout},
+    };
+    let us = Duration::from_micros;
+    // The attempt's time is over before it is let in: the service was not asked.
+    let timeout = Timeout::new("attempt", 50 * MS);
+    let attempt = async || -> Result<(), Opaque> {
+        let op = || guard::run(&Shut, &(), async || Ok::<_, Opaque>(()));
+        timeout.run(op).await
+    };
+    let retry = Retry::builder("api").backoff(exact(us(100_200)));
+    let retry = retry.build().unwrap();
+    let service = service_fn(|()| attempt());
+    let layered = retry.layer().classify(ErrorsAsFailures).layer(service);
+    let calls: [LocalBoxFuture<'_, _>; 2] = [
+        Box::pin(layered.oneshot(())),
+        Box::pin(async { retry.run(&attempt).await }),
+    ];
+    for call in calls {
+        let breaker = CircuitBreaker::new("api");
+        let start = Instant::now();
+        let call = async || Deadline::within(us(150_500)).scope(call).await;
+        let Err(Opaque::Rejected(rejected)) = breaker.run(call).await else {
+            panic!("let in")
+        };
+        assert_eq!(rejected.kind(), Kind::TimedOut);
+        assert_eq!(
+            start.elapsed(),
+            151 * MS,
+            "kept until the deadline had passed"
+        );
+        assert_eq!(breaker.snapshot().failures_total, 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -237,7 +237,7 @@ impl GuardBase for Notes {
     fn settle(&self, waited: Duration, end: End, _: &buttress::Now) {
         self.0.lock().unwrap().push((waited, end));
     }
-    fn on_wait(&self, permit: &mut Duration, waited: Duration, _: &buttress::Now) {
+    fn on_wait_end(&self, permit: &mut Duration, waited: Duration, _: &buttress::Now) {
         *permit += waited;
     }
     fn abandon(&self, wait: Never, _: &buttress::Now) {
