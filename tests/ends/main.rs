@@ -7,4 +7,5 @@
 
 mod provenance;
 mod stacks;
+mod table;
 mod uploads;
