@@ -5,6 +5,9 @@
 // Test helpers may fail like the tests that call them.
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
+mod forms;
+mod hang_ups;
+mod in_every_form;
 mod provenance;
 mod stacks;
 mod table;

@@ -2,9 +2,9 @@
 //! they are used. What is to be learnt is read from the docs, so a cell that changes changes the
 //! test, and a row or a word that the test does not know fails it.
 
-mod forms;
 mod ways;
 
+use crate::forms::{self, Form, Inside, Said};
 use buttress::{
     CircuitBreaker, Guard, LoadShed, RateLimiter, Retry, Throttle, Time,
     circuit_breaker::State,
@@ -12,7 +12,6 @@ use buttress::{
     load_shed::limit::{Limit, NextWindow, SampleWindow},
     retry::{Backoff, Budget},
 };
-use forms::{Form, Inside, Said};
 use http::Request;
 use std::{
     cell::Cell,

@@ -1,6 +1,6 @@
 //! The ways in which calls come to the ends of the table, as it happens in life.
 
-use super::forms::{ALL, Call, Fails, Form, Inside, PROCESSES, Said, Work};
+use crate::forms::{ALL, Call, Fails, Form, Inside, PROCESSES, Said, Work};
 use axum::body::Body;
 use buttress::{
     CircuitBreaker, Error, Kind, LoadShed, RateLimiter, Throttle, Timeout,
@@ -112,7 +112,7 @@ fn says(said: Said, after: Duration) -> Scene {
 }
 
 fn hangs() -> Inside {
-    inside(|| pending())
+    inside(pending)
 }
 
 /// A policy further in that refuses.

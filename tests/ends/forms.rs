@@ -15,16 +15,16 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use std::{convert::Infallible, future::Future, io, pin::Pin, rc::Rc, time::Duration};
 use tower::{Layer, ServiceExt, service_fn};
 
-pub(super) type Fails = Error<io::Error>;
+pub(crate) type Fails = Error<io::Error>;
 type Pinned<T> = Pin<Box<dyn Future<Output = Result<T, Fails>>>>;
 /// What the service does, and a call of it through a policy.
-pub(super) type Work = Pinned<Said>;
-pub(super) type Call = Pinned<()>;
-pub(super) type Inside = Rc<dyn Fn() -> Work>;
+pub(crate) type Work = Pinned<Said>;
+pub(crate) type Call = Pinned<()>;
+pub(crate) type Inside = Rc<dyn Fn() -> Work>;
 
 /// What the service says in its answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Said {
+pub(crate) enum Said {
     Success,
     Failure,
     Overloaded(Option<Duration>),
@@ -33,7 +33,7 @@ pub(super) enum Said {
 
 /// How a policy is used.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Closure,
     Service,
     Http(Carried),
@@ -42,7 +42,7 @@ pub(super) enum Form {
 
 /// How a rejection by a policy further in goes up.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Carried {
+pub(crate) enum Carried {
     AsError,
     /// A layer of this process has answered for it.
     AsAnswer,
@@ -51,7 +51,7 @@ pub(super) enum Carried {
 }
 
 /// The forms in which every end can be made.
-pub(super) const ALL: [Form; 6] = [
+pub(crate) const ALL: [Form; 6] = [
     Form::Closure,
     Form::Service,
     Form::Http(Carried::AsError),
@@ -60,7 +60,7 @@ pub(super) const ALL: [Form; 6] = [
     Form::Grpc(Carried::AsAnswer),
 ];
 /// Those in which a rejection by another process can be told from a failure.
-pub(super) const PROCESSES: [Form; 2] = [
+pub(crate) const PROCESSES: [Form; 2] = [
     Form::Http(Carried::BetweenProcesses),
     Form::Grpc(Carried::BetweenProcesses),
 ];
@@ -80,7 +80,7 @@ fn judge(result: Result<&Said, &Fails>) -> Outcome {
 
 impl Form {
     /// Calls the service through a guard.
-    pub(super) async fn call<G>(self, guard: G, inside: Inside) -> Result<(), Fails>
+    pub(crate) async fn call<G>(self, guard: G, inside: Inside) -> Result<(), Fails>
     where
         G: Guard<()> + Guard<Request<()>> + Clone + Send + Sync + 'static,
         G::Wait: Immediate,
@@ -109,7 +109,7 @@ impl Form {
     }
 
     /// Calls the service through a retry.
-    pub(super) async fn retry(self, retry: &Retry, inside: Inside) -> Result<(), Fails> {
+    pub(crate) async fn retry(self, retry: &Retry, inside: Inside) -> Result<(), Fails> {
         match self {
             Self::Closure => retry.classify(judge).run(|| inside()).await.map(drop),
             Self::Service => {
