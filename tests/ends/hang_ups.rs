@@ -13,12 +13,13 @@ use axum::{
     routing::{any, post},
 };
 use buttress::{
-    CircuitBreaker, DeadlineLayer, Error,
+    CircuitBreaker, DeadlineLayer, Error, Timeout,
     circuit_breaker::State,
     grpc::Grpc,
     http::{DeadlineHeaderLayer, Http, RespondLayer},
 };
 use futures::{StreamExt, stream};
+use http::Request;
 use std::{convert::Infallible, future::pending, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -327,4 +328,33 @@ async fn a_client_cuts_off_a_server_that_hangs_and_its_breaker_opens() {
         );
     }
     assert_eq!(learnt(&breaker), (State::Open, 5));
+}
+
+#[tokio::test]
+async fn an_upload_that_is_slower_than_a_proxys_timeout_does_not_open_its_breaker() {
+    // The body is read in the task of the connection to the service, not in that of the call.
+    let upstream = serve(Router::new().route("/", post(drain))).await;
+    let breaker = CircuitBreaker::new("upstream");
+    let service = ServiceBuilder::new()
+        .layer(Timeout::new("upstream", 200 * MS).layer())
+        .layer(breaker.layer().http())
+        .map_err(Error::<reqwest::Error>::Service)
+        .map_response(http::Response::<reqwest::Body>::from)
+        .service(reqwest::Client::new());
+    let forward = async move |request: Request<Body>| {
+        let body = reqwest::Body::wrap_stream(request.into_body().into_data_stream());
+        let request = reqwest::Client::new().post(format!("http://{upstream}/"));
+        match service.oneshot(request.body(body).build().unwrap()).await {
+            Ok(answer) => answer.map(Body::new).into_response(),
+            Err(Error::Rejected(rejected)) => rejected.into_response(),
+            Err(Error::Service(_)) => StatusCode::BAD_GATEWAY.into_response(),
+        }
+    };
+    let edge = RespondLayer::new(Http, tower::layer::util::Identity::new());
+    let to = serve(Router::new().route("/", post(forward)).layer(edge)).await;
+    for _ in 0..6 {
+        let slow = send(to, "content-length: 100\r\n\r\nsome").await;
+        assert_eq!(answer(slow).await, "HTTP/1.1 504 Gateway Timeout");
+    }
+    assert_eq!(learnt(&breaker), CLOSED);
 }
