@@ -282,6 +282,25 @@ async fn callers_who_leave_while_we_wait_open_nothing_and_those_who_leave_a_hang
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_a_slow_call_says_nothing_of_callers_who_leave() {
+    for form in ALL {
+        let breaker = CircuitBreaker::builder("search").slow_call_duration(MS);
+        let breaker = breaker.build().unwrap();
+        for _ in 0..60 {
+            let left = form.call(breaker.clone(), says(Said::Success, 400 * MS));
+            assert!(tokio::time::timeout(300 * MS, left).await.is_err());
+        }
+        let seen = breaker.snapshot();
+        assert_eq!(
+            (seen.state, seen.failures_total),
+            (State::Closed, 0),
+            "{form:?}"
+        );
+        assert_eq!(seen.slow_calls_total, 0, "{form:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_open_circuit_on_one_route_leaves_the_limit_of_all_routes_alone() {
     for form in ALL.into_iter().chain(PROCESSES) {
         let shed = LoadShed::new("all routes");
