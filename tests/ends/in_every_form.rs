@@ -2,7 +2,7 @@
 
 use crate::forms::{ALL, Call, Fails, Form, Inside, PROCESSES, Said};
 use buttress::{
-    CircuitBreaker, Error, LoadShed, Outcome, RateLimiter, Retry,
+    Cache, CircuitBreaker, Error, LoadShed, Outcome, RateLimiter, Retry,
     circuit_breaker::State,
     guard::{self, hold},
     rate_limit::WaitingLimiter,
@@ -278,6 +278,18 @@ async fn callers_who_leave_while_we_wait_open_nothing_and_those_who_leave_a_hang
             "a backoff, {form:?}"
         );
         assert!(opens(form, hangs(), 60, is_over).await, "a hang, {form:?}");
+        // Another has begun to load it.
+        let cache: Cache<u32> = Cache::builder("items").build().unwrap();
+        let load = async || pending::<Result<u32, Fails>>().await;
+        let leader = cache.clone();
+        let leader = tokio::spawn(async move { leader.run("7", load).await.map(drop) });
+        tokio::task::yield_now().await;
+        let in_load: Inside = Rc::new(move || {
+            let cache = cache.clone();
+            Box::pin(async move { cache.run("7", load).await.map(|_| Said::Success) })
+        });
+        assert!(!opens(form, in_load, 40, left).await, "a load, {form:?}");
+        leader.abort();
     }
 }
 
