@@ -13,9 +13,10 @@ use std::time::Duration;
 /// | `Success` | success | a sample | accepted | is over |
 /// | `Failure` | failure | a sample; lost, if late | accepted | repeats |
 /// | `Overloaded` | nothing; it keeps to the wait, if it trips | overloaded | refused | repeats, after the wait |
+/// | `Overloaded`, by a load shed of this process further in | nothing | overloaded | refused | is over |
 /// | `Ignored` | nothing, but it is an answer: a probe has succeeded | a sample | accepted | is over |
 /// | `Refused`: by another policy, or for a part of the service | nothing | nothing | nothing | is over |
-/// | [`TimedOut`](crate::guard::End::TimedOut): cut off by a limit of the operator's | failure | lost | nothing | repeats |
+/// | [`TimedOut`](crate::guard::End::TimedOut): cut off by a limit of the operator's | failure | lost | nothing | repeats, after a `Timeout` further in |
 /// | [`Cancelled`](crate::guard::End::Cancelled): its caller left, or chose the limit that cut it off | nothing, unless it ran for long | lost, if it ran for long | nothing | is over |
 /// | [`RequestFailed`](crate::guard::End::RequestFailed): the caller's own request broke off | nothing | nothing | nothing | is over |
 /// | [`Panicked`](crate::guard::End::Panicked) | failure | lost, if it ran for long | nothing | is over |

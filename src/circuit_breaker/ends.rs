@@ -7,6 +7,7 @@ use super::{
 use crate::{
     classify::Outcome,
     clock::{Now, Time, nanos},
+    context,
     guard::End,
 };
 use std::time::Duration;
@@ -168,6 +169,10 @@ impl Breaker {
     /// probes have yet to decide, one that can still fail.
     #[cold]
     fn probe_answered(&self, permit: &mut Permit, outcome: Outcome, now: Time) {
+        // The end will say that the request broke off, and not that the dependency failed.
+        if outcome == Outcome::Failure && context::current().request.has_failed() {
+            return;
+        }
         let verdict = CallVerdict::of(End::Done(outcome), self.cfg.abandoned, || None, || 0);
         if let CallVerdict::Overloaded(Some(after)) = verdict {
             self.record_retry_after(after, now);

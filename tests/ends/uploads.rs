@@ -65,7 +65,7 @@ pub(crate) async fn send_broken_and_a_whole_one(address: SocketAddr) {
 }
 
 /// Returns what a breaker has learnt.
-fn learnt(breaker: &CircuitBreaker) -> (circuit_breaker::State, u64) {
+pub(crate) fn learnt(breaker: &CircuitBreaker) -> (circuit_breaker::State, u64) {
     let seen = breaker.snapshot();
     (seen.state, seen.failures_total)
 }
