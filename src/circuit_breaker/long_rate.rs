@@ -140,4 +140,27 @@ mod tests {
             assert_eq!(run(&mut rate, &mut at, apart, 19, 10), None, "the minimum");
         }
     }
+
+    #[test]
+    fn what_is_usual_is_known_after_two_hundred_calls_and_a_minute() {
+        for (calm, opens) in [(198, false), (200, true)] {
+            let (mut rate, mut at) = (LongRate::default(), 1_000);
+            assert_eq!(run(&mut rate, &mut at, 1_000, calm, 0), None);
+            // The first that is long comes when so many are known, and more in a row than the
+            // window holds: a base that still learns takes them for usual.
+            at += 60_000;
+            let high = run(&mut rate, &mut at, 5, 20, 10);
+            assert_eq!(high.is_some(), opens, "{calm}");
+        }
+    }
+
+    #[test]
+    fn where_some_calls_usually_are_long_it_takes_half_of_the_way_to_all() {
+        for (long, opens) in [(5, false), (7, true)] {
+            let (mut rate, mut at) = (LongRate::default(), 1_000);
+            assert_eq!(run(&mut rate, &mut at, 50, 3_000, 2), None);
+            let high = run(&mut rate, &mut at, 50, 60, long);
+            assert_eq!(high.is_some(), opens, "two, then {long} of ten");
+        }
+    }
 }
