@@ -143,15 +143,18 @@ mod tests {
 
     #[test]
     fn what_is_usual_is_known_after_two_hundred_calls_and_a_minute() {
-        for (calm, opens) in [(198, false), (200, true)] {
+        for (calm, gap, opens) in [(175, 60_000, false), (200, 0, true), (200, 60_000, true)] {
             let (mut rate, mut at) = (LongRate::default(), 1_000);
-            assert_eq!(run(&mut rate, &mut at, 1_000, calm, 0), None);
-            // The first that is long comes when so many are known, and more in a row than the
-            // window holds: a base that still learns takes them for usual.
-            at += 60_000;
-            let high = run(&mut rate, &mut at, 5, 20, 10);
-            assert_eq!(high.is_some(), opens, "{calm}");
+            let apart = 60_000 / calm + 1;
+            assert_eq!(run(&mut rate, &mut at, apart, calm, 0), None);
+            at += gap;
+            let high = run(&mut rate, &mut at, 5, 24, 10);
+            assert_eq!(high.is_some(), opens, "{calm} {gap}");
         }
+        // In less than a minute, however many they are.
+        let (mut rate, mut at) = (LongRate::default(), 1_000);
+        assert_eq!(run(&mut rate, &mut at, 59, 1_000, 0), None);
+        assert_eq!(run(&mut rate, &mut at, 1, 900, 10), None);
     }
 
     #[test]

@@ -37,7 +37,11 @@ async fn calls_that_are_given_up_late_are_in_no_row_and_in_no_rate() {
     assert_eq!((seen.consecutive_failures, seen.failures_total), (4, 4));
     call(&breaker, UNWELL);
     let reason = breaker.transitions().borrow().reason;
-    assert_eq!(reason, Reason::ConsecutiveFailures, "they end no row either");
+    assert_eq!(
+        reason,
+        Reason::ConsecutiveFailures,
+        "they end no row either"
+    );
 }
 
 #[tokio::test(start_paused = true)]
