@@ -12,7 +12,7 @@ use std::time::Duration;
 /// |---|---|---|---|---|
 /// | `Success` | success | a sample | accepted | is over |
 /// | `Failure` | failure | a sample; lost, if late | accepted | repeats |
-/// | `Overloaded` | nothing; it keeps to the wait, if it trips | overloaded | refused | repeats, after the wait |
+/// | `Overloaded` | nothing; it keeps to the wait, if it trips, and may be set to open for it | overloaded | refused | repeats, after the wait |
 /// | `Ignored` | nothing, but it is an answer: a probe has succeeded | a sample | accepted | is over |
 /// | `Refused`: by another policy, or for a part of the service | nothing | nothing | nothing | is over |
 /// | [`TimedOut`](crate::guard::End::TimedOut): cut off by a limit of the operator's | failure | lost | nothing | repeats |
@@ -93,12 +93,16 @@ impl<Res, E, F: Fn(Result<&Res, &E>) -> Outcome> Classify<Res, E> for F {
     }
 }
 
-/// The classifier that takes every `Ok` for a success and every `Err` for a failure, whatever is in
-/// it.
+/// The classifier that takes every `Ok` for a success and every `Err` of the service for a failure.
 ///
-/// It fits services whose errors always mean that the service failed, such as a database driver. It
-/// does not fit HTTP, where a response with the status 500 is an `Ok`: for HTTP and gRPC use
-/// `http::ServerErrorsAsFailures` and `grpc::CodesAsFailures`.
+/// It fits services whose every error means that the service failed, such as a connection that is
+/// only pinged. It does not fit a database, whose driver has errors for what callers ask of it, such
+/// as a value that is not unique: use [`ErrorsBy`](crate::ErrorsBy). Nor does it fit HTTP, where a
+/// response with the status 500 is an `Ok`: for HTTP and gRPC use `http::ServerErrorsAsFailures` and
+/// `grpc::CodesAsFailures`.
+///
+/// It is not asked about a rejection by a policy further in, nor about a call that ended without a
+/// result: the table of [`Outcome`] says what those mean.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ErrorsAsFailures;
 
