@@ -21,6 +21,9 @@ use std::time::Duration;
 /// | [`Panicked`](crate::guard::End::Panicked) | failure | lost, if it ran for long | nothing | is over |
 /// | [`NeverStarted`](crate::guard::End::NeverStarted) | nothing | nothing | nothing | |
 ///
+/// A *sample* is a call that shows the load shed how long calls take, and a *lost* one shows it that
+/// calls end without an answer in time; the time that it held its permit counts in both.
+///
 /// A rate limiter learns from none of them; it gives back what a call took that was never started.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
