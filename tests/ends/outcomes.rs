@@ -1,8 +1,7 @@
 //! The table in the docs of `Outcome`, row by row.
 
 use buttress::{
-    CircuitBreaker, Error, Guard, GuardBase, LoadShed, Now, Outcome, RateLimiter, Retry, Throttle,
-    Time,
+    CircuitBreaker, Error, Guard, LoadShed, Now, Outcome, RateLimiter, Retry, Throttle, Time,
     guard::{Admission, End},
     load_shed::limit::{Limit, NextWindow, SampleWindow},
 };
@@ -63,7 +62,7 @@ async fn taught(took: Duration, end: End) -> Taught {
     for _ in 0..3 {
         call(&shed, 2 * MS, other).await;
     }
-    let windows = told.0.lock().unwrap();
+    let windows = told.0.lock().unwrap().clone();
     let sum = |part: fn(&SampleWindow) -> u64| windows.iter().map(part).sum::<u64>();
     let shed = (
         sum(|w| w.completions) - 3,
