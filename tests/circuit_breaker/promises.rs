@@ -45,6 +45,50 @@ async fn calls_that_are_given_up_late_are_in_no_row_and_in_no_rate() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn successes_at_the_first_poll_make_nobody_late() {
+    let breaker = plain().build().unwrap();
+    for _ in 0..100 {
+        call(&breaker, WELL);
+        leave(&breaker, 900 * MILLI).await;
+    }
+    for _ in 0..100 {
+        leave(&breaker, 900 * MILLI).await;
+    }
+    assert_eq!(breaker.state(), State::Closed, "no usual time is known");
+    warm(&breaker).await;
+    for _ in 0..20 {
+        leave(&breaker, 900 * MILLI).await;
+    }
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_is_half_open_at_its_time_and_the_event_follows_with_the_next_call() {
+    let breaker = plain().build().unwrap();
+    (0..5).for_each(|_| call(&breaker, UNWELL));
+    let reason = || breaker.transitions().borrow().reason;
+    advance(5 * SECOND).await;
+    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(reason(), Reason::ConsecutiveFailures);
+    let probe = admit(&breaker).unwrap();
+    assert_eq!(reason(), Reason::WaitedOut);
+    end(&breaker, probe, WELL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_stops_observing_while_it_is_open_rejects_from_then_on() {
+    let breaker = plain().observe_only(true).build().unwrap();
+    (0..5).for_each(|_| call(&breaker, UNWELL));
+    assert_eq!(breaker.state(), State::Open);
+    call(&breaker, WELL);
+    breaker.observe_only(false);
+    assert_eq!(refused(&breaker), Some(5 * SECOND));
+    breaker.observe_only(true);
+    breaker.force_open();
+    assert!(admit(&breaker).is_err(), "also if it only observes");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_breaker_that_ignores_abandoned_calls_counts_them_nowhere() {
     for known in [false, true] {
         let breaker = plain().ignore_abandoned().build().unwrap();
