@@ -87,11 +87,7 @@ impl<Req, R: Respond + Clone> RespondTo<Req> for R {
 /// Inside, the service's error is [`Error<E>`](Error), which can hold a rejection by any layer of
 /// this crate. Outside, it is the service's own `E` again. So an `Infallible` service, such as an
 /// axum `Router` or a tonic server, stays infallible, and errors of other services pass unchanged.
-/// A success costs one comparison and no allocation.
-///
-/// The body of a request to an axum or tonic server is watched, for one allocation if it has not
-/// ended: a call that ends because its caller's own body broke off teaches the policies inside
-/// nothing. At most 65,536 requests are watched at once; others end as if their bodies were whole.
+/// A success costs one comparison, and an allocation if a [body is watched](super#trade-offs).
 ///
 /// The response's body is a [`RespondBody`]: either the service's own or the responder's, so
 /// neither has to be converted into the other. A layer in the stack may change the body's type, as
