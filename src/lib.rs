@@ -56,7 +56,7 @@
 //! );
 //! let app: Router = Router::new()
 //!     .route("/orders", get(|| async { "[]" }))
-//!     .layer(RespondLayer::new(Http, stack)); // 503 and 504, with Retry-After
+//!     .layer(RespondLayer::new(Http, stack)); // 503 with Retry-After, 504
 //! # }
 //! ```
 //!
@@ -99,9 +99,10 @@
 //!
 //! **Outcomes.** One classifier ([`Classify`]) can serve a whole stack. It tells an overloaded
 //! dependency from a failing one: a breaker does not count overload as a failure, and a retry waits
-//! for as long as the dependency asks. A layer that learns from how calls end has to be told what a
-//! response means, by `.http()`, `.grpc()` or `.classify(..)`: see [`guard::Strategy`]. To a
-//! closure's `run` every `Err` is a failure, unless it is told otherwise in the same way:
+//! for as long as the dependency asks, or returns its answer at once if that is too long. A layer
+//! that learns from how calls end has to be told what a response means, by `.http()`, `.grpc()` or
+//! `.classify(..)`: see [`guard::Strategy`]. To a closure's `run` every `Err` but the refusal of a
+//! policy inside is a failure, unless it is told otherwise in the same way:
 //! `policy.classify(classifier).run(..)`.
 //!
 //! **Closures.** `policy.run(op)` runs a closure that returns a future. Where the policy tells

@@ -199,6 +199,10 @@ where
     /// load may go on in the background after this has returned a stale answer, so it must own what
     /// it uses.
     ///
+    /// The call waits for the store no longer than its [timeout](CacheBuilder::store_timeout), and
+    /// for another call's load no longer than the [lease](CacheBuilder::lease). Its own load may
+    /// take as long as it likes: put a timeout inside.
+    ///
     /// # Errors
     /// What the load failed with, if there is no stale answer. A call that shared another call's
     /// load gets a [`Rejected`](crate::Rejected): the one that the load failed with, or one of the
@@ -252,6 +256,7 @@ where
     ///
     /// Call it after a write has been committed, and before the write is acknowledged: no call that
     /// begins after this has returned `Ok` gets the old answer as fresh.
+    /// It waits for the store no longer than its [timeout](CacheBuilder::store_timeout).
     ///
     /// # Errors
     /// If the store could not be told. Then old answers may be returned for as long as they are

@@ -62,13 +62,14 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Has the breaker also open when half of the calls or more are given up after a long time,
-    /// and usually are not. Off by default.
+    /// Has the breaker also open when half of the calls or more are given up after four times the
+    /// usual time, at least 250 ms, and usually are not. Off by default.
     ///
     /// It notices a dependency that hangs for some of its callers, which the default does not. But
     /// it also opens where a slow route that callers leave is suddenly called much, because that
-    /// looks the same. What is usual has to be known first, after 200 calls and a minute. Costs a
-    /// short lock per call.
+    /// looks the same. What is usual has to be known first, after 200 calls and a minute. Where some
+    /// calls usually are, it takes half of the way from their share to all. Costs a short lock per
+    /// call.
     #[must_use]
     pub fn detect_partial_hangs(mut self) -> Self {
         self.abandoned = AbandonedRule::SilenceOrRate;

@@ -70,7 +70,7 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     }
 }
 
-/// A circuit breaker for each key, so that one host that is down does not close off the others.
+/// A circuit breaker for each key, so that one host that is down does not keep calls from others.
 ///
 /// It is a handle: clones, and all layers made from them, share all breakers. Each key has the
 /// equivalent of a [`CircuitBreaker`](super::CircuitBreaker).

@@ -140,4 +140,30 @@ mod tests {
             assert_eq!(run(&mut rate, &mut at, apart, 19, 10), None, "the minimum");
         }
     }
+
+    #[test]
+    fn what_is_usual_is_known_after_two_hundred_calls_and_a_minute() {
+        for (calm, gap, opens) in [(175, 60_000, false), (200, 0, true), (200, 60_000, true)] {
+            let (mut rate, mut at) = (LongRate::default(), 1_000);
+            let apart = 60_000 / calm + 1;
+            assert_eq!(run(&mut rate, &mut at, apart, calm, 0), None);
+            at += gap;
+            let high = run(&mut rate, &mut at, 5, 24, 10);
+            assert_eq!(high.is_some(), opens, "{calm} {gap}");
+        }
+        // In less than a minute, however many they are.
+        let (mut rate, mut at) = (LongRate::default(), 1_000);
+        assert_eq!(run(&mut rate, &mut at, 59, 1_000, 0), None);
+        assert_eq!(run(&mut rate, &mut at, 1, 900, 10), None);
+    }
+
+    #[test]
+    fn where_some_calls_usually_are_long_it_takes_half_of_the_way_to_all() {
+        for (long, opens) in [(5, false), (7, true)] {
+            let (mut rate, mut at) = (LongRate::default(), 1_000);
+            assert_eq!(run(&mut rate, &mut at, 50, 3_000, 2), None);
+            let high = run(&mut rate, &mut at, 50, 60, long);
+            assert_eq!(high.is_some(), opens, "two, then {long} of ten");
+        }
+    }
 }

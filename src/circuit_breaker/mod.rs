@@ -2,10 +2,11 @@
 //!
 //! While the breaker is closed, every call passes, and a sliding window counts how calls end. It
 //! trips, which means that it opens, when the share of failures reaches the failure rate, when too
-//! many calls in a row have failed, or when too many are slow. While it is open, it rejects every
-//! call at once with [`Kind::CircuitOpen`](crate::Kind::CircuitOpen) and the time to come back.
-//! After the open time it is half-open: a few calls pass as probes, and decide whether it closes,
-//! or opens again for longer.
+//! many calls in a row have failed, when too many are slow, or when callers give up one after the
+//! other and nobody is answered. While it is open, it rejects every call at once with
+//! [`Kind::CircuitOpen`](crate::Kind::CircuitOpen) and the time to come back. After the open time
+//! it is half-open: a few calls pass as probes, and decide whether it closes, or opens again for
+//! longer.
 //!
 //! ```
 //! use buttress::{CircuitBreaker, Error, Kind};
@@ -101,7 +102,9 @@
 //! # States
 //!
 //! ```text
-//!               failure rate, failures in a row, slow-call rate
+//!               failure rate, failures in a row, slow-call rate,
+//!               calls given up with no answer between them, or
+//!               a wait that was asked for (`open_when_overloaded`)
 //!     Closed ───────────────────────────────────────────────────▶ Open ◀─────┐
 //!       ▲                                                          │         │
 //!       │                                                          │ the     │ too many

@@ -72,6 +72,11 @@
 //! read becomes part of the call's time. Where only the time to the response's head matters, use
 //! `.classify(ServerErrorsAsFailures)` instead of `.http()`.
 //!
+//! The body of a request to an axum or tonic server is watched at [`RespondLayer`], for one
+//! allocation if it has not ended: a call that ends because its caller's own body broke off teaches
+//! the policies inside nothing. At most 65,536 requests are watched at once; others end as if their
+//! bodies were whole.
+//!
 //! An upgraded connection, such as a WebSocket, is no body: its call ends with the 101. What is to
 //! hold a permit for as long as it is open asks for one with [`guard::hold`](crate::guard::hold).
 

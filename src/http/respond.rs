@@ -87,7 +87,7 @@ impl<Req, R: Respond + Clone> RespondTo<Req> for R {
 /// Inside, the service's error is [`Error<E>`](Error), which can hold a rejection by any layer of
 /// this crate. Outside, it is the service's own `E` again. So an `Infallible` service, such as an
 /// axum `Router` or a tonic server, stays infallible, and errors of other services pass unchanged.
-/// A success costs one comparison: no box, no allocation.
+/// A success costs one comparison, and an allocation if a [body is watched](super#trade-offs).
 ///
 /// The response's body is a [`RespondBody`]: either the service's own or the responder's, so
 /// neither has to be converted into the other. A layer in the stack may change the body's type, as

@@ -22,6 +22,8 @@ use std::{
 /// error, which is a failure. It stands even if the body is dropped before its end: its reader has
 /// lost interest, or has read all it wanted (hyper stops reading when `Content-Length` is reached,
 /// and never reads the body of a response to `HEAD`). Neither says anything about the service.
+/// But a limit that cuts the body off while its reader waits for more ends the call as
+/// [`TimedOut`](crate::guard::End::TimedOut), or as cancelled if it was the caller's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnBodyEnd<C = ServerErrorsAsFailures>(pub C);
 

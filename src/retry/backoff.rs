@@ -1,9 +1,9 @@
 //! How long to wait before another attempt: pure arithmetic.
 //!
 //! The kinds of jitter are those of the AWS architecture blog, "Exponential Backoff and Jitter"
-//! (Marc Brooker, 2015). Its simulation, run again, is why full jitter is the default: with 100
-//! clients in contention it takes the fewest calls (796, against 812 for equal, 1009 for
-//! decorrelated and 1852 for no jitter) and ends no later than any other.
+//! (Marc Brooker, 2015). Its simulation is `tests/retry/jitter.rs`, and why full jitter is the
+//! default: with 100 clients in contention it takes the fewest calls (787, against 790 for equal,
+//! 828 for decorrelated and 1412 for no jitter). Decorrelated jitter is done a fifth sooner.
 
 use crate::error::InvalidConfig;
 use std::{fmt, sync::Arc, time::Duration};

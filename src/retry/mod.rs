@@ -63,9 +63,9 @@
 //! | [`backoff`](RetryBuilder::backoff) | exponential, from 100 ms | some round trips within a region, so that a hiccup is over |
 //! | [`Backoff::multiplier`] | 2 | the slowest growth at which the load of all retries stays finite however many callers fail |
 //! | [`Backoff::max`] | 5 s | with longer waits the caller has gone, and a service that is back is noticed late |
-//! | [`Backoff::jitter`] | [`Jitter::Full`] | needs the fewest calls of all kinds of jitter, and is done no later |
+//! | [`Backoff::jitter`] | [`Jitter::Full`] | needs the fewest calls of all kinds of jitter |
 //! | [`budget`](RetryBuilder::budget) | a [`Budget`] of the policy's own | |
-//! | [`BudgetBuilder::ratio`] | 0.1 | retries never add more than a tenth to the load of a service that works |
+//! | [`BudgetBuilder::ratio`] | 0.1 | what is earned adds no more than a tenth to the load of a service that works |
 //! | [`BudgetBuilder::cap`] | 10 | enough when a connection breaks with some calls on it |
 //! | [`BudgetBuilder::free_per_second`] | 1 | for callers so rare that their successes never add up: one of two instances may be dead for one that calls once a second |
 //! | [`BudgetBuilder::free_cap`] | 3 | enough for two stale connections in a row, and one |

@@ -25,7 +25,8 @@ pub(super) struct LayerState<R, C> {
 /// A tower layer that repeats failed calls, made by [`Retry::layer`].
 ///
 /// The inner service must be `Clone`: a call that may be repeated keeps a clone for its further
-/// attempts, and each of these waits until that clone is ready.
+/// attempts, and each of these waits until that clone is ready, or until the call's deadline. With
+/// no deadline this wait has no bound but that of a timeout further in.
 pub struct RetryLayer<R = CloneRequest, C = Unclassified> {
     layer: Shared<LayerState<R, C>>,
 }

@@ -56,9 +56,8 @@ impl ThrottleBuilder {
     /// Sets how long calls are remembered, in steps of a tenth. From 10 ms to an hour. The default
     /// is 1 s.
     ///
-    /// The number of calls that get through can at most double in a window, so it takes a few
-    /// windows after an outage until all calls are sent again: 4 s were measured with the default,
-    /// and 79 to 112 s with a window of 10 s.
+    /// It takes up to two windows after an outage until all calls are sent again, since those that
+    /// were refused have to leave the window.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         self.terms.window = window;
@@ -69,7 +68,7 @@ impl ThrottleBuilder {
     ///
     /// The default is 2: the service has to refuse no more than one call for each one that it
     /// accepts, and the throttle notices when it can do more. With 1.1, only one call in eleven is
-    /// sent in vain, but recovery is slower.
+    /// sent in vain, beside the [minimum](Self::minimum_calls), but recovery is slower.
     #[must_use]
     pub fn multiplier(mut self, multiplier: f64) -> Self {
         self.terms.multiplier = multiplier;

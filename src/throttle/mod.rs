@@ -34,8 +34,9 @@
 //! rejections by layers of this crate further in are recognised. A
 //! [`Failure`](crate::Outcome::Failure) counts as accepted: the service took the call and did
 //! badly, and fewer calls do not make a broken service well. That is a matter for a circuit
-//! breaker. A call is not counted while it runs, nor at all if it was cancelled, panicked, or was
-//! refused by another guard after this one.
+//! breaker. A call is not counted while it runs, nor at all if it ended without an answer: if it was
+//! cancelled, cut off by a limit, refused by another policy or broken off by its own request, or if
+//! it panicked.
 //!
 //! # Defaults
 //!
@@ -62,8 +63,8 @@
 //!   among clients only if the service refuses fairly.
 //! - Put it inside a retry, so that each attempt is a call. An open circuit breaker further in
 //!   teaches it nothing: the service has not refused the call.
-//! - The window is short on purpose: after an outage it took minutes until all calls were sent
-//!   again with the book's window of two minutes, and four seconds with one of a second.
+//! - The window is short on purpose: after an outage it takes up to two windows until all calls are
+//!   sent again, which would be minutes with the book's window of two minutes.
 
 mod config;
 mod counts;

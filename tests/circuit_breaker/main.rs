@@ -15,6 +15,7 @@ mod keyed;
 mod layer;
 mod manual;
 mod model;
+mod promises;
 mod slow;
 mod trip;
 mod waits;

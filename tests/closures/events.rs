@@ -128,6 +128,32 @@ async fn rejections_sheds_timeouts_and_retries_are_told_of_closures_and_layers()
     assert_eq!(told, wanted);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_cut_off_after_its_head_is_told_to_its_reader_only() {
+    struct Stalls;
+    impl http_body::Body for Stalls {
+        type Data = bytes::Bytes;
+        type Error = io::Error;
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, io::Error>>> {
+            std::task::Poll::Pending
+        }
+    }
+    let heard = Heard::of(&["stalls"]);
+    let timeout = Timeout::new("stalls", Duration::from_millis(10));
+    let layer = timeout.layer().http().whole();
+    let service = layer.layer(service_fn(async |_: http::Request<()>| {
+        Ok::<_, E>(http::Response::new(Stalls))
+    }));
+    let answer = service.oneshot(http::Request::new(())).await.unwrap();
+    let read = http_body_util::BodyExt::collect(answer.into_body()).await;
+    assert!(read.is_err());
+    assert_eq!(timeout.snapshot().timed_out_total, 1);
+    assert!(heard.end().is_empty());
+}
+
 #[test]
 fn a_callback_that_panics_harms_no_call_and_no_other_callback() {
     let panics = events::on_event(|event| assert_ne!(policy(event), "panics", "as it should"));

@@ -192,3 +192,43 @@ fn a_refused_call_does_not_wait() {
     drop(call);
     assert_eq!(log.take(), [("gate", Refuse)]);
 }
+
+/// Has room when it is told so; what becomes of a wait is left to the default.
+#[derive(Clone)]
+struct Room(Arc<(AtomicUsize, AtomicUsize)>);
+
+impl buttress::GuardBase for Room {
+    type Permit = ();
+    type Wait = ();
+    fn settle(&self, (): (), _: End, _: &buttress::Now) {}
+}
+
+impl buttress::Guard<usize> for Room {
+    fn admit(&self, _: &usize, _: &buttress::Now) -> buttress::guard::Admission<(), ()> {
+        self.0.1.fetch_add(1, SeqCst);
+        match self.0.0.load(SeqCst) {
+            0 => buttress::guard::Admission::Wait(()),
+            _ => buttress::guard::Admission::Admitted(()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_says_nothing_of_its_waits_is_asked_again_at_once_and_every_millisecond() {
+    let room = Arc::<(AtomicUsize, AtomicUsize)>::default();
+    let mut service = WaitLayer::new(Room(room.clone()))
+        .classify(ErrorsAsFailures)
+        .layer(Steps(Log::default()));
+    let mut call = spawn(service.call(0));
+    assert_pending!(call.poll());
+    assert_eq!(room.1.load(SeqCst), 2);
+    for asked in 3..10 {
+        // Timers are a millisecond late at most.
+        tokio::time::advance(Duration::from_millis(2)).await;
+        assert!(call.is_woken());
+        assert_pending!(call.poll());
+        assert_eq!(room.1.load(SeqCst), asked);
+    }
+    room.0.store(1, SeqCst);
+    assert_eq!(call.await, Err(E::Boom));
+}

@@ -212,3 +212,33 @@ async fn closures_are_responders_of_axums_and_tonics_servers() {
         ))
         .layer(RespondLayer::new(Auto, shed.queued().layer().grpc()));
 }
+
+/// The body of a request is watched, which wraps it once; nothing else is made for a call that is
+/// let in.
+#[tokio::test]
+async fn an_edge_allocates_only_to_watch_a_body_that_goes_on() {
+    async fn inner<B>(_: Request<B>) -> Result<Response<Empty<Bytes>>, Infallible> {
+        Ok(Response::new(Empty::new()))
+    }
+    let stack = || GuardLayer::new(Tally::default()).http();
+    fn count<B, S>(service: &S, body: impl Fn() -> B) -> u64
+    where
+        S: Service<Request<B>> + Clone,
+    {
+        let call = || {
+            let mut call = std::pin::pin!(service.clone().oneshot(Request::new(body())));
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(call.as_mut().poll(&mut cx).is_ready());
+        };
+        call();
+        allocation_counter::measure(call).count_total
+    }
+    let bare = service_fn(inner::<Body>);
+    let edge = RespondLayer::new(Http, stack()).layer(bare);
+    for (body, more) in [(Body::empty as fn() -> Body, 0), (|| Body::from("text"), 1)] {
+        assert_eq!(count(&edge, body), count(&bare, body) + more);
+    }
+    // A body of another type is not watched.
+    let edge = RespondLayer::new(Http, stack()).layer(service_fn(inner::<Full<Bytes>>));
+    assert_eq!(count(&edge, || Full::from("text")), 0);
+}

@@ -128,3 +128,52 @@ async fn the_flood_of_one_user_sheds_itself_first() {
     assert!(quiet > 0.95, "{quiet}");
     assert!((0.2..0.3).contains(&flood), "{flood}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn priorities_are_asked_for_only_while_and_shortly_after_no_permit_is_free_and_by_the_queue()
+{
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = asked.clone();
+    let shed = LoadShed::builder("api")
+        .fixed(1)
+        .priority(move |_: &u32| {
+            count.fetch_add(1, SeqCst);
+            Criticality::Critical
+        })
+        .build()
+        .unwrap();
+    let inner = Manual::default();
+    let mut queued = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
+    let mut at_once = shed.layer().classify(ErrorsAsFailures).layer(inner.clone());
+    for n in 0..100 {
+        let mut call = spawn(queued.call(n));
+        assert_pending!(call.poll());
+        inner.end();
+        assert_ready!(call.poll()).unwrap();
+    }
+    let mut held = spawn(at_once.call(0));
+    assert_pending!(held.poll());
+    assert!(kind(assert_ready!(spawn(at_once.call(1)).poll())).is_some());
+    assert_eq!(asked.load(SeqCst), 0, "there was room, or another mode");
+    let mut waits = spawn(queued.call(2));
+    assert_pending!(waits.poll());
+    assert_eq!(asked.load(SeqCst), 1);
+    inner.end();
+    assert_ready!(held.poll()).unwrap();
+    assert_pending!(waits.poll());
+    inner.end();
+    assert_ready!(waits.poll()).unwrap();
+    // The first one notices that the pressure is over.
+    tokio::time::advance(10_000 * MS).await;
+    for n in 0..100 {
+        let mut later = spawn(queued.call(n));
+        assert_pending!(later.poll());
+        inner.end();
+        assert_ready!(later.poll()).unwrap();
+    }
+    assert!(asked.load(SeqCst) <= 2, "{asked:?}");
+}

@@ -331,3 +331,29 @@ async fn wakers_are_woken_and_dropped_where_nothing_is_locked() {
     drop(last);
     assert_at_rest(&shed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_takes_some_hundred_bytes_beside_itself() {
+    use buttress::{Guard, GuardBase, Now, guard::Admission};
+
+    let shed = LoadShed::builder("api").fixed(1).queue(1_024);
+    let queued = shed.build().unwrap().queued();
+    let admit = || Guard::<u32>::admit(&queued, &0, &Now::lazy());
+    let Admission::Admitted(permit) = admit() else {
+        panic!("there is room");
+    };
+    let mut waits = Vec::with_capacity(1_024);
+    let taken = allocation_counter::measure(|| {
+        waits.extend((0..1_024).filter_map(|_| match admit() {
+            Admission::Wait(wait) => Some(wait),
+            _ => None,
+        }));
+    });
+    assert_eq!(waits.len(), 1_024);
+    let each = taken.bytes_max / 1_024;
+    assert!((50..=150).contains(&each), "{taken:?}");
+    for wait in waits {
+        GuardBase::abandon(&queued, wait, &Now::lazy());
+    }
+    queued.settle(permit, buttress::guard::End::NeverStarted, &Now::lazy());
+}

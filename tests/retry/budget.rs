@@ -165,3 +165,22 @@ async fn an_unlimited_budget_pays_for_every_retry_and_says_so() {
     assert_eq!((seen.retries_total, seen.budget_exhausted_total), (300, 0));
     assert_eq!(seen.budget_balance, f64::INFINITY);
 }
+
+#[tokio::test(start_paused = true)]
+async fn three_attempts_in_each_of_two_or_three_layers_are_nine_or_twenty_seven_calls() {
+    let retry = || {
+        let retry = Retry::builder("r").budget(Budget::unlimited());
+        retry.backoff(exact(MS)).build().unwrap()
+    };
+    let script = Script::new([BUSY]);
+    let (outer, middle, inner) = (retry(), retry(), retry());
+    let twice = async || {
+        middle
+            .run(async || inner.run(async || script.answer()).await)
+            .await
+    };
+    assert_eq!(twice().await, BUSY);
+    assert_eq!(script.calls().len(), 9);
+    assert_eq!(outer.run(twice).await, BUSY);
+    assert_eq!(script.calls().len(), 9 + 27);
+}

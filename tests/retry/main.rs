@@ -10,6 +10,7 @@ mod budget;
 mod deadline;
 mod defaults;
 #[cfg(feature = "timeout")]
+mod jitter;
 mod lost_calls;
 mod pushback;
 mod rare_callers;

@@ -72,6 +72,33 @@ async fn attempts_that_fail_at_random_cost_hardly_more_than_without_a_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_lost_call_is_too_few_to_stop_after_and_a_third_gains_little() {
+    for seed in 1..2 {
+        for (stop_after, within) in [(1, 0.18..0.22), (2, 0.123..0.147), (3, 0.115..0.138)] {
+            let budget = Budget::builder().stop_after(stop_after).build().unwrap();
+            let dice = Dice::new(seed);
+            let share = lost(budget, seed, (10_000, MINUTE), || dice.unit() < 0.5).await;
+            assert!(within.contains(&share), "{stop_after} {seed}: {share}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_free_retry_in_five_seconds_is_too_few_beside_a_dead_instance() {
+    for (free, within) in [(0.2, 0.35..=0.39), (1.0, 0.0..=0.0)] {
+        let budget = Budget::builder().free_per_second(free).build().unwrap();
+        let mut turn = false;
+        let fails = || {
+            turn = !turn;
+            turn
+        };
+        let within: RangeInclusive<f64> = within;
+        let share = lost(budget, 1, (5_000, SECOND), fails).await;
+        assert!(within.contains(&share), "{free}: {share}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_of_two_instances_may_be_dead_for_a_caller_of_a_call_a_second() {
     for (pause, within) in [
         (MINUTE, 0.0..=0.0),

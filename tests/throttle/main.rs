@@ -75,34 +75,49 @@ fn a_dead_service_still_gets_the_share_above_the_cap() {
 }
 
 #[test]
-fn a_service_is_sent_twice_what_it_accepts() {
-    let throttle = builder().build().unwrap();
-    // It accepts a hundred calls a second, one in each ten milliseconds.
-    let (mut sent, mut room) = (0, 0);
-    for t in 0..20_000 {
-        room = if t % 10 == 0 { 1 } else { room };
-        let end = if room > 0 { SUCCESS } else { OVERLOADED };
-        if call(&throttle, t, end) {
-            room = 0;
-            sent += u64::from(t >= 5_000);
-        }
-    }
-    // 15 seconds of 100 accepted; the cap alone would let through 200 of each 1000.
-    assert!((2_800..3_300).contains(&sent), "{sent}");
-}
-
-#[test]
-fn everything_is_sent_again_within_five_seconds_of_a_total_outage() {
-    for seed in 0..20 {
-        let throttle = builder().seed(seed).build().unwrap();
-        calls(&throttle, 0, 30_000, OVERLOADED);
-        let mut back = 30_000;
-        for t in 30_000..40_000 {
-            if !call(&throttle, t, SUCCESS) {
-                back = t + 1;
+fn a_service_is_sent_what_it_accepts_times_the_multiplier() {
+    for multiplier in [2.0, 1.5, 1.1] {
+        // The cap alone would let through 20 of each 1000.
+        let throttle = builder().multiplier(multiplier).max_rejection(0.98);
+        let throttle = throttle.minimum_calls(0).build().unwrap();
+        // It accepts a hundred calls a second at most, one in each ten milliseconds.
+        let (mut sent, mut accepted, mut room) = (0, 0, false);
+        for t in 0..30_000 {
+            room |= t % 10 == 0;
+            if call(&throttle, t, if room { SUCCESS } else { OVERLOADED }) {
+                sent += u64::from(t >= 5_000);
+                accepted += u64::from(t >= 5_000 && room);
+                room = false;
             }
         }
-        assert!(back > 31_000 && back <= 35_000, "seed {seed}: {back}");
+        let times = sent as f64 / accepted as f64;
+        assert!(
+            (multiplier * 0.97..multiplier * 1.04).contains(&times),
+            "{multiplier}: {times}"
+        );
+    }
+}
+
+/// That is when those that were refused have left the window, and some more.
+#[test]
+fn everything_is_sent_again_within_two_windows_of_a_total_outage() {
+    for (window, every) in [(1_000, 1), (1_000, 10), (10_000, 10), (120_000, 100)] {
+        for seed in 0..10 {
+            let throttle = builder().seed(seed).window(Duration::from_millis(window));
+            let throttle = throttle.build().unwrap();
+            let outage = 10 * window;
+            for t in (0..outage).step_by(every) {
+                call(&throttle, t, OVERLOADED);
+            }
+            let mut back = 0;
+            for t in (0..5 * window).step_by(every) {
+                if !call(&throttle, outage + t, SUCCESS) {
+                    back = t;
+                }
+            }
+            let expected = window / 2..=2 * window;
+            assert!(expected.contains(&back), "{window} {every} {seed}: {back}");
+        }
     }
 }
 
@@ -122,7 +137,10 @@ fn only_refusals_by_the_service_hold_calls_back() {
         SUCCESS,
         End::Done(Outcome::Failure),
         End::Done(Outcome::Ignored),
+        End::Done(Outcome::Refused),
+        End::TimedOut,
         End::Cancelled,
+        End::RequestFailed,
         End::Panicked,
         End::NeverStarted,
     ] {

@@ -306,3 +306,21 @@ async fn a_run_can_be_spawned() {
     let run = async move { timeout.run(async || Answer::Ok("done")).await };
     assert_eq!(tokio::spawn(run).await.unwrap(), Ok("done"));
 }
+
+/// The price of a call that ends at its first poll and pays nothing.
+#[tokio::test(start_paused = true)]
+async fn the_time_counts_from_when_the_call_is_first_pending() {
+    let timeout = Timeout::new("api", 100 * MS);
+    let busy_at_first = |later: Duration| {
+        timeout.run(async move || {
+            // Sets the clock ahead within the first poll.
+            assert!(advance(90 * MS).now_or_never().is_none());
+            after(later).await
+        })
+    };
+    assert_eq!(busy_at_first(90 * MS).await, Ok("done"));
+    assert_eq!(
+        rejected(busy_at_first(110 * MS).await).kind(),
+        Kind::TimedOut
+    );
+}

@@ -15,7 +15,7 @@ pub enum BodyLimit {
     Deadline,
     /// The timeout of the attempt, where it holds for the whole body.
     Whole,
-    /// The longest time between two frames.
+    /// The longest time without data, while they were waited for.
     Idle,
     /// The minimum of bytes per second.
     Rate,

@@ -30,7 +30,7 @@ use tower_service::Service;
 /// |---|---|---|
 /// | the deadline of the [context](crate::context) | the whole call | always holds |
 /// | the timeout | up to the head of the response; with [`whole`](Self::whole), and over gRPC, up to its end | the head |
-/// | [`idle`](Self::idle) | the time between two frames of the response's body | off: only you know for how long a stream may be silent |
+/// | [`idle`](Self::idle) | the time without data of the response's body, while they are waited for | off: only you know for how long a stream may be silent |
 /// | [`min_rate`](Self::min_rate) | bytes per second of the response's body | off: only you know how slow your slowest network is |
 /// | [`min_upload_rate`](Self::min_upload_rate) | bytes per second of the request's body | off: as above |
 ///

@@ -181,7 +181,8 @@ pub struct SampleWindow {
     /// Calls that the service refused because it was full.
     pub overloaded: u64,
     /// Calls that ran for long without an answer: cancelled or panicked after
-    /// [`NextWindow::short`], failed after [`NextWindow::long`].
+    /// [`NextWindow::short`], failed after [`NextWindow::long`]; and those that a limit of the
+    /// operator's cut off, however long they took.
     pub lost: u64,
     /// The number of calls in flight, integrated over the window, in call-seconds; without the
     /// calls that [`NextWindow::short`] leaves out. By Little's law, the mean latency is this

@@ -35,8 +35,9 @@ impl Default for BudgetBuilder {
 
 impl BudgetBuilder {
     /// Sets how many retries each successful attempt pays for. From 0 to 1000. By default 0.1, so
-    /// that retries never add more than a tenth to the load of a service that works, and run out
-    /// when more than one call in eleven fails.
+    /// that earned retries add no more than a tenth to the load of a service that works, and run
+    /// out when more than one attempt in eleven fails. The [free](Self::free_per_second) ones come
+    /// on top, which is little where there are many calls.
     #[doc(alias = "percent_can_retry")]
     #[must_use]
     pub fn ratio(self, ratio: f64) -> Self {
@@ -53,8 +54,8 @@ impl BudgetBuilder {
 
     /// Sets how many retries a second are free, for when nothing earned is left. From 0, which
     /// means none, to 1000. By default 1: if one of two instances is dead, a caller with one call a
-    /// second needs a retry a second. With 0.2 it loses 37 % of its calls; 2 adds to the load of a
-    /// service at twice its capacity.
+    /// second needs a retry a second. With 0.2 it loses 37 % of its calls; with 2, a hundred
+    /// clients of a service at twice its capacity send it 15 % more calls instead of 10 %.
     #[doc(alias("min_retries_per_sec", "min_per_sec"))]
     #[must_use]
     pub fn free_per_second(self, free_per_second: f64) -> Self {
@@ -75,8 +76,8 @@ impl BudgetBuilder {
     /// least 1; with `u32::MAX`, the budget never stops for this.
     ///
     /// By default 2. Where half of the attempts fail at random, stopping after 1 loses 20 % of the
-    /// calls instead of 13.5 %; after 3 it is 12.7 %, but a fleet of rare callers takes up to twice
-    /// as long to recover from an outage.
+    /// calls instead of 13.5 %; after 3 it is 12.7 %, but a fleet of rare callers takes half as
+    /// long again to recover from an outage, or twice as long.
     #[must_use]
     pub fn stop_after(self, lost_calls: u32) -> Self {
         Self {

@@ -64,7 +64,7 @@ use std::sync::{
 /// Fleets of clients, whose service does no work for 10 s and neither sheds nor drops work that
 /// nobody waits for any more. How many calls it is sent during that outage, and how many seconds
 /// after it all is well again, if the calls without retries take 0.5, 0.7 or 0.9 of its capacity
-/// (one run each; others differ by a third, and at 0.9 by half):
+/// (one run each; others differ by a third, and at 0.9 by up to twice):
 ///
 /// | clients | calls during the outage | all is well after | without the gate |
 /// |---|---|---|---|

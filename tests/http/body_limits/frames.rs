@@ -195,6 +195,69 @@ async fn a_body_that_has_ended_at_once_costs_nothing() {
     assert_eq!(allocation_counter::measure(call).count_total, 0);
 }
 
+/// Counts what a call through this layer allocates, up to its head and in the drop of its body.
+fn cost<L, S>(layer: Option<L>, inner: S) -> u64
+where
+    L: Layer<S>,
+    L::Service: tower::Service<Request<()>, Error = Failure> + Clone,
+    S: tower::Service<Request<()>, Error = Failure> + Clone,
+{
+    fn poll<S: tower::Service<Request<()>> + Clone>(service: &S) -> u64 {
+        let call = || {
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut call = pin!(service.clone().oneshot(request(None)));
+            assert!(call.as_mut().poll(&mut cx).is_ready());
+        };
+        call();
+        allocation_counter::measure(call).count_total
+    }
+    match layer {
+        Some(layer) => poll(&layer.layer(inner)),
+        None => poll(&inner),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_goes_on_costs_three_allocations_and_a_timer_only_for_its_end() {
+    let inner = || answering(|| Sleepy(0));
+    let deadline = DeadlineLayer::within("all", 100 * MS).http();
+    let timeout = Timeout::new("api", 100 * MS).layer().http();
+    let none = None::<tower::layer::util::Identity>;
+    assert_eq!(cost(none, inner()), 0);
+    assert_eq!(cost(Some(deadline), inner()), 3);
+    assert_eq!(cost(Some(timeout.clone()), inner()), 0, "no limit holds");
+    assert_eq!(cost(Some(timeout.clone().idle(MS)), inner()), 3);
+    assert_eq!(cost(Some(timeout.whole()), inner()), 3);
+}
+
+/// A body of which nothing has come yet.
+struct Sleepy(#[expect(dead_code, reason = "a body without a size needs no box")] u64);
+impl Body for Sleepy {
+    type Data = Bytes;
+    type Error = std::io::Error;
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_looks_after_five_seconds_and_a_body_that_stops_is_cut_within_ten() {
+    let timeout = Timeout::new("api", 100 * MS);
+    let layer = timeout.layer().http().min_rate(MinRate::per_second(1));
+    for (bytes, cut_after) in [(0, 5_000), (1_000_000, 10_000)] {
+        let start = Instant::now();
+        let service = layer.layer(answering(move || dripping(1, bytes, MS)));
+        let body = service.oneshot(request(None)).await.unwrap().into_body();
+        let (_, result) = read(body).await;
+        assert_eq!(cut_of(result), Some((BodyLimit::Rate, Kind::TimedOut)));
+        let elapsed = start.elapsed().as_millis();
+        assert!((cut_after..=cut_after + 2).contains(&elapsed), "{elapsed}");
+    }
+}
+
 /// A body that never ends, and panics when it is dropped.
 struct Sore;
 impl Drop for Sore {

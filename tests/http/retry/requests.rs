@@ -138,3 +138,26 @@ async fn over_tcp_between_hyper_and_axum() {
     assert_eq!(retry.snapshot().retries_total, 1);
     server.abort();
 }
+
+/// What the README says of the cost. The request itself is not counted.
+#[tokio::test]
+async fn a_get_with_four_headers_allocates_seven_times() {
+    let inner = tower::service_fn(|_: Request<_>| {
+        std::future::ready(Ok::<_, Error<std::io::Error>>(answer(200)))
+    });
+    let mut service = layer().layer(inner);
+    let mut count = || {
+        let mut request = Request::get("http://api/orders/7");
+        for name in ["accept", "user-agent", "x-request-id", "authorization"] {
+            request = request.header(name, "value");
+        }
+        let request = request.body(http_body_util::Empty::<Bytes>::new()).unwrap();
+        let call = || {
+            let answer = tower::Service::call(&mut service, request);
+            assert!(futures::FutureExt::now_or_never(answer).unwrap().is_ok());
+        };
+        allocation_counter::measure(call).count_total
+    };
+    count();
+    assert_eq!(count(), 7);
+}

@@ -239,16 +239,25 @@ fn a_large_fleet_of_frequent_callers_recovers_like_a_small_one() {
 
 #[test]
 fn without_the_gate_fleets_stay_down_for_good() {
-    for (calls_per_minute, patience) in [(1.0, 900), (6.0, 300), (60.0, 100)] {
+    for (calls_per_minute, load, patience) in [
+        (1.0, 0.5, 900),
+        (1.0, 0.7, 900),
+        (1.0, 0.9, 900),
+        (6.0, 0.5, 300),
+        (6.0, 0.7, 300),
+        (6.0, 0.9, 300),
+        (60.0, 0.7, 100),
+        (60.0, 0.9, 100),
+    ] {
         let budget = without_gate;
         let fleet = Stall {
             calls_per_minute,
-            load: 0.7,
+            load,
             patience,
             budget,
             ..FLEET
         };
-        assert_eq!(fleet.run().1, None, "{calls_per_minute}");
+        assert_eq!(fleet.run().1, None, "{calls_per_minute} {load}");
     }
     let half_full = Stall {
         calls_per_minute: 60.0,
@@ -260,4 +269,58 @@ fn without_the_gate_fleets_stay_down_for_good() {
         recovery.is_some_and(|r| (25..=60).contains(&r)),
         "{recovery:?}"
     );
+}
+
+#[test]
+fn near_its_capacity_and_in_large_fleets_it_takes_longer_but_not_for_ever() {
+    let near = Stall {
+        load: 0.9,
+        patience: 900,
+        ..FLEET
+    };
+    for (clients, calls_per_minute, load, seconds) in [
+        (1_000, 1.0, 0.9, 150..=500),
+        (1_000, 6.0, 0.9, 40..=110),
+        (10_000, 1.0, 0.7, 120..=270),
+        (10_000, 1.0, 0.9, 150..=500),
+    ] {
+        let fleet = Stall {
+            clients,
+            calls_per_minute,
+            load,
+            ..near
+        };
+        let recovery = fleet.run().1;
+        assert!(
+            recovery.is_some_and(|r| seconds.contains(&r)),
+            "{clients} {calls_per_minute} {load}: {recovery:?}"
+        );
+    }
+}
+
+#[test]
+fn the_other_values_of_the_settings_cost_what_their_docs_say() {
+    fn two_free() -> Budget {
+        Budget::builder().free_per_second(2.0).build().unwrap()
+    }
+    fn three_lost() -> Budget {
+        Budget::builder().stop_after(3).build().unwrap()
+    }
+    for seed in 1..3 {
+        let (_, amplification) = overload(2.0, two_free, seed);
+        assert!((1.14..1.17).contains(&amplification), "{amplification}");
+        for (calls_per_minute, load) in [(1.0, 0.5), (1.0, 0.7), (6.0, 0.5), (6.0, 0.7)] {
+            let fleet = Stall {
+                calls_per_minute,
+                load,
+                seed,
+                ..FLEET
+            };
+            let (_, two) = fleet.run();
+            let budget = three_lost;
+            let (_, three) = Stall { budget, ..fleet }.run();
+            let times = three.unwrap() as f64 / two.unwrap() as f64;
+            assert!((1.2..2.5).contains(&times), "{calls_per_minute} {load}");
+        }
+    }
 }
