@@ -115,7 +115,11 @@ async fn is_told_apart<E: FromRejected + Send>() {
         }
         let kind = std::any::type_name::<E>();
         let seen = outer.snapshot();
-        assert_eq!((seen.state, seen.failures_total), (State::Closed, 0), "{kind} {n}");
+        assert_eq!(
+            (seen.state, seen.failures_total),
+            (State::Closed, 0),
+            "{kind} {n}"
+        );
         assert_eq!(asked.load(Relaxed), 10, "{kind} {n}: asked once each");
     }
 }
@@ -301,7 +305,10 @@ async fn a_handlers_answer_says_whether_a_policy_of_its_own_refused() {
             let answer = app.clone().oneshot(Request::new(Body::empty())).await;
             assert!(answer.unwrap().status().is_server_error());
         }
-        assert_eq!((outer.snapshot().failures_total, outer.state()), (failures, state));
+        assert_eq!(
+            (outer.snapshot().failures_total, outer.state()),
+            (failures, state)
+        );
     }
 }
 
@@ -322,7 +329,11 @@ async fn a_methods_status_says_whether_a_policy_of_its_own_refused() {
         });
         let service = RespondLayer::new(Grpc, outer.layer().grpc()).layer(method);
         for _ in 0..5 {
-            let answer = service.clone().oneshot(http::Request::new(())).await.unwrap();
+            let answer = service
+                .clone()
+                .oneshot(http::Request::new(()))
+                .await
+                .unwrap();
             assert_eq!(answer.headers()["grpc-status"], "14");
         }
         assert_eq!(outer.snapshot().failures_total, failures);

@@ -15,6 +15,7 @@ mod body_limits;
 mod cache;
 mod client;
 mod deadline;
+mod edges;
 mod grpc;
 mod limits;
 mod nested;
