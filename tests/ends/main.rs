@@ -5,6 +5,7 @@
 // Test helpers may fail like the tests that call them.
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
+mod dropped;
 mod layers;
 mod provenance;
 mod stacks;
