@@ -73,6 +73,11 @@ impl RequestState {
     }
 }
 
+/// Returns the word of a slot that is taken by the next generation.
+const fn following(word: u64) -> u64 {
+    word.wrapping_add(GENERATION) & !(GENERATION - 1) | TAKEN
+}
+
 /// A request that is being watched. Dropped, its place is free.
 #[derive(Debug)]
 pub(crate) struct WatchedRequest(RequestState);
@@ -85,7 +90,7 @@ impl WatchedRequest {
             let index = n % SLOTS;
             let slot = STATES.get(index)?;
             let word = slot.load(Acquire);
-            let taken = word.wrapping_add(GENERATION) & !(GENERATION - 1) | TAKEN;
+            let taken = following(word);
             let free = word & TAKEN == 0;
             (free && slot.compare_exchange(word, taken, AcqRel, Acquire).is_ok()).then(|| {
                 Self(RequestState {
@@ -182,6 +187,19 @@ mod tests {
         };
         late.failed();
         assert!(!again.state().has_failed() && !state.has_failed());
+    }
+
+    #[test]
+    fn a_generation_that_wraps_is_another_one_and_leaves_the_other_bits_alone() {
+        // The word of a free slot whose generation is the last one.
+        let last = !(TAKEN | WAITS | FAILED);
+        let first = following(last);
+        assert_eq!(first, TAKEN);
+        assert_eq!(following(first & !TAKEN), GENERATION | TAKEN);
+        // Whatever a body has noted in the slot, the next request begins without it.
+        for noted in [0, WAITS, FAILED, WAITS | FAILED] {
+            assert_eq!(following(last | noted), TAKEN);
+        }
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 #[cfg(feature = "grpc")]
 use super::AsRejected;
-use super::{BoxError, Error, FromRejected, Kind, RefusalMark, Rejected};
+use super::{BoxError, Error, FromRejected, Kind, RefusalMark, Rejected, sources};
 use crate::shared::lock;
 use std::{
     any::{Any, TypeId, type_name},
     cell::{Cell, RefCell},
     collections::HashMap,
-    error, io,
+    error,
     sync::{
         LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -143,10 +143,7 @@ pub(crate) fn provenance<E: 'static>(error: &E) -> Provenance {
 /// Looks for a rejection in an error and its sources. If there is none it may still be one: the
 /// source of what is `#[error(transparent)]` is not seen.
 fn in_chain(error: &(dyn error::Error + 'static)) -> Provenance {
-    let mut next = Some(error);
-    // A chain of sources that is longer than this leads in a circle.
-    for _ in 0..64 {
-        let Some(error) = next else { break };
+    for error in sources(error) {
         if let Some(rejected) = error.downcast_ref::<Rejected>() {
             return Provenance::Rejected(*rejected);
         }
@@ -154,11 +151,6 @@ fn in_chain(error: &(dyn error::Error + 'static)) -> Provenance {
         if let Some(status) = error.downcast_ref::<tonic::Status>() {
             return provenance(status);
         }
-        next = match error.downcast_ref::<io::Error>().map(io::Error::get_ref) {
-            // It passes over what it wraps.
-            Some(Some(inner)) => Some(inner),
-            _ => error.source(),
-        };
     }
     Provenance::Unknown
 }
@@ -230,6 +222,7 @@ impl<E: 'static> From<Rejected> for Error<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
     use crate::error::refuse;
 
     const OPEN: Rejected = Rejected::new(Kind::CircuitOpen, "db");

@@ -102,14 +102,32 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl AsRejected for BoxError {
     fn as_rejected(&self) -> Option<&Rejected> {
-        let mut error: &(dyn std::error::Error + 'static) = &**self;
-        loop {
-            if let Some(rejected) = error.downcast_ref() {
-                return Some(rejected);
-            }
-            error = error.source()?;
-        }
+        rejection_in(&**self)
     }
+}
+
+/// Returns the rejection that an error is, or one of its sources.
+pub(crate) fn rejection_in<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a Rejected> {
+    sources(error).find_map(|error| error.downcast_ref())
+}
+
+/// Returns an error and all that it was made of.
+///
+/// A chain that is longer than 64 leads in a circle, and ends there.
+pub(crate) fn sources<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    let next = |error: &&'a (dyn std::error::Error + 'static)| {
+        let io = error.downcast_ref::<std::io::Error>();
+        match io.and_then(std::io::Error::get_ref) {
+            // Its own `source` passes over what it wraps.
+            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        }
+    };
+    std::iter::successors(Some(error), next).take(64)
 }
 
 #[cfg(test)]
@@ -125,8 +143,35 @@ mod tests {
         assert_eq!(Error::<io::Error>::from(OPEN).as_rejected(), Some(&OPEN));
         let boxed: Box<dyn std::error::Error + Send + Sync> = OPEN.into();
         assert_eq!(boxed.as_rejected(), Some(&OPEN));
+        let io: BoxError = io::Error::other(OPEN).into();
+        assert_eq!(io.as_rejected(), Some(&OPEN));
+        let deep: BoxError = io::Error::other(io::Error::other(boxed)).into();
+        assert_eq!(deep.as_rejected(), Some(&OPEN));
         let plain: Box<dyn std::error::Error + Send + Sync> = "plain".into();
         assert_eq!(plain.as_rejected(), None);
+        #[cfg(feature = "grpc")]
+        {
+            let mut status = tonic::Status::unavailable("");
+            status.set_source(std::sync::Arc::new(io::Error::other(OPEN)));
+            assert_eq!(status.as_rejected(), Some(&OPEN));
+        }
+    }
+
+    #[test]
+    fn sources_that_lead_in_a_circle_hold_no_rejection() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("circle")]
+        struct Circle(#[source] &'static Circle);
+        static CIRCLE: Circle = Circle(&CIRCLE);
+
+        let circle: BoxError = Circle(&CIRCLE).into();
+        assert_eq!(circle.as_rejected(), None);
+        #[cfg(feature = "grpc")]
+        {
+            let mut status = tonic::Status::unavailable("");
+            status.set_source(std::sync::Arc::new(Circle(&CIRCLE)));
+            assert_eq!(status.as_rejected(), None);
+        }
     }
 
     /// What is printed of an error and all its sources.

@@ -254,4 +254,20 @@ mod tests {
         inner.forget();
         assert_eq!(outer.refusal(), None);
     }
+    #[test]
+    fn both_counts_wrap_and_neither_touches_the_other() {
+        let set = |counts| NOTES.with(|notes| notes.counts.set(counts));
+        for refusals in [0, u64::MAX & !WAITS] {
+            set(refusals | WAITS);
+            let mark = RefusalMark::set();
+            note_wait();
+            assert!(mark.waits() && mark.refusal().is_none());
+            let mark = RefusalMark::set();
+            let _: Rejected = refuse(Rejected::new(Kind::NotReady, "wraps"));
+            assert!(mark.refusal().is_some() && !mark.waits());
+            note_wait();
+            mark.forget();
+            assert!(mark.refusal().is_none() && mark.waits());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use crate::{
     clock::Time,
     context,
-    error::{AsRejected, Kind, Rejected},
+    error::{AsRejected, Kind, Rejected, rejection_in},
     http::{PUSHBACK, REJECTED_NAME, Respond, ServerPushback, token},
 };
 use http::Response;
@@ -72,14 +72,7 @@ impl From<Rejected> for Status {
 /// over the network.
 impl AsRejected for Status {
     fn as_rejected(&self) -> Option<&Rejected> {
-        let mut source = self.source();
-        while let Some(error) = source {
-            if let Some(rejected) = error.downcast_ref() {
-                return Some(rejected);
-            }
-            source = error.source();
-        }
-        None
+        rejection_in(self.source()?)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod classified;
 mod events;
+mod everywhere;
 mod keyed;
 mod option;
 mod send;

@@ -11,11 +11,11 @@ use buttress::{
     Retry, Throttle, Timeout,
     cache::{Cached, Freshness},
     circuit_breaker::KeyedCircuitBreaker,
-    guard,
+    guard::{self, Shadow},
     load_shed::Queued,
     rate_limit::WaitingLimiter,
 };
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, types::ToSql};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
@@ -282,7 +282,11 @@ policies! {
     once tuple: |app, query| [guard::run] [&(&app.breaker, &app.ranked, &app.tenants), &query,];
     once tuple_classified: |app, query|
         [guard::classify((&app.breaker, &app.ranked), ErrorsBy(judge::<E>)).run_for] [&query,];
+    once observed: |app, query| [Shadow::new("trial", app.queued.clone()).run] [];
+    once observed_for: |app, query| [Shadow::new("trial", &app.keyed).run_for] [&query,];
+    once optional: |app, query| [guard::run] [&Some(&app.tenants), &query,];
     once timeout: |app, query| [app.timeout.run] [];
+    once timeout_within: |app, query| [app.timeout.run_within] [Duration::from_secs(1),];
     often retry: |app, query| [app.retry.run] [];
     often retry_classified: |app, query| [app.retry.classify(ErrorsBy(judge::<E>)).run] [];
 }

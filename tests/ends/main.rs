@@ -5,12 +5,14 @@
 // Test helpers may fail like the tests that call them.
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
+mod dropped;
 mod forms;
 mod grpc_server;
 mod grpc_stacks;
 mod grpc_uploads;
 mod hang_ups;
 mod in_every_form;
+mod layers;
 mod provenance;
 mod readme;
 mod rpc;

@@ -16,6 +16,7 @@ mod by_request;
 mod cache;
 mod client;
 mod deadline;
+mod edges;
 mod grpc;
 mod limits;
 mod nested;

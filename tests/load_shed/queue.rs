@@ -357,3 +357,57 @@ async fn a_request_that_waits_takes_some_hundred_bytes_beside_itself() {
     }
     queued.settle(permit, buttress::guard::End::NeverStarted, &Now::lazy());
 }
+
+/// A task that is late does not poll its call, which has expired: nobody is refused for it.
+#[tokio::test(start_paused = true)]
+async fn calls_that_have_expired_take_no_place_though_nobody_polls_them() {
+    for closures in [true, false] {
+        let queue = |wait| LoadShed::builder("api").fixed(1).queue(2).wait(wait);
+        let shed = queue(100 * MS).overloaded_wait(100 * MS).build().unwrap();
+        let layer = shed.queued().layer().classify(ErrorsAsFailures);
+        let ok = || std::future::ready(Ok::<_, E>(0));
+        let held = layer.layer(Manual::default()).call(0);
+        let queued = shed.queued();
+        let call = || -> Pin<Box<dyn Future<Output = Result<u32, E>>>> {
+            match closures {
+                true => {
+                    let queued = queued.clone();
+                    Box::pin(async move { queued.run(ok).await })
+                }
+                false => Box::pin(layer.layer(tower::service_fn(move |_: u32| ok())).call(1)),
+            }
+        };
+        let mut dead: Vec<_> = (0..2).map(|_| spawn(call())).collect();
+        dead.iter_mut()
+            .for_each(|call| assert_pending!(call.poll()));
+        assert_eq!(
+            kind(spawn(call()).await),
+            Some(Kind::Overloaded),
+            "it is full"
+        );
+        // Nobody polls these two, as in a `select!` whose other branch is at work.
+        advance(101 * MS).await;
+        let mut live: Vec<_> = (0..2).map(|_| spawn(call())).collect();
+        live.iter_mut()
+            .for_each(|call| assert_pending!(call.poll()));
+        assert_eq!(
+            kind(spawn(call()).await),
+            Some(Kind::Overloaded),
+            "by live ones"
+        );
+        // The permit goes to one that is alive, and not by way of the dead.
+        drop(held);
+        let mut answered = 0;
+        while let Some(next) = live.iter().position(|call| call.is_woken()) {
+            assert_eq!(assert_ready!(live.remove(next).poll()), Ok(0));
+            answered += 1;
+        }
+        assert_eq!(answered, 2);
+        for mut call in dead {
+            assert_eq!(kind(assert_ready!(call.poll())), Some(Kind::Overloaded));
+        }
+        let seen = shed.snapshot();
+        assert_eq!((seen.admitted_total, seen.expired_total), (3, 2));
+        assert_at_rest(&shed);
+    }
+}

@@ -31,12 +31,16 @@ pub(crate) fn at<Req>(
 }
 
 /// A call of this cost at this time.
-type Take = Box<dyn Fn(u32, u64) -> Result<Permit, Rejected>>;
+pub(crate) type Take = Box<dyn Fn(u32, u64) -> Result<Permit, Rejected>>;
 
 /// A global and a keyed limiter of each algorithm.
 fn limiters(quota: u32) -> [Take; 4] {
+    limiters_over(quota, SECOND)
+}
+
+pub(crate) fn limiters_over(quota: u32, window: Duration) -> [Take; 4] {
     let build = |algorithm| {
-        let builder = RateLimiter::builder("any", quota, SECOND).algorithm(algorithm);
+        let builder = RateLimiter::builder("any", quota, window).algorithm(algorithm);
         let builder = builder.cost(|cost: &u32| *cost);
         let keyed = builder.clone().keyed(|_: &u32| 0);
         (builder.build().unwrap(), keyed.build().unwrap())

@@ -4,5 +4,6 @@
 mod defaults;
 mod keys;
 mod limiter;
+mod numbers;
 mod promise;
 mod wait;

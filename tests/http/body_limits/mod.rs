@@ -5,6 +5,7 @@ mod frames;
 mod grpc;
 mod races;
 mod sockets;
+mod table;
 
 use buttress::{
     AsRejected, Error, Kind,
