@@ -8,7 +8,10 @@ use super::{
 use crate::{
     classify::{Classify, Outcome},
     guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
-    http::{BodyEnd, GrpcType, GuardedBody, ServerErrorsAsFailures, end_if_rejected, hold},
+    http::{
+        BodyEnd, GrpcType, GuardedBody, ServerErrorsAsFailures, end_if_made_of_rejection,
+        hold_in_body,
+    },
 };
 use bytes::Buf;
 use http::{HeaderMap, Response, header};
@@ -131,10 +134,10 @@ where
     ) -> Result<Self::Response<G>, E> {
         match result {
             Ok(response) => {
-                end_if_rejected(held, &response);
+                end_if_made_of_rejection(held, &response);
                 let judge = |settle: &Self| GrpcHead::of(&settle.0, &response);
                 let head = held.during(|held| held.strategy().map(judge));
-                Ok(hold(held, head, response))
+                Ok(hold_in_body(held, head, response))
             }
             Err(error) => {
                 held.end_badly(End::Done(Outcome::Failure));
@@ -198,7 +201,7 @@ where
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<G>, E> {
         if let Ok(response) = &result {
-            end_if_rejected(held, response);
+            end_if_made_of_rejection(held, response);
         }
         let judge = |settle: &Self| match &result {
             Ok(response) if GrpcType::of(response.headers()).is_some() => {
@@ -208,7 +211,7 @@ where
         };
         let head = held.during(|held| held.strategy().map(judge));
         match (result, head) {
-            (Ok(response), head) => Ok(hold(held, head, response)),
+            (Ok(response), head) => Ok(hold_in_body(held, head, response)),
             (Err(error), head) => {
                 if let Some(GrpcHead::Said(outcome)) = head {
                     held.end_badly(End::Done(outcome));

@@ -168,5 +168,5 @@ pub(crate) use {
     content_type::GrpcType,
     marker::{REJECTED_NAME, marked, token},
     pushback::{PUSHBACK, ServerPushback},
-    settle::{end_if_rejected, hold},
+    settle::{end_if_made_of_rejection, hold_in_body},
 };

@@ -85,12 +85,12 @@ where
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<G>, E> {
         if let Ok(response) = &result {
-            end_if_rejected(held, response);
+            end_if_made_of_rejection(held, response);
         }
         let judge = |settle: &Self| settle.0.classify(result.as_ref());
         let head = held.during(|held| held.strategy().map(judge));
         match result {
-            Ok(response) => Ok(hold(held, head, response)),
+            Ok(response) => Ok(hold_in_body(held, head, response)),
             Err(error) => {
                 if let Some(outcome) = head {
                     held.end_badly(End::Done(outcome));
@@ -104,7 +104,7 @@ where
 /// Ends a call whose response was made of a rejection by a policy in this process: a layer further
 /// in answers for it.
 #[inline]
-pub(crate) fn end_if_rejected<B, G: GuardBase, P>(
+pub(crate) fn end_if_made_of_rejection<B, G: GuardBase, P>(
     held: &mut CallGuard<SharedGuard<G, P>>,
     response: &Response<B>,
 ) {
@@ -116,7 +116,7 @@ pub(crate) fn end_if_rejected<B, G: GuardBase, P>(
 /// Moves the permit into the body, unless that has ended already. There is no head if the call has
 /// ended, as a rejection from below.
 #[inline]
-pub(crate) fn hold<B: Body, G: GuardBase, P: BodyEnd>(
+pub(crate) fn hold_in_body<B: Body, G: GuardBase, P: BodyEnd>(
     held: &mut CallGuard<SharedGuard<G, P>>,
     head: Option<P::Head>,
     response: Response<B>,
