@@ -6,7 +6,9 @@
 # It needs bash and curl, and a backend of ours (it changes the backend's behaviour, and puts it
 # back). If the gateway was started with other settings than the defaults, give this script the same
 # environment. With the defaults it takes two to three minutes, most of it waiting for the breaker
-# and for the rate limit's window. Nobody else should use the gateway meanwhile.
+# and for the rate limit's window. It wants a gateway that has just been started, and nobody else
+# may use it meanwhile. One that has been used is told of at the start: what earlier requests have
+# left behind (a used-up limit, an open breaker) is waited for.
 # Exit code: 0 all passed, 1 something failed, 2 could not be checked.
 set -u
 export LC_ALL=C
@@ -141,6 +143,15 @@ ask "${GATEWAY%/}/health"
 before=$(curl -sf --max-time 5 "$BEHAVIOUR") ||
   { echo "no backend of ours answers at $BACKEND" >&2; exit 2; }
 ((QUOTA >= THRESHOLD)) || { echo "a quota below the threshold cannot be checked" >&2; exit 2; }
+
+# Both of `/metrics`; nothing else tells how much has gone before.
+allowed=$(metric rate_limit_allowed) blocked=$(metric rate_limit_blocked)
+earlier=$((${allowed:-0} + ${blocked:-0}))
+if ((earlier > 0)); then
+  echo "NOTE  this gateway is not fresh (requests before this run: $earlier): the checks may have to"
+  echo "      wait for what those left. If one fails, or to be quicker: stop the gateway, start it anew,"
+  echo "      and run this again."
+fi
 
 # --- the paths around it --------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     classify::{Classify, Outcome},
     guard::{CallGuard, End, Settle, Strategy, StrategyRef},
-    http::{BodyEnd, GrpcType, GuardedBody, ServerErrorsAsFailures, end_if_rejected, hold},
+    http::{BodyEnd, GrpcType, GuardedBody, ServerErrorsAsFailures, settle_by_head},
 };
 use bytes::Buf;
 use http::{HeaderMap, Response, header};
@@ -131,18 +131,10 @@ where
         held: &mut CallGuard<R>,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<R>, E> {
-        match result {
-            Ok(response) => {
-                end_if_rejected(held, &response);
-                let judge = |settle: &Self| GrpcHead::of(&settle.0, &response);
-                let head = held.during(|held| held.strategy().map(judge));
-                Ok(hold(held, head, response))
-            }
-            Err(error) => {
-                held.end_badly(End::Done(Outcome::Failure));
-                Err(error)
-            }
-        }
+        settle_by_head(held, result, |settle, result| match result {
+            Ok(response) => GrpcHead::of(&settle.0, response),
+            Err(_) => GrpcHead::Said(Outcome::Failure),
+        })
     }
 }
 
@@ -199,24 +191,11 @@ where
         held: &mut CallGuard<R>,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<R>, E> {
-        if let Ok(response) = &result {
-            end_if_rejected(held, response);
-        }
-        let judge = |settle: &Self| match &result {
+        settle_by_head(held, result, |settle, result| match result {
             Ok(response) if GrpcType::of(response.headers()).is_some() => {
                 GrpcHead::of(&settle.grpc.0, response)
             }
-            result => GrpcHead::Said(settle.http.classify(result.as_ref())),
-        };
-        let head = held.during(|held| held.strategy().map(judge));
-        match (result, head) {
-            (Ok(response), head) => Ok(hold(held, head, response)),
-            (Err(error), head) => {
-                if let Some(GrpcHead::Said(outcome)) = head {
-                    held.end_badly(End::Done(outcome));
-                }
-                Err(error)
-            }
-        }
+            result => GrpcHead::Said(settle.http.classify(result)),
+        })
     }
 }

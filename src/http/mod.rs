@@ -173,5 +173,5 @@ pub(crate) use {
     content_type::GrpcType,
     marker::{REJECTED_NAME, marked, token},
     pushback::{PUSHBACK, ServerPushback},
-    settle::{end_if_rejected, hold},
+    settle::settle_by_head,
 };

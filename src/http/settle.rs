@@ -86,19 +86,36 @@ where
         held: &mut CallGuard<R>,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<R>, E> {
-        if let Ok(response) = &result {
-            end_if_rejected(held, response);
-        }
-        let judge = |settle: &Self| settle.0.classify(result.as_ref());
-        let head = held.during(|held| held.strategy().map(judge));
-        match result {
-            Ok(response) => Ok(hold(held, head, response)),
-            Err(error) => {
-                if let Some(outcome) = head {
-                    held.end_badly(End::Done(outcome));
-                }
-                Err(error)
+        settle_by_head(held, result, |settle, result| settle.0.classify(result))
+    }
+}
+
+/// Ends a call that has an error in place of a response, or moves its permit into the response's
+/// body. `judge` says what is known by the head, or by the error.
+#[inline]
+pub(crate) fn settle_by_head<B: Body, E, R: StrategyRef<Strategy: BodyEnd>>(
+    held: &mut CallGuard<R>,
+    result: Result<Response<B>, E>,
+    judge: impl FnOnce(
+        &R::Strategy,
+        Result<&Response<B>, &E>,
+    ) -> <R::Strategy as BodyEnd>::Head,
+) -> Result<Response<GuardedBody<B, R>>, E> {
+    if let Ok(response) = &result {
+        end_if_made_of_rejection(held, response);
+    }
+    let judge = |settle: &R::Strategy| judge(settle, result.as_ref());
+    let head = held.during(|held| held.strategy().map(judge));
+    match result {
+        Ok(response) => Ok(hold_in_body(held, head, response)),
+        Err(error) => {
+            let said = held.strategy().zip(head.as_ref());
+            let outcome = said.and_then(|(settle, head)| settle.begun(head, false));
+            debug_assert!(outcome.is_some() || held.has_ended(), "an error says it all");
+            if let Some(outcome) = outcome {
+                held.end_badly(End::Done(outcome));
             }
+            Err(error)
         }
     }
 }
@@ -106,7 +123,10 @@ where
 /// Ends a call whose response was made of a rejection by a policy in this process: a layer further
 /// in answers for it.
 #[inline]
-pub(crate) fn end_if_rejected<B, R: GuardRef>(held: &mut CallGuard<R>, response: &Response<B>) {
+fn end_if_made_of_rejection<B, R: GuardRef>(
+    held: &mut CallGuard<R>,
+    response: &Response<B>,
+) {
     if let Some(rejected) = response.extensions().get() {
         held.end_rejected(rejected);
     }
@@ -115,7 +135,7 @@ pub(crate) fn end_if_rejected<B, R: GuardRef>(held: &mut CallGuard<R>, response:
 /// Moves the permit into the body, unless that has ended already. There is no head if the call has
 /// ended, as a rejection from below.
 #[inline]
-pub(crate) fn hold<B: Body, R: StrategyRef<Strategy: BodyEnd>>(
+fn hold_in_body<B: Body, R: StrategyRef<Strategy: BodyEnd>>(
     held: &mut CallGuard<R>,
     head: Option<<R::Strategy as BodyEnd>::Head>,
     response: Response<B>,

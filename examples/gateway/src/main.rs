@@ -5,7 +5,6 @@
 mod answer;
 mod app;
 mod backend;
-mod body;
 mod config;
 mod metrics;
 mod policies;

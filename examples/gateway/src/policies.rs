@@ -3,7 +3,7 @@
 //! A request passes from the top of [`Policies::proxy`] to its bottom, and its answer the way back:
 //! rate limiter, circuit breaker, retry, timeout, backend.
 
-use crate::{answer::pass_on, body::Bounded, config::Config};
+use crate::{answer::pass_on, config::Config};
 use axum::{
     extract::{ConnectInfo, Request},
     http::{Response, StatusCode, Uri},
@@ -113,10 +113,9 @@ impl Policies {
             .map_request(move |_: Request| get(url.clone()))
             .layer(self.breaker.layer().settle(OnBodyEnd(failed)))
             .layer(self.retry.layer().classify(transient))
-            .layer(self.timeout.layer())
-            .map_response(move |response: Response<_>| {
-                response.map(|body| Bounded::new(body, idle))
-            })
+            // Up to the head of an answer. Its body may be as long as it likes, but not stop coming:
+            // that would hold on to the client, and to the breaker's probe, for ever.
+            .layer(self.timeout.layer().http().idle(idle))
             .map_err(Error::Service)
             .service(Client::builder(TokioExecutor::new()).build_http())
     }

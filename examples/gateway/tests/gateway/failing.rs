@@ -143,13 +143,20 @@ async fn a_body_that_stops_coming_is_broken_off() {
     let gateway = Gateway::start(&[
         ("BACKEND_URL", &backend.url),
         ("REQUEST_TIMEOUT_SECONDS", "0.5"),
+        ("FAILURE_THRESHOLD", "2"),
     ]);
-    let begun = Instant::now();
-    let response = gateway.get("/api/v1/data").send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert!(response.text().await.is_err());
-    let took = begun.elapsed();
-    assert!(took >= 500 * MS && took < 2000 * MS, "{took:?}");
+    for _ in 0..2 {
+        assert_eq!(gateway.state().await, "CLOSED");
+        let begun = Instant::now();
+        let response = gateway.get("/api/v1/data").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(response.text().await.is_err());
+        let took = begun.elapsed();
+        assert!(took >= 500 * MS && took < 2000 * MS, "{took:?}");
+    }
+    // Nothing of it was sent again, and the breaker has learnt from the bodies.
+    assert_eq!(backend.hits(), 2);
+    assert_eq!(gateway.state().await, "OPEN");
 }
 
 #[tokio::test]

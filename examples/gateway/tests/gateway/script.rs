@@ -43,6 +43,7 @@ async fn the_script_passes_and_leaves_the_backend_as_it_was() {
     assert_eq!(code, Some(0), "{text}");
     let starting = |word| text.lines().filter(|line| line.starts_with(word)).count();
     assert_eq!((starting("PASS"), starting("FAIL")), (24, 0), "{text}");
+    assert_eq!(starting("NOTE"), 0, "it is fresh: {text}");
     let url = format!("{}/behaviour", gateway.backend.as_deref().unwrap());
     assert_eq!(
         read(gateway.client.get(url)).await.json()["failure_rate"],
@@ -65,16 +66,19 @@ async fn the_script_fails_where_there_is_no_rate_limit() {
 }
 
 #[tokio::test]
-async fn the_script_fails_where_the_breaker_hardly_ever_opens() {
+async fn the_script_fails_where_the_breaker_hardly_ever_opens_and_tells_of_earlier_requests() {
     let mut settings = SETTINGS.to_vec();
     settings.push(("FAILURE_THRESHOLD", "1000"));
     let gateway = Gateway::start(&settings);
+    read(gateway.get("/api/v1/data")).await;
     let (code, text) = verify(&gateway).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(
         text.contains("FAIL  after 5 failed requests in a row it is OPEN"),
         "{text}"
     );
+    let note = "NOTE  this gateway is not fresh (requests before this run: 1)";
+    assert!(text.contains(note), "{text}");
 }
 
 #[tokio::test]
