@@ -271,7 +271,8 @@ impl<R: GuardRef> CallGuard<R> {
 
     /// Polls the call, or its response's body, and tells the guard what it has to know of a poll
     /// that did not end it. The mark was set just before.
-    #[inline]
+    // Always: the result would be returned in memory.
+    #[inline(always)]
     pub(crate) fn poll<T>(&mut self, mark: RefusalMark, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         if self.stage.is_waiting() {
             self.end_wait();

@@ -207,15 +207,27 @@ where
         match self.project().state.project() {
             StateProj::Running { call, call_guard } => {
                 let mark = RefusalMark::set();
-                let result = match ready!(call_guard.poll(mark, || call.poll(cx))) {
-                    Ok(response) => Ok(response),
-                    Err(error) => Err(call_guard.end_if_rejected(mark, error)),
-                };
-                Poll::Ready(P::settle(call_guard, result))
+                // Two ends, so that an answer need not lie where an error would, which is larger.
+                Poll::Ready(match ready!(call_guard.poll(mark, || call.poll(cx))) {
+                    Ok(response) => P::settle(call_guard, Ok(response)),
+                    Err(error) => settle_error(call_guard, mark, error),
+                })
             }
             StateProj::Refused { rejected } => Poll::Ready(Err(refuse(*rejected))),
         }
     }
+}
+
+/// Ends a call with an error, which may be a rejection by a policy further in.
+#[cold]
+#[inline(never)]
+fn settle_error<T, E: 'static, G: GuardBase, P: Settle<T, E>>(
+    call_guard: &mut CallGuard<SharedGuard<G, P>>,
+    mark: RefusalMark,
+    error: E,
+) -> Result<P::Response<G>, E> {
+    let error = call_guard.end_if_rejected(mark, error);
+    P::settle(call_guard, Err(error))
 }
 
 impl<F, G: GuardBase, P> fmt::Debug for GuardFuture<F, G, P> {
