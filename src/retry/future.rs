@@ -68,7 +68,8 @@ where
     S: Service<R::Request>,
     R: Replay<Req>,
 {
-    #[inline]
+    // Always: the future is large, and would be copied.
+    #[inline(always)]
     pub(super) fn begin(
         call: S::Future,
         next: Option<(S, R::Kept)>,
