@@ -101,7 +101,7 @@ impl<const KINDS: usize> SlidingWindow<KINDS> {
     /// Counts with this thread's bucket of the present tenth. `next` makes a count of the one
     /// before it, which is zero at the beginning of a tenth; it is asked again if another thread
     /// was faster.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count(
         &self,
         kind: usize,

@@ -232,9 +232,8 @@ impl Abandoned {
     /// time, or one that was answered. True if the circuit has to open.
     #[inline]
     pub(super) fn count(&self, long: bool, now: Time) -> bool {
-        self.long
-            .as_ref()
-            .is_some_and(|rate| lock(rate).count(long, now))
+        let rate = self.long.as_deref();
+        rate.is_some_and(|rate| count_with(rate, long, now))
     }
 
     /// Forgets the calls that were left, and keeps what is usual.
@@ -272,6 +271,12 @@ impl AnsweredShare {
         (self.late, self.successes, self.at) = (0, successes, now);
         debug_assert!((0.0..=1.0).contains(&self.share), "{self:?}");
     }
+}
+
+// Apart, because few breakers have that rule on.
+#[inline(never)]
+fn count_with(rate: &Mutex<LongRate>, long: bool, now: Time) -> bool {
+    lock(rate).count(long, now)
 }
 
 /// Returns from when on a call that is left is late.

@@ -170,27 +170,36 @@ impl Breaker {
         }
     }
 
-    #[inline]
+    // Always, and so is what it calls for a success: nearly all calls end so, and know that they do
+    // where they call this.
+    #[inline(always)]
     pub(super) fn settle(&self, permit: Permit, end: End, now: &Now) {
+        match end == End::Done(Outcome::Success) {
+            true => self.settle_success(permit, now),
+            false => self.settle_other(permit, end, now),
+        }
+    }
+
+    #[inline(always)]
+    fn settle_success(&self, permit: Permit, now: &Now) {
         let word = self.circuit.word();
-        if end == End::Done(Outcome::Success)
-            && permit.place() == 0
+        if permit.place() == 0
             && word.epoch() == permit.word.epoch()
             && word.is(Phase::Closed)
             && let Window::Time(window) = &self.window
             && !self.was_slow(&permit, now)
         {
+            let now = now.get();
             // Earlier calls may have left the window with this one, so that a rate is reached
             // without a failure.
-            let turned =
-                window.add(false, &self.totals, now.get()) | self.first_look(word, now.get());
+            let turned = window.add_success(&self.totals, now) | self.first_look(word, now);
             self.note_success(&permit, now);
             if turned || self.consecutive_failures.0.count.load(Relaxed) != 0 {
-                self.reevaluate(word, now.get());
+                self.reevaluate(word, now);
             }
             return;
         }
-        self.settle_other(permit, end, now);
+        self.settle_other(permit.moved(), End::Done(Outcome::Success), now);
     }
 
     /// Learns that the service failed to become ready: a failure, and while probes are to decide, a
@@ -219,6 +228,7 @@ impl Breaker {
         permit.began != 0 && now.get().0.saturating_sub(permit.began) >= self.cfg.slow
     }
 
+    #[inline(never)]
     fn settle_other(&self, mut permit: Permit, end: End, now: &Now) {
         if let Some(in_flight) = &self.in_flight
             && permit.word.can_trip()

@@ -17,13 +17,13 @@ const LEAST_WAIT: u64 = 1_000_000_000;
 
 impl Breaker {
     /// Notes a success that is counted elsewhere, if it has to be looked at.
-    #[inline]
-    pub(super) fn note_success(&self, permit: &Permit, now: &Now) {
+    #[inline(always)]
+    pub(super) fn note_success(&self, permit: &Permit, now: Time) {
         let waited_for = permit.was_waited_for() && !permit.is_answered();
-        if self.abandoned.is_due(waited_for, now.get()) {
-            self.look_at_success(waited_for.then(|| permit.took(now.get())), now.get());
+        if self.abandoned.is_due(waited_for, now) {
+            self.look_at_success(waited_for.then(|| permit.took(now)), now);
         }
-        self.abandoned.count(false, now.get());
+        self.abandoned.count(false, now);
     }
 
     #[cold]
@@ -38,7 +38,7 @@ impl Breaker {
     /// Notes a success or a failure that is counted elsewhere.
     pub(super) fn note_end(&self, permit: &Permit, end: End, now: &Now) {
         match end {
-            End::Done(Outcome::Success) => self.note_success(permit, now),
+            End::Done(Outcome::Success) => self.note_success(permit, now.get()),
             End::Done(_) => {
                 self.note_answer(now);
                 self.abandoned.count(false, now.get());

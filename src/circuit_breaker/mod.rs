@@ -350,7 +350,7 @@ impl GuardBase for CircuitBreaker {
     type Permit = Permit;
     type Wait = Never;
 
-    #[inline]
+    #[inline(always)]
     fn settle(&self, permit: Permit, end: End, now: &Now) {
         self.0.settle(permit, end, now);
     }

@@ -72,10 +72,20 @@ impl TimeWindow {
         }
     }
 
+    /// Counts a success that was not slow, as [`add`](Self::add) does.
+    #[inline(always)]
+    pub(super) fn add_success(&self, totals: &Totals, now: Time) -> bool {
+        self.add_inline(false, totals, now)
+    }
+
     /// Counts a call that was not slow. True if it is the first one in this tenth: then earlier
     /// calls may have left the window, and the rates have to be looked at.
-    #[inline]
     pub(super) fn add(&self, failed: bool, totals: &Totals, now: Time) -> bool {
+        self.add_inline(failed, totals, now)
+    }
+
+    #[inline(always)]
+    fn add_inline(&self, failed: bool, totals: &Totals, now: Time) -> bool {
         let one = if failed { FAILURE } else { SUCCESS };
         let mut full = false;
         let before = self.recent.count(ENDED, now, |count| {
@@ -89,10 +99,16 @@ impl TimeWindow {
         if full {
             self.halve(before.count, totals, now);
         } else if before.forgotten {
-            fold(before.count, 0, totals);
-            self.keep(ENDED, before, now);
+            self.fold_forgotten(before, totals, now);
         }
         before.forgotten
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fold_forgotten(&self, left: PreviousCount, totals: &Totals, now: Time) {
+        fold(left.count, 0, totals);
+        self.keep(ENDED, left, now);
     }
 
     /// Keeps what has left its bucket with those of its window.

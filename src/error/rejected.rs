@@ -43,12 +43,12 @@ impl Rejected {
 
     /// Takes it apart, for [`from_parts`](Self::from_parts).
     #[inline(always)]
-    pub(super) const fn into_parts(self) -> (&'static str, u64) {
+    pub(crate) const fn into_parts(self) -> (&'static str, u64) {
         (self.policy, self.word)
     }
 
     #[inline(always)]
-    pub(super) const fn from_parts(policy: &'static str, word: u64) -> Self {
+    pub(crate) const fn from_parts(policy: &'static str, word: u64) -> Self {
         Self { policy, word }
     }
 

@@ -59,7 +59,8 @@ impl<R: StrategyRef> CallGuard<R> {
 
     /// Ends the call with what `judge` makes of it. If `judge` panics, the call ends as
     /// [`End::Panicked`]. Does nothing if the call has ended already.
-    #[inline]
+    // Always: for an answer that goes well it is next to nothing.
+    #[inline(always)]
     pub fn end_as(&mut self, judge: impl FnOnce(&R::Strategy) -> End) {
         match self.during(|call| call.strategy().map(judge)) {
             Some(End::Done(outcome)) => self.end_as_outcome(outcome),
@@ -303,7 +304,8 @@ impl<R: GuardRef> CallGuard<R> {
 
     /// Polls the call, or its response's body, and tells the guard what it has to know of a poll
     /// that did not end it. The mark was set just before.
-    #[inline]
+    // Always: the result would be returned in memory.
+    #[inline(always)]
     pub(crate) fn poll<T>(&mut self, mark: RefusalMark, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         if self.stage.is_waiting() {
             self.end_wait();

@@ -209,15 +209,31 @@ where
         match self.project().state.project() {
             StateProj::Running { call, call_guard } => {
                 let mark = RefusalMark::set();
-                let result = match ready!(call_guard.poll(mark, || call.poll(cx))) {
-                    Ok(response) => Ok(response),
-                    Err(error) => Err(call_guard.end_if_rejected(mark, error)),
-                };
-                Poll::Ready(R::Strategy::settle(call_guard, result))
+                // Two ends, so that an answer need not lie where an error would, which is larger.
+                Poll::Ready(match ready!(call_guard.poll(mark, || call.poll(cx))) {
+                    Ok(response) => R::Strategy::settle(call_guard, Ok(response)),
+                    Err(error) => settle_error(call_guard, mark, error),
+                })
             }
             StateProj::Refused { rejected } => Poll::Ready(Err(refuse(*rejected))),
         }
     }
+}
+
+/// Ends a call with an error, which may be a rejection by a policy further in.
+#[cold]
+#[inline(never)]
+fn settle_error<T, E: 'static, R>(
+    call_guard: &mut CallGuard<R>,
+    mark: RefusalMark,
+    error: E,
+) -> Result<<R::Strategy as Settle<T, E>>::Response<R>, E>
+where
+    R: StrategyRef,
+    R::Strategy: Settle<T, E>,
+{
+    let error = call_guard.end_if_rejected(mark, error);
+    R::Strategy::settle(call_guard, Err(error))
 }
 
 impl<F, R: GuardRef> fmt::Debug for GuardFuture<F, R> {

@@ -50,7 +50,8 @@ impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
     type Permit = (A::Permit, B::Permit);
     type Wait = PairWait<A::Wait, A::Permit, B::Wait>;
 
-    #[inline]
+    // Always: how nearly all calls end is known where they call this.
+    #[inline(always)]
     fn settle(&self, (a, b): Self::Permit, end: End, now: &Now) {
         self.1.settle(b, end, now);
         self.0.settle(a, end, now);

@@ -72,7 +72,8 @@ where
     R: Replay<Req>,
     C: StrategyFor<Req>,
 {
-    #[inline]
+    // Always: the future is large, and would be copied.
+    #[inline(always)]
     pub(super) fn begin(
         call: S::Future,
         next: Option<(S, R::Kept)>,

@@ -230,6 +230,8 @@ where
         // The service that is ready is the one to call. Its clone is not, and is asked before
         // every further attempt.
         let next = kept.map(|kept| (self.inner.clone(), kept));
-        RetryFuture::begin(self.inner.call(first), next, self.layer.clone(), choice)
+        // Before the call, so that nothing may panic while its future is on its way.
+        let layer = self.layer.clone();
+        RetryFuture::begin(self.inner.call(first), next, layer, choice)
     }
 }

@@ -218,7 +218,8 @@ impl GuardBase for Throttle {
     type Permit = ();
     type Wait = Never;
 
-    #[inline]
+    // Always: how nearly all calls end is known where they call this.
+    #[inline(always)]
     fn settle(&self, (): (), end: End, now: &Now) {
         match end {
             End::Done(Outcome::Success | Outcome::Failure | Outcome::Ignored) => {

@@ -177,34 +177,21 @@ impl AttemptLimit {
     pub(crate) fn length(&self) -> Duration {
         Duration::from_nanos(self.limit)
     }
+}
 
-    /// Returns the limit of an attempt that begins now, or the rejection of one for which no time
-    /// is left.
-    #[inline(always)]
-    fn begin(timeout: &Timeout, limit: u64) -> Result<Self, Rejected> {
-        let deadline = Deadline::current();
-        match deadline {
-            Some(deadline) if deadline.time() <= Time::now() => Err(timeout.too_late(deadline)),
-            _ => Ok(Self {
-                timeout: timeout.clone(),
-                limit,
-                deadline: deadline.unwrap_or(Deadline::NEVER),
-            }),
-        }
-    }
-
-    /// Does the same for an attempt whose service was waited for: that is taken from its time.
-    #[cold]
-    fn begin_after(timeout: &Timeout, limit: u64, ready: &mut ReadyWait) -> Result<Self, Rejected> {
-        let waited = match ready.take() {
-            Ok(waited) => nanos(waited),
-            Err(late) => return Err(timeout.not_ready_by(late)),
-        };
-        match limit.saturating_sub(waited) {
-            // A limit of zero is for calls that end at their first poll.
-            0 if limit > 0 => Err(timeout.not_ready()),
-            left => Self::begin(timeout, left),
-        }
+/// Returns how much of the limit a wait for the service has left, in nanoseconds; or the word of the
+/// rejection of an attempt for which it has left nothing.
+#[cold]
+#[inline(never)]
+fn left_after(timeout: &Timeout, limit: u64, ready: &mut ReadyWait) -> Result<u64, u64> {
+    let waited = match ready.take() {
+        Ok(waited) => nanos(waited),
+        Err(late) => return Err(timeout.not_ready_by(late).into_parts().1),
+    };
+    match limit.saturating_sub(waited) {
+        // A limit of zero is for calls that end at their first poll.
+        0 if limit > 0 => Err(timeout.not_ready().into_parts().1),
+        left => Ok(left),
     }
 }
 
@@ -220,11 +207,12 @@ impl<F> TimeoutFuture<F> {
     ) -> Self {
         let limit = timeout.limit_nanos().min(nanos(limit));
         let limit = match ready.is_none() {
-            true => AttemptLimit::begin(timeout, limit),
-            false => AttemptLimit::begin_after(timeout, limit, ready),
+            true => Ok(limit),
+            false => left_after(timeout, limit, ready),
         };
-        Self {
-            call: LimitedCall::start(limit, call),
+        match limit {
+            Ok(limit) => Self::begin(timeout, limit, call),
+            Err(word) => Self::over(timeout, word),
         }
     }
 
@@ -232,8 +220,34 @@ impl<F> TimeoutFuture<F> {
     #[inline(always)]
     pub(super) fn start_now(timeout: &Timeout, limit: Duration, call: impl FnOnce() -> F) -> Self {
         let limit = timeout.limit_nanos().min(nanos(limit));
+        Self::begin(timeout, limit, call)
+    }
+
+    /// Makes the call, unless no time is left for it.
+    #[inline(always)]
+    fn begin(timeout: &Timeout, limit: u64, call: impl FnOnce() -> F) -> Self {
+        let deadline = Deadline::current();
+        if let Some(deadline) = deadline
+            && deadline.time() <= Time::now()
+        {
+            return Self::over(timeout, timeout.too_late(deadline).into_parts().1);
+        }
+        let limit = AttemptLimit {
+            timeout: timeout.clone(),
+            limit,
+            deadline: deadline.unwrap_or(Deadline::NEVER),
+        };
         Self {
-            call: LimitedCall::start(AttemptLimit::begin(timeout, limit), call),
+            call: LimitedCall::start_within(limit, call),
+        }
+    }
+
+    // Takes a word: a whole rejection would be written into the future by whoever makes it, and the
+    // future copied for that.
+    #[inline(always)]
+    fn over(timeout: &Timeout, word: u64) -> Self {
+        Self {
+            call: LimitedCall::over(Rejected::from_parts(timeout.name(), word)),
         }
     }
 

@@ -59,15 +59,29 @@ impl<F, L: TimeLimit> LimitedCall<F, L> {
     // Always: the future is large, and would be copied.
     #[inline(always)]
     pub(super) fn start(limit: Result<L, Rejected>, call: impl FnOnce() -> F) -> Self {
-        let state = match limit {
-            Ok(limit) => State::Running {
-                call: limit.enter(call),
-                alarm: Alarm::default(),
-                limit,
-            },
-            Err(rejected) => State::Over { rejected },
+        match limit {
+            Ok(limit) => Self::start_within(limit, call),
+            Err(rejected) => Self::over(rejected),
+        }
+    }
+
+    /// Makes the call under its limit.
+    #[inline(always)]
+    pub(super) fn start_within(limit: L, call: impl FnOnce() -> F) -> Self {
+        let state = State::Running {
+            call: limit.enter(call),
+            alarm: Alarm::default(),
+            limit,
         };
         Self { state }
+    }
+
+    /// Keeps the rejection of a call that came too late.
+    #[inline(always)]
+    pub(super) fn over(rejected: Rejected) -> Self {
+        Self {
+            state: State::Over { rejected },
+        }
     }
 
     /// Returns the limit of a call that has been answered, and its end if that is fixed already.
