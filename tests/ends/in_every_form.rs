@@ -269,7 +269,10 @@ async fn callers_who_leave_while_we_wait_open_nothing_and_those_who_leave_a_hang
         let in_backoff: Inside = Rc::new(move || {
             let retry = retry.clone();
             Box::pin(async move {
-                let failed = async || Err(Error::Service(io::Error::other("gone")));
+                let failed = async || {
+                    sleep(20 * MS).await;
+                    Err(Error::Service(io::Error::other("gone")))
+                };
                 retry.run(failed).await
             })
         });
