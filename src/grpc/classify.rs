@@ -27,7 +27,8 @@ use tonic::{Code, Status};
 /// status than 200 comes from something between the client and the service. It counts as the code
 /// that gRPC [maps] it to, except that 429, and 503 with `Retry-After`, are overload. A
 /// [`Rejected`] in the status or in the response's extensions was made by a policy in this process,
-/// and counts like the rejection.
+/// and counts like the rejection; so does one that a method of a tonic server returned as its
+/// status.
 ///
 /// It classifies `http::Response`s (only the head: use [`OnTrailers`](super::OnTrailers) for the
 /// trailers, which gRPC-Web has in the body), and the `Result<tonic::Response<T>, Status>` of a
@@ -71,7 +72,10 @@ pub(super) fn head<B, C: Classify<(), Status>>(
         return Some(rejection(rejected));
     }
     if let Some(outcome) = trailers(classifier, response.headers()) {
-        return Some(outcome);
+        return Some(match returned(outcome, response) {
+            Some(rejected) => rejection(rejected),
+            None => outcome,
+        });
     }
     if response.status() != StatusCode::OK {
         let by_http = Classify::<_, ()>::classify(&ServerErrorsAsFailures, Ok(response));
@@ -88,6 +92,16 @@ pub(super) fn head<B, C: Classify<(), Status>>(
     match GrpcType::of(response.headers()) {
         None => Some(Outcome::Success),
         Some(_) => None,
+    }
+}
+
+/// Returns the rejection by a policy of this process that a method has returned as its status, in
+/// a response with this outcome. tonic's servers keep the status in the response's extensions.
+#[inline]
+pub(super) fn returned<B>(outcome: Outcome, response: &Response<B>) -> Option<&Rejected> {
+    match outcome {
+        Outcome::Success => None,
+        _ => response.extensions().get::<Status>()?.as_rejected(),
     }
 }
 
@@ -231,6 +245,7 @@ mod tests {
             let status = Status::from(Rejected::new(kind, "p").with_retry_after(after));
             assert_eq!(by_status(&status), here, "{kind}");
             let mut response: Response<()> = status.into_http();
+            assert_eq!(head(&CodesAsFailures, &response), Some(here), "{kind}");
             response.extensions_mut().clear();
             assert_eq!(head(&CodesAsFailures, &response), Some(there), "{kind}");
         }

@@ -2,11 +2,12 @@
 
 use super::{
     CodesAsFailures,
-    classify::{head, trailers},
+    classify::{head, returned, trailers},
     web::{WebEnd, WebTrailers},
 };
 use crate::{
     classify::{Classify, Outcome},
+    error::Rejected,
     guard::{CallGuard, End, GuardBase, Settle, SharedGuard, Strategy},
     http::{BodyEnd, GrpcType, GuardedBody, ServerErrorsAsFailures, end_if_rejected, hold},
 };
@@ -72,6 +73,15 @@ impl GrpcHead {
     }
 }
 
+/// Returns the rejection by a policy of this process that a method has returned as its status.
+#[inline]
+fn returned_by_method<B>(head: Option<&GrpcHead>, response: &Response<B>) -> Option<Rejected> {
+    match head {
+        Some(GrpcHead::Said(outcome)) => returned(*outcome, response).copied(),
+        _ => None,
+    }
+}
+
 impl<C: Classify<(), Status>> BodyEnd for OnTrailers<C> {
     type Head = GrpcHead;
 
@@ -134,6 +144,9 @@ where
                 end_if_rejected(held, &response);
                 let judge = |settle: &Self| GrpcHead::of(&settle.0, &response);
                 let head = held.during(|held| held.strategy().map(judge));
+                if let Some(rejected) = returned_by_method(head.as_ref(), &response) {
+                    held.end_rejected(&rejected);
+                }
                 Ok(hold(held, head, response))
             }
             Err(error) => {
@@ -207,6 +220,11 @@ where
             result => GrpcHead::Said(settle.http.classify(result.as_ref())),
         };
         let head = held.during(|held| held.strategy().map(judge));
+        if let Ok(response) = &result
+            && let Some(rejected) = returned_by_method(head.as_ref(), response)
+        {
+            held.end_rejected(&rejected);
+        }
         match (result, head) {
             (Ok(response), head) => Ok(hold(held, head, response)),
             (Err(error), head) => {
