@@ -33,6 +33,7 @@ pub use rejected::Rejected;
     label = "this error type has no `From<Rejected>`",
     note = "your own enum: add a variant `Rejected(#[from] buttress::Rejected)`",
     note = "a foreign error (reqwest, hyper, tokio-postgres): put `.map_err(buttress::Error::Service)` below the layer",
+    note = "a tonic client (`tonic::transport::Error`): put `.map_err(buttress::grpc::status)` below the layer",
     note = "an axum `Router` or a tonic server (`Infallible`): wrap the stack, `RespondLayer::new(Http, stack)`"
 )]
 pub trait FromRejected: Sized + 'static {

@@ -27,7 +27,8 @@ use tonic::{Code, Status};
 /// status than 200 comes from something between the client and the service. It counts as the code
 /// that gRPC [maps] it to, except that 429, and 503 with `Retry-After`, are overload. A
 /// [`Rejected`] in the status or in the response's extensions was made by a policy in this process,
-/// and counts like the rejection.
+/// and counts like the rejection; so does one that a method of a tonic server returned as its
+/// status.
 ///
 /// It classifies `http::Response`s (only the head: use [`OnTrailers`](super::OnTrailers) for the
 /// trailers, which gRPC-Web has in the body), and the `Result<tonic::Response<T>, Status>` of a
@@ -71,7 +72,7 @@ pub(super) fn head<B, C: Classify<(), Status>>(
         return Some(rejection(rejected));
     }
     if let Some(outcome) = trailers(classifier, response.headers()) {
-        return Some(outcome);
+        return Some(returned(response).map_or(outcome, rejection));
     }
     if response.status() != StatusCode::OK {
         let by_http = Classify::<_, ()>::classify(&ServerErrorsAsFailures, Ok(response));
@@ -89,6 +90,13 @@ pub(super) fn head<B, C: Classify<(), Status>>(
         None => Some(Outcome::Success),
         Some(_) => None,
     }
+}
+
+/// Returns the rejection by a policy of this process that a method has returned as its status.
+/// tonic's servers keep a status in the extensions of the response that they make of it.
+#[inline]
+pub(super) fn returned<B>(response: &Response<B>) -> Option<&Rejected> {
+    response.extensions().get::<Status>()?.as_rejected()
 }
 
 /// Returns what these trailers, or the headers of a response without a body, say. `None`: no
@@ -231,6 +239,7 @@ mod tests {
             let status = Status::from(Rejected::new(kind, "p").with_retry_after(after));
             assert_eq!(by_status(&status), here, "{kind}");
             let mut response: Response<()> = status.into_http();
+            assert_eq!(head(&CodesAsFailures, &response), Some(here), "{kind}");
             response.extensions_mut().clear();
             assert_eq!(head(&CodesAsFailures, &response), Some(there), "{kind}");
         }

@@ -62,6 +62,10 @@
 //! A stream is one call, and holds its permit for as long as it lasts. Guard streams that are meant
 //! to stay open with a layer of their own, or with `.classify(CodesAsFailures)`, which ends the
 //! call with the response's head.
+//!
+//! tonic's servers answer a message that they cannot decode, or that the end of its stream cuts
+//! short, with `INTERNAL`, as if the service had failed; and a failure it is to a circuit breaker
+//! around them. What breaks off otherwise, or is longer than the server's limit, is none.
 
 mod auto;
 mod classify;

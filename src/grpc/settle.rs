@@ -2,12 +2,12 @@
 
 use super::{
     CodesAsFailures,
-    classify::{head, trailers},
+    classify::{head, returned, trailers},
     web::{WebEnd, WebTrailers},
 };
 use crate::{
     classify::{Classify, Outcome},
-    guard::{CallGuard, End, Settle, Strategy, StrategyRef},
+    guard::{CallGuard, End, GuardRef, Settle, Strategy, StrategyRef},
     http::{BodyEnd, GrpcType, GuardedBody, ServerErrorsAsFailures, settle_by_head},
 };
 use bytes::Buf;
@@ -74,6 +74,16 @@ impl GrpcHead {
     }
 }
 
+/// Ends a call whose method has returned a rejection by a policy of this process as its status.
+#[inline]
+fn end_if_returned<B, E, R: GuardRef>(held: &mut CallGuard<R>, result: &Result<Response<B>, E>) {
+    if let Ok(response) = result
+        && let Some(rejected) = returned(response)
+    {
+        held.end_rejected(rejected);
+    }
+}
+
 impl<C: Classify<(), Status>> BodyEnd for OnTrailers<C> {
     type Head = GrpcHead;
 
@@ -131,6 +141,7 @@ where
         held: &mut CallGuard<R>,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<R>, E> {
+        end_if_returned(held, &result);
         settle_by_head(held, result, |settle, result| match result {
             Ok(response) => GrpcHead::of(&settle.0, response),
             Err(_) => GrpcHead::Said(Outcome::Failure),
@@ -191,6 +202,7 @@ where
         held: &mut CallGuard<R>,
         result: Result<Response<B>, E>,
     ) -> Result<Self::Response<R>, E> {
+        end_if_returned(held, &result);
         settle_by_head(held, result, |settle, result| match result {
             Ok(response) if GrpcType::of(response.headers()).is_some() => {
                 GrpcHead::of(&settle.grpc.0, response)

@@ -1,5 +1,6 @@
 //! A health service that does what it is asked to, and a server for it.
 
+use buttress::{Kind, Rejected};
 use futures::{StreamExt, stream};
 use std::{net::SocketAddr, pin::Pin};
 use tokio::net::TcpListener;
@@ -34,6 +35,9 @@ fn answer(asked: &str) -> Result<HealthCheckResponse, Status> {
         }
         "internal" => Err(Status::internal("bug")),
         "missing" => Err(Status::not_found("who?")),
+        "limited" => Err(Rejected::new(Kind::RateLimited, "user").into()),
+        "full" => Err(Rejected::new(Kind::Overloaded, "user").into()),
+        "late" => Err(Rejected::new(Kind::TimedOut, "user").into()),
         other => panic!("nobody knows {other}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     grpc::health::{asking, channel, serve},
-    tally::{FAILURE, IGNORED, SUCCESS, Tally, eventually, overloaded},
+    tally::{FAILURE, IGNORED, REFUSED, SUCCESS, Tally, eventually, overloaded},
 };
 use buttress::{GuardLayer, Kind, grpc::Grpc, guard::End, http::RespondLayer};
 use std::time::Duration;
@@ -70,6 +70,24 @@ async fn a_call_ends_with_what_its_trailers_say() {
         while let Ok(Some(_)) = answers.message().await {}
         expected.push(end);
         assert_eq!(tally.ended(expected.len()).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_a_method_returns_of_its_own_policies_is_what_they_said() {
+    let tally = Tally::default();
+    let edge = RespondLayer::new(Grpc, GuardLayer::new(tally.clone()).grpc());
+    let mut client = HealthClient::new(channel(serve(edge).await));
+    for (asked, end) in [
+        // One user's quota says nothing of the server.
+        ("limited", REFUSED),
+        ("full", overloaded(None)),
+        ("late", End::TimedOut),
+    ] {
+        let status = client.check(asking(asked)).await.unwrap_err();
+        assert!(status.metadata().contains_key("buttress-rejected"));
+        assert_eq!(tally.ended(1).await, [end], "{asked}");
+        tally.clear();
     }
 }
 
