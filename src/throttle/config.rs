@@ -67,8 +67,8 @@ impl ThrottleBuilder {
     /// Sets how many calls are sent for each one that is accepted. From 1 to 1000.
     ///
     /// The default is 2: the service has to refuse no more than one call for each one that it
-    /// accepts, and the throttle notices when it can do more. With 1.1, only one call in eleven is
-    /// sent in vain, beside the [minimum](Self::minimum_calls), but recovery is slower.
+    /// accepts, and the throttle notices when it can do more. With 1.1, only about one call in ten
+    /// is sent in vain, beside the [minimum](Self::minimum_calls).
     #[must_use]
     pub fn multiplier(mut self, multiplier: f64) -> Self {
         self.terms.multiplier = multiplier;

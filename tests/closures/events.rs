@@ -155,6 +155,26 @@ async fn a_body_that_is_cut_off_after_its_head_is_told_to_its_reader_only() {
 }
 
 #[test]
+fn callbacks_are_told_in_the_order_in_which_they_came() {
+    let told: Arc<Mutex<Vec<u32>>> = Arc::default();
+    let listeners: Vec<_> = (0..3)
+        .map(|n| {
+            let told = Arc::clone(&told);
+            events::on_event(move |event| {
+                if policy(event) == "in order" {
+                    told.lock().unwrap().push(n);
+                }
+            })
+        })
+        .collect();
+    let breaker = CircuitBreaker::new("in order");
+    breaker.force_open();
+    assert!(block_on(breaker.run(ok)).is_err());
+    listeners.into_iter().for_each(Listener::remove);
+    assert_eq!(*told.lock().unwrap(), [0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
 fn a_callback_that_panics_harms_no_call_and_no_other_callback() {
     let panics = events::on_event(|event| assert_ne!(policy(event), "panics", "as it should"));
     let heard = Heard::of(&["panics"]);
