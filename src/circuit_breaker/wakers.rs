@@ -10,13 +10,19 @@ use std::{collections::HashMap, mem, sync::Mutex, task::Waker};
 const FEW: usize = 64;
 /// A longer list is swept after so many nanoseconds at the latest.
 const SWEEP: u64 = 10_000_000_000;
+/// And no sooner than after so many: whoever was woken has to have its turn before it is left out.
+const PAUSE: u64 = 100_000_000;
 
 /// Every task that waits, and few that do no longer.
 ///
 /// Nobody tells us when a task goes away. So when as many have arrived as were found waiting the
 /// last time, all are woken: those that still wait park again, and who has not by the next time is
 /// left out. So an arrival wakes one or two of those that wait, on average, and the list is three
-/// times as long as they are many.
+/// times as long as they are many, or as many as arrive in a tenth of a second, if that is more.
+///
+/// That tenth is there because a task that was woken stands behind all others that are to run.
+/// Without it, thousands that come at once would be left out before they have run, arrive anew, and
+/// wake each other for good.
 ///
 /// # Invariants
 /// 1. A task that was parked is in the list, or has been woken since.
@@ -97,9 +103,12 @@ struct Swept {
 
 impl Parked {
     fn is_to_be_swept(&self, now: &Now) -> bool {
-        self.by_task.len() >= FEW
-            && (self.arrived >= self.waited.max(FEW)
-                || now.get().since(self.swept).as_nanos() >= u128::from(SWEEP))
+        if self.by_task.len() < FEW {
+            return false;
+        }
+        let since = now.get().since(self.swept).as_nanos();
+        since >= u128::from(SWEEP)
+            || (since >= u128::from(PAUSE) && self.arrived >= self.waited.max(FEW))
     }
 
     fn sweep(&mut self, now: &Now) -> Swept {
@@ -155,7 +164,11 @@ mod tests {
     fn every_task_that_waits_is_woken_however_many_there_are() {
         let wakers = Wakers::default();
         let tasks: Vec<_> = (0..3_000).map(|_| Arc::new(Task::default())).collect();
-        let park = |task: &Arc<Task>| wakers.park(&Waker::from(task.clone()), &at(0));
+        let time = AtomicUsize::new(0);
+        let park = |task: &Arc<Task>| {
+            let now = time.fetch_add(1, Relaxed) as u64 * (PAUSE / 100);
+            wakers.park(&Waker::from(task.clone()), &at(now));
+        };
         for n in 0..tasks.len() {
             park(&tasks[n]);
             // Who was woken looks again, and goes on waiting.
@@ -169,14 +182,47 @@ mod tests {
         assert!(tasks.iter().all(|task| task.0.load(Relaxed) == 1));
     }
 
+    /// A runtime of one thread runs whom it wakes after all who were to run already.
+    #[test]
+    fn a_crowd_that_comes_at_once_comes_to_rest_and_is_woken() {
+        let (wakers, crowd) = (Wakers::default(), 3_000);
+        let tasks: Vec<_> = (0..crowd).map(|_| Arc::new(Task::default())).collect();
+        let begin = 1_000 * SWEEP;
+        let (mut to_run, mut polls) = (std::collections::VecDeque::from_iter(0..crowd), 0);
+        let mut is_to_run = vec![true; crowd];
+        while let Some(n) = to_run.pop_front() {
+            is_to_run[n] = false;
+            polls += 1;
+            assert!(polls <= 3 * crowd, "they wake each other for good");
+            // A microsecond each.
+            wakers.park(
+                &Waker::from(tasks[n].clone()),
+                &at(begin + polls as u64 * 1_000),
+            );
+            for (n, task) in tasks.iter().enumerate() {
+                if task.0.swap(0, Relaxed) > 0 && !mem::replace(&mut is_to_run[n], true) {
+                    to_run.push_back(n);
+                }
+            }
+        }
+        wakers.wake_all();
+        assert!(tasks.iter().all(|task| task.0.load(Relaxed) == 1));
+    }
+
     #[test]
     fn arrivals_wake_few_and_those_that_left_are_forgotten() {
         let (wakers, waiting) = (Wakers::default(), 100);
         let tasks: Vec<_> = (0..waiting).map(|_| Arc::new(Task::default())).collect();
-        let park = |task: &Arc<Task>| wakers.park(&Waker::from(task.clone()), &at(0));
+        let time = AtomicUsize::new(0);
+        // Ten in each pause: so it is how many arrive that matters, and not when.
+        let park = |task: &Arc<Task>| {
+            let now = time.load(Relaxed) as u64 * (PAUSE / 10);
+            wakers.park(&Waker::from(task.clone()), &at(now));
+        };
         tasks.iter().for_each(park);
         let mut woken = 0;
         for arrival in 1..=10_000 {
+            time.store(arrival, Relaxed);
             park(&Arc::new(Task::default()));
             for task in &tasks {
                 let times = task.0.swap(0, Relaxed);

@@ -222,8 +222,8 @@ impl<E: 'static> From<Rejected> for Error<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
     use crate::error::refuse;
+    use std::io;
 
     const OPEN: Rejected = Rejected::new(Kind::CircuitOpen, "db");
 

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
@@ -278,15 +278,30 @@ async fn all_callers_who_wait_for_a_service_that_is_not_ready_hear_that_it_is_op
     handle.allow(0);
     let layer = breaker.layer().classify(ErrorsAsFailures);
     let service = layer.layer(service.map_err(|_| Fails::Service("gone")));
+    let wait = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = (0..3_000)
         .map(|_| {
-            let mut service = service.clone();
-            tokio::spawn(async move { service.ready().await.unwrap().call(()).await })
+            let (mut service, wait) = (service.clone(), wait.clone());
+            tokio::spawn(async move {
+                let mut waits = false;
+                poll_fn(|cx| {
+                    let polled = service.poll_ready(cx);
+                    if polled.is_pending() && !std::mem::replace(&mut waits, true) {
+                        wait.fetch_add(1, Relaxed);
+                    }
+                    polled
+                })
+                .await
+                .unwrap();
+                service.call(()).await
+            })
         })
         .collect();
-    for _ in 0..100 {
+    // All of them wait, and have looked again when they were woken to.
+    while wait.load(Relaxed) < 3_000 {
         tokio::task::yield_now().await;
     }
+    tokio::time::sleep(MILLI).await;
     breaker.force_open();
     for caller in callers {
         let answer = tokio::time::timeout(SECOND, caller).await.unwrap();

@@ -33,3 +33,17 @@ fn where_the_numbers_of_short_windows_end_the_quota_still_holds() {
         }
     }
 }
+
+/// After the last number there is no new sub-window, and so no new quota.
+#[test]
+fn after_the_last_number_nothing_is_admitted_anew() {
+    const MS: u64 = 1_000_000;
+    for quota in [2_000, 100_000] {
+        let [global, keyed, ..] = limiters_over(quota, Duration::from_millis(1));
+        for take in [global, keyed] {
+            let times = (0..100).map(|n| u64::MAX - 1_000 * MS + n * MS);
+            let admitted = times.filter(|now| take(quota / 2, *now).is_ok()).count();
+            assert_eq!(admitted, 2, "{quota}");
+        }
+    }
+}
