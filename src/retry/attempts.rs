@@ -71,8 +71,7 @@ pub(super) struct Attempts {
     /// Retries since the backoff last began at its initial wait, and the last wait.
     step: u32,
     last: Option<Duration>,
-    /// When the call's caller stops waiting, and whether he said so himself.
-    deadline: Option<(Time, bool)>,
+    deadline: Option<Time>,
     paid: Option<Withdrawal>,
 }
 
@@ -91,21 +90,19 @@ impl Drop for Withdrawal {
 impl Attempts {
     #[inline]
     pub(super) fn new() -> Self {
-        // The context in which the call was made: its future may be polled in another.
-        let context = context::current();
-        let by_caller = context.limiter.is_caller();
         Self {
             number: 1,
             step: 0,
             last: None,
-            deadline: context.deadline.map(|deadline| (deadline, by_caller)),
+            // Of the context in which the call was made: its future may be polled in another.
+            deadline: context::current().deadline,
             paid: None,
         }
     }
 
     /// Returns when the call's caller stops waiting.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.deadline.map(|(deadline, _)| deadline)
+        self.deadline
     }
 
     /// Returns the rejection of a call whose deadline came before another attempt could start, and
@@ -113,9 +110,12 @@ impl Attempts {
     #[cold]
     pub(super) fn too_late(&self, core: &Core) -> Rejected {
         let rejected = Rejected::new(Kind::DeadlineExceeded, core.name).having_reached_service();
-        match self.deadline {
-            Some((_, true)) => rejected.by_callers_limit(),
-            _ => rejected,
+        // Asked of the context in which it is polled, so that no call has to remember it. If that is
+        // another one, it does not say whose deadline this is.
+        let context = context::current();
+        match context.deadline == self.deadline && context.limiter.is_caller() {
+            true => rejected.by_callers_limit(),
+            false => rejected,
         }
     }
 
@@ -157,7 +157,7 @@ impl Attempts {
         let Some(wait) = self.backoff(core, hint) else {
             return self.lose(core);
         };
-        if let Some(deadline) = self.deadline()
+        if let Some(deadline) = self.deadline
             && now.get().after(wait) >= deadline
         {
             return self.lose(core);

@@ -62,8 +62,9 @@ struct NextAttempt<Req, E> {
     req: Req,
     /// The error of the attempt before, for when the deadline comes first: it says more than that
     /// there was no time. It lies where the running call does, so the future does not grow by it.
-    /// `None` without a deadline, and for a response, which would hold its connection.
-    failed: Option<(E, Option<KeptRefusal>)>,
+    /// `None` without a deadline, and for a response, which would hold its connection. What it was
+    /// a rejection by is boxed, so that the future does not grow for what is so rare.
+    failed: Option<(E, Option<Box<KeptRefusal>>)>,
 }
 
 impl<S, Req, R, C> RetryFuture<S, Req, R, C>
@@ -133,7 +134,9 @@ where
                     let has_deadline = this.attempts.deadline().is_some();
                     let failed = result.err().filter(|_| has_deadline);
                     let failed = failed.map(|error| {
-                        let kept = mark.rejection(&error).map(KeptRefusal::new);
+                        let kept = mark
+                            .rejection(&error)
+                            .map(|r| Box::new(KeptRefusal::new(r)));
                         (error, kept)
                     });
                     mark.forget();
@@ -190,7 +193,7 @@ where
                         this.attempts.lose::<()>(&this.layer.retry.0);
                         return Poll::Ready(Err(match failed {
                             Some((error, kept)) => {
-                                kept.into_iter().for_each(KeptRefusal::note);
+                                kept.into_iter().for_each(|kept| kept.note());
                                 error
                             }
                             None => refuse(this.attempts.too_late(&this.layer.retry.0)),

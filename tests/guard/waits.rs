@@ -1,7 +1,7 @@
 //! What guards are told of a call's waits for other policies.
 
 use buttress::{
-    Error, Guard, GuardBase, Now, RateLimiter, Rejected,
+    Error, Guard, GuardBase, Now, RateLimiter, Rejected, Time,
     guard::{self, Admission, End, Never},
 };
 use std::{
@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -26,20 +26,20 @@ enum Hook {
 
 #[derive(Clone)]
 struct Notes {
-    began: Instant,
+    began: Time,
     hooks: Arc<Mutex<Vec<Hook>>>,
 }
 
 impl Notes {
     fn new() -> Self {
         Self {
-            began: Instant::now(),
+            began: Time::now(),
             hooks: Arc::default(),
         }
     }
 
     fn note(&self, hook: impl FnOnce(u128) -> Hook) {
-        let hook = hook(self.began.elapsed().as_millis());
+        let hook = hook(Time::now().since(self.began).as_millis());
         self.hooks.lock().unwrap().push(hook);
     }
 
@@ -84,7 +84,11 @@ async fn a_guard_hears_of_a_wait_when_it_begins_and_when_it_is_over() {
     let notes = Notes::new();
     let answer: Answer = guard::run(&notes, &(), async || {
         sleep(10 * MS).await;
-        limited(async || Ok(sleep(10 * MS).await)).await
+        let op = async || {
+            sleep(10 * MS).await;
+            Ok(())
+        };
+        limited(op).await
     })
     .await;
     answer.unwrap();

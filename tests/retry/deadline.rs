@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tokio_test::assert_ready_ok;
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_test::{assert_request_eq, mock};
 
 #[tokio::test(start_paused = true)]
@@ -165,9 +165,8 @@ async fn a_deadline_that_comes_before_another_attempt_is_told_with_whose_it_is()
         let retry = retry.build().unwrap();
         let service = service_fn(async |()| Ok::<_, Error<&str>>(500));
         let failed = |_: Result<&i32, &Error<&str>>| Outcome::Failure;
-        // Made under the deadline; it may be polled anywhere.
-        let call = async { retry.layer().classify(failed).layer(service).call(()) };
-        let answer = deadline.scope(call).await.await;
+        let call = retry.layer().classify(failed).layer(service).oneshot(());
+        let answer = deadline.scope(call).await;
         let Err(Error::Rejected(rejected)) = answer else {
             panic!("{answer:?}")
         };
