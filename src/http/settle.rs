@@ -96,10 +96,7 @@ where
 pub(crate) fn settle_by_head<B: Body, E, R: StrategyRef<Strategy: BodyEnd>>(
     held: &mut CallGuard<R>,
     result: Result<Response<B>, E>,
-    judge: impl FnOnce(
-        &R::Strategy,
-        Result<&Response<B>, &E>,
-    ) -> <R::Strategy as BodyEnd>::Head,
+    judge: impl FnOnce(&R::Strategy, Result<&Response<B>, &E>) -> <R::Strategy as BodyEnd>::Head,
 ) -> Result<Response<GuardedBody<B, R>>, E> {
     if let Ok(response) = &result {
         end_if_made_of_rejection(held, response);
@@ -111,7 +108,10 @@ pub(crate) fn settle_by_head<B: Body, E, R: StrategyRef<Strategy: BodyEnd>>(
         Err(error) => {
             let said = held.strategy().zip(head.as_ref());
             let outcome = said.and_then(|(settle, head)| settle.begun(head, false));
-            debug_assert!(outcome.is_some() || held.has_ended(), "an error says it all");
+            debug_assert!(
+                outcome.is_some() || held.has_ended(),
+                "an error says it all"
+            );
             if let Some(outcome) = outcome {
                 held.end_badly(End::Done(outcome));
             }
@@ -123,10 +123,7 @@ pub(crate) fn settle_by_head<B: Body, E, R: StrategyRef<Strategy: BodyEnd>>(
 /// Ends a call whose response was made of a rejection by a policy in this process: a layer further
 /// in answers for it.
 #[inline]
-fn end_if_made_of_rejection<B, R: GuardRef>(
-    held: &mut CallGuard<R>,
-    response: &Response<B>,
-) {
+fn end_if_made_of_rejection<B, R: GuardRef>(held: &mut CallGuard<R>, response: &Response<B>) {
     if let Some(rejected) = response.extensions().get() {
         held.end_rejected(rejected);
     }
