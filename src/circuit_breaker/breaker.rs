@@ -170,20 +170,12 @@ impl Breaker {
         }
     }
 
-    // Always, and so is what it calls for a success: nearly all calls end so, and know that they do
-    // where they call this.
+    // Always: how nearly all calls end is known where they call this.
     #[inline(always)]
     pub(super) fn settle(&self, permit: Permit, end: End, now: &Now) {
-        match end == End::Done(Outcome::Success) {
-            true => self.settle_success(permit, now),
-            false => self.settle_other(permit, end, now),
-        }
-    }
-
-    #[inline(always)]
-    fn settle_success(&self, permit: Permit, now: &Now) {
         let word = self.circuit.word();
-        if permit.place() == 0
+        if end == End::Done(Outcome::Success)
+            && permit.place() == 0
             && word.epoch() == permit.word.epoch()
             && word.is(Phase::Closed)
             && let Window::Time(window) = &self.window
@@ -199,7 +191,7 @@ impl Breaker {
             }
             return;
         }
-        self.settle_other(permit.moved(), End::Done(Outcome::Success), now);
+        self.settle_other(permit.moved(), end, now);
     }
 
     /// Learns that the service failed to become ready: a failure, and while probes are to decide, a

@@ -121,8 +121,8 @@ pub struct CallGuard<R: GuardRef> {
 /// How far a call has come. One word: a [stage](Self::ADMITTED), or the time since which it is in a
 /// wait of another policy; and whether it was pending before, in the highest bit, which no time
 /// reaches.
-// In two halves, so that it is not written where a refusal has a word of its own: the compiler would
-// write both in one place of the code, and the whole future into memory for that.
+// In two halves, so that it is not written where a refusal has a word of its own: the compiler
+// would write both in one place of the code, and the whole future into memory for that.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct CallStage {
     high: u32,

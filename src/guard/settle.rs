@@ -79,7 +79,8 @@ impl<Res, E, C: Classify<Res, E>> Classify<Res, E> for OnResponse<C> {
 impl<Res, E, C: Classify<Res, E>> Settle<Res, E> for OnResponse<C> {
     type Response<R: StrategyRef<Strategy = Self>> = Res;
 
-    // Always: it is so little for an answer that goes well, and would be handed the result in memory.
+    // Always: for an answer that goes well it is next to nothing, and would be handed the answer
+    // in memory.
     #[inline(always)]
     fn settle<R: StrategyRef<Strategy = Self>>(
         call: &mut CallGuard<R>,

@@ -179,8 +179,8 @@ impl AttemptLimit {
     }
 }
 
-/// Returns how much of the limit a wait for the service has left, in nanoseconds; or the word of the
-/// rejection of an attempt for which it has left nothing.
+/// Returns how much of the limit a wait for the service has left, in nanoseconds; or the word of
+/// the rejection of an attempt for which it has left nothing.
 #[cold]
 #[inline(never)]
 fn left_after(timeout: &Timeout, limit: u64, ready: &mut ReadyWait) -> Result<u64, u64> {
