@@ -63,12 +63,13 @@
 //! to stay open with a layer of their own, or with `.classify(CodesAsFailures)`, which ends the
 //! call with the response's head.
 //!
-//! tonic's servers answer a message that they cannot decode, or that the end of its stream cuts
-//! short, with `INTERNAL`, as if the service had failed; and a failure it is to a circuit breaker
-//! around them. What breaks off otherwise, or is longer than the server's limit, is none.
+//! tonic's servers answer a message that they cannot decode with `INTERNAL`, as if the service had
+//! failed; and a failure it is to a circuit breaker around them. What breaks off, ends in the midst
+//! of a message, has none of gRPC's framing, or is longer than the server's limit, is none.
 
 mod auto;
 mod classify;
+mod framing;
 #[cfg(feature = "retry")]
 mod retry;
 mod settle;
@@ -77,6 +78,7 @@ mod web;
 
 pub use auto::{Auto, AutoResponder};
 pub use classify::CodesAsFailures;
+pub(crate) use framing::Framing;
 #[cfg(feature = "retry")]
 pub use retry::MakeBody;
 pub use settle::{GrpcHead, OnBodyOrTrailers, OnTrailers};

@@ -2,7 +2,7 @@
 //! callers do to them that is not the service's failure.
 
 use crate::{
-    grpc_uploads::{TOLD, UNTOLD, send_broken_and_a_whole_one},
+    grpc_uploads::{BROKEN, Broken, send_broken_and_a_whole_one},
     rpc::{
         self, Client, Orders, Uploads, channel, drained, get, get_within, refusal, serve, watch,
     },
@@ -184,7 +184,7 @@ async fn uploads_that_break_off_do_not_close_a_proxys_client_stack() {
     let uploads = Uploads::new();
     let proxy = Proxy(upstream.clone(), uploads.clone());
     let to = serve(RespondLayer::new(Grpc, Identity::new()), proxy).await;
-    send_broken_and_a_whole_one(to, &uploads, &TOLD).await;
+    send_broken_and_a_whole_one(to, &uploads, &BROKEN).await;
     is_well(&breaker, &upstream).await;
 }
 
@@ -209,7 +209,7 @@ async fn the_servers_stack_outlives_what_callers_do_to_it() {
         let mut answers = watch(&client, "hang").await.unwrap();
         assert_eq!(answers.message().await.unwrap().unwrap(), "first");
     }
-    let broken = [TOLD, UNTOLD].concat();
+    let broken = [&BROKEN[..], &[Broken::Unreadable]].concat();
     send_broken_and_a_whole_one(to, &uploads, &broken).await;
     // All at once: what was held by those who left is free again.
     let client = rpc::client(channel(to));

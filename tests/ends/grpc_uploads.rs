@@ -28,10 +28,14 @@ pub(crate) enum Broken {
     TooLong,
 }
 
-/// What the transport tells of, or tonic by a code of its own.
-pub(crate) const TOLD: [Broken; 3] = [Broken::Reset, Broken::Gone, Broken::TooLong];
-/// What tonic's servers answer with `INTERNAL`, as if it were their fault.
-pub(crate) const UNTOLD: [Broken; 3] = [Broken::Ended, Broken::Unreadable, Broken::Malformed];
+/// What the transport tells of, the body's framing, or tonic by a code of its own.
+pub(crate) const BROKEN: [Broken; 5] = [
+    Broken::Reset,
+    Broken::Gone,
+    Broken::TooLong,
+    Broken::Ended,
+    Broken::Malformed,
+];
 
 /// Sends an upload that goes wrong, and waits until the service has let go of it.
 pub(crate) async fn send_broken(to: SocketAddr, uploads: &Uploads, how: Broken) {
@@ -102,13 +106,17 @@ async fn teach_a_servers_policies_nothing(broken: &[Broken]) {
 
 #[tokio::test]
 async fn uploads_that_break_off_or_are_too_long_teach_a_servers_policies_nothing() {
-    teach_a_servers_policies_nothing(&TOLD).await;
+    teach_a_servers_policies_nothing(&BROKEN).await;
 }
 
-/// They should not, but the request's body is watched as bytes, which end well in the midst of a
-/// message.
+/// tonic answers `INTERNAL`, and nothing but its message tells that from a method's own failure: the
+/// docs of `grpc` say so.
 #[tokio::test]
-#[should_panic(expected = "orders: circuit open")]
-async fn messages_that_are_none_open_a_servers_breaker_as_yet() {
-    teach_a_servers_policies_nothing(&UNTOLD).await;
+async fn a_message_that_cannot_be_decoded_counts_as_tonic_answers_it() {
+    let breaker = CircuitBreaker::new("orders");
+    let uploads = Uploads::new();
+    let orders = Orders(uploads.clone());
+    let to = serve(RespondLayer::new(Grpc, breaker.layer().grpc()), orders).await;
+    send_broken(to, &uploads, Broken::Unreadable).await;
+    assert_eq!(breaker.snapshot().failures_total, 1);
 }
