@@ -30,7 +30,7 @@ use tower_service::Service;
 /// `grpc-timeout`, whichever is shorter. A header that cannot be read is ignored. The deadline is
 /// put into the [context](crate::context) of everything that the service does for the request, and
 /// into the request's extensions as a [`Deadline`]. A call that is not over by then is cancelled,
-/// and ends with a rejection of [`Kind::DeadlineExceeded`].
+/// and ends with a rejection of [`Kind::DeadlineExceeded`](crate::Kind::DeadlineExceeded).
 ///
 /// A call is over with the body of its response. A body that has not ended by the deadline ends
 /// with a [`BodyCut`](super::BodyCut) as its error, and the body of a gRPC response with trailers
@@ -152,7 +152,8 @@ where
 /// It writes the time that is left until the [context](crate::context)'s deadline, rounded down,
 /// into [`DEADLINE_HEADER`](super::DEADLINE_HEADER) and, for gRPC, into `grpc-timeout`. A shorter
 /// time that is there already stays. With less than a millisecond left, the request is not sent,
-/// and the call is rejected with [`Kind::DeadlineExceeded`]. Without a deadline nothing changes.
+/// and the call is rejected with [`Kind::DeadlineExceeded`](crate::Kind::DeadlineExceeded). Without
+/// a deadline nothing changes.
 ///
 /// The layer does not cut calls off: for that, put a
 /// [`DeadlineLayer`](crate::timeout::DeadlineLayer) or a [`Timeout`](crate::timeout::Timeout)

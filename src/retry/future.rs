@@ -8,7 +8,7 @@ use super::{
 use crate::{
     classify::Classify,
     clock::{Now, Time},
-    error::{FromRejected, KeptRefusal, RefusalMark, note_wait, refuse},
+    error::{FromRejected, RefusalMark, note_wait, refuse},
     events::{self, Event},
     guard::{StrategyFor, poll_until},
     shared::Shared,
@@ -62,9 +62,8 @@ struct NextAttempt<Req, E> {
     req: Req,
     /// The error of the attempt before, for when the deadline comes first: it says more than that
     /// there was no time. It lies where the running call does, so the future does not grow by it.
-    /// `None` without a deadline, and for a response, which would hold its connection. What it was
-    /// a rejection by is boxed, so that the future does not grow for what is so rare.
-    failed: Option<(E, Option<Box<KeptRefusal>>)>,
+    /// `None` without a deadline, and for a response, which would hold its connection.
+    failed: Option<E>,
 }
 
 impl<S, Req, R, C> RetryFuture<S, Req, R, C>
@@ -131,15 +130,9 @@ where
                         wait,
                     });
                     // What failed lets go of its connection before anything is waited for.
+                    mark.forget();
                     let has_deadline = this.attempts.deadline().is_some();
                     let failed = result.err().filter(|_| has_deadline);
-                    let failed = failed.map(|error| {
-                        let kept = mark
-                            .rejection(&error)
-                            .map(|r| Box::new(KeptRefusal::new(r)));
-                        (error, kept)
-                    });
-                    mark.forget();
                     let next = Some(NextAttempt { req, failed });
                     if wait.is_zero() {
                         this.state.set(State::Readying { next });
@@ -191,13 +184,8 @@ where
                     // Timers are late: by a millisecond, or by as long as the runtime was busy.
                     if !is_ready || deadline.is_some_and(|at| at <= Time::now()) {
                         this.attempts.lose::<()>(&this.layer.retry.0);
-                        return Poll::Ready(Err(match failed {
-                            Some((error, kept)) => {
-                                kept.into_iter().for_each(|kept| kept.note());
-                                error
-                            }
-                            None => refuse(this.attempts.too_late(&this.layer.retry.0)),
-                        }));
+                        let too_late = || refuse(this.attempts.too_late(&this.layer.retry.0));
+                        return Poll::Ready(Err(failed.unwrap_or_else(too_late)));
                     }
                     this.attempts.start(&this.layer.retry.0);
                     let call = this.attempts.enter(|| service.call(req));
