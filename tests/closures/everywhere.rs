@@ -36,28 +36,28 @@ fn open(name: &'static str) -> CircuitBreaker {
 }
 
 /// A throttle that holds almost everything back.
-fn throttling(name: &'static str) -> Throttle {
+async fn throttling(name: &'static str) -> Throttle {
     let throttle = Throttle::builder(name).max_rejection(0.999).seed(1);
     let throttle = throttle.build().unwrap();
     let full = throttle
         .classify(|_: Result<&u32, &E>| buttress::Outcome::Overloaded { retry_after: None });
     for _ in 0..10_000 {
-        let _ = tokio_test::block_on(full.run(ok));
+        let _ = full.run(ok).await;
     }
     throttle
 }
 
 /// Observes a guard that refuses: nobody is, and all are counted.
-fn refuses_nobody<G: Guard<u8> + Clone + Send + Sync + 'static>(guard: G) {
+async fn refuses_nobody<G: Guard<u8> + Clone + Send + Sync + 'static>(guard: G) {
     let trial = Shadow::new("trial", guard);
     for _ in 0..20 {
-        let answer = tokio_test::block_on(trial.run_for(&0, ok));
+        let answer = trial.run_for(&0, ok).await;
         assert_eq!(answer.unwrap(), 7);
     }
     let layer = trial.layer().classify(ErrorsAsFailures);
     let service = layer.layer(service_fn(async |n: u8| Ok::<_, E>(n)));
     for _ in 0..20 {
-        let answer = tokio_test::block_on(service.clone().oneshot(0));
+        let answer = service.clone().oneshot(0).await;
         assert_eq!(answer.unwrap(), 0);
     }
     let seen = trial.snapshot();
@@ -67,42 +67,43 @@ fn refuses_nobody<G: Guard<u8> + Clone + Send + Sync + 'static>(guard: G) {
     assert!(seen.would_reject_total + seen.would_wait_total >= 38);
 }
 
-#[test]
-fn every_guard_can_be_observed() {
+#[tokio::test(start_paused = true)]
+async fn every_guard_can_be_observed() {
     let one = || RateLimiter::builder("quota", 1, HOUR);
     let keyed = |_: &u8| 0;
     let shed = || LoadShed::builder("room").fixed(1).build().unwrap();
-    refuses_nobody(open("breaker"));
+    refuses_nobody(open("breaker")).await;
     let breakers = CircuitBreaker::builder("keyed")
         .keyed(keyed)
         .build()
         .unwrap();
     breakers.force_open(&0);
-    refuses_nobody(breakers);
-    refuses_nobody(one().build().unwrap());
-    refuses_nobody(one().keyed(keyed).build().unwrap());
-    refuses_nobody(one().build().unwrap().wait_up_to(Duration::ZERO));
-    refuses_nobody(one().build().unwrap().wait_up_to(2 * HOUR));
-    refuses_nobody(one().keyed(keyed).build().unwrap().wait_up_to(2 * HOUR));
-    refuses_nobody(throttling("throttle"));
+    refuses_nobody(breakers).await;
+    refuses_nobody(one().build().unwrap()).await;
+    refuses_nobody(one().keyed(keyed).build().unwrap()).await;
+    refuses_nobody(one().build().unwrap().wait_up_to(Duration::ZERO)).await;
+    refuses_nobody(one().build().unwrap().wait_up_to(2 * HOUR)).await;
+    refuses_nobody(one().keyed(keyed).build().unwrap().wait_up_to(2 * HOUR)).await;
+    refuses_nobody(throttling("throttle").await).await;
     for shed in [shed(), shed()] {
         let _held = guard::hold(shed.clone(), &()).unwrap();
-        refuses_nobody(shed.clone());
-        refuses_nobody(shed.queued());
+        refuses_nobody(shed.clone()).await;
+        refuses_nobody(shed.queued()).await;
         assert_eq!((shed.snapshot().queued, shed.snapshot().in_flight), (0, 1));
     }
-    refuses_nobody(Some(open("some")));
-    refuses_nobody((Some(open("some")), shed()));
+    refuses_nobody(Some(open("some"))).await;
+    refuses_nobody((Some(open("some")), shed())).await;
     refuses_nobody((
         shed(),
-        throttling("second"),
+        throttling("second").await,
         one().build().unwrap(),
         open("last"),
-    ));
+    ))
+    .await;
     // And what is observed can be observed.
     let inner = Shadow::new("inner", open("breaker"));
     let trial = Shadow::new("outer", inner.clone());
-    assert!(tokio_test::block_on(trial.run(ok)).is_ok());
+    assert!(trial.run(ok).await.is_ok());
     assert_eq!(trial.snapshot().admitted_total, 1);
     assert_eq!(inner.snapshot().would_reject_total, 1);
 }

@@ -233,12 +233,12 @@ async fn upload(
         .await
         .unwrap()
         .to_bytes();
-    let cut = Some((BodyLimit::Rate, Kind::TimedOut));
-    let cut = (!told.is_empty()).then(|| {
-        assert_eq!(told, format!("{cut:?}"));
-        cut.unwrap()
+    let cut = (BodyLimit::Rate, Kind::TimedOut);
+    let told_of = (!told.is_empty()).then(|| {
+        assert_eq!(told, format!("{:?}", Some(cut)));
+        cut
     });
-    (took, cut)
+    (took, told_of)
 }
 
 #[tokio::test(start_paused = true)]
