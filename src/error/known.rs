@@ -48,8 +48,9 @@ thread_local! {
 /// A policy that sees a call end in an error has to know whether the service failed, or a policy
 /// further in refused the call. `Rejected`, [`Error`], `Box<dyn std::error::Error + Send + Sync>`,
 /// `tonic::Status` and, with the features of these names, `axum::Error` and `anyhow::Error` say so
-/// themselves. With any other type, such as an enum of the application, also if it is boxed, a policy goes by whether a
-/// refusal was made in the very poll that ended with the error. That is wrong in two cases:
+/// themselves. With any other type, such as an enum of the application, also if it is boxed, a
+/// policy goes by whether a refusal was made in the very poll that ended with the error. That is
+/// wrong in two cases:
 ///
 /// - something is awaited between the refusal and the return, or the refusal comes out of a
 ///   `spawn`ed task or a `join!`: then the rejection counts as a failure of the service. A retry
