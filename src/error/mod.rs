@@ -162,7 +162,7 @@ mod tests {
     fn sources_that_lead_in_a_circle_hold_no_rejection() {
         #[derive(Debug, thiserror::Error)]
         #[error("circle")]
-        struct Circle(#[source] &'static Circle);
+        struct Circle(#[source] &'static Self);
         static CIRCLE: Circle = Circle(&CIRCLE);
 
         let circle: BoxError = Circle(&CIRCLE).into();
