@@ -157,9 +157,15 @@ impl fmt::Debug for Listener {
 /// The one place that tells: what is to be told elsewhere too, such as to `tracing`, goes here.
 #[inline]
 pub(crate) fn emit(event: impl FnOnce() -> Event) {
-    if LISTENING.load(Relaxed) {
+    if is_listened_to() {
         tell(&event());
     }
+}
+
+/// Returns whether there is anybody to tell.
+#[inline]
+pub(crate) fn is_listened_to() -> bool {
+    LISTENING.load(Relaxed)
 }
 
 #[cold]

@@ -23,7 +23,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Makes what is called: only that of the chosen kind, because filling a table takes instructions.
 type Make = fn() -> Result<Row, InvalidConfig>;
 
-const KINDS: [(&str, Make); 12] = [
+const KINDS: [(&str, Make); 15] = [
     ("bare", || Ok(service(Bare))),
     ("circuit_breaker", || {
         let breaker = CircuitBreaker::new("breaker");
@@ -31,9 +31,23 @@ const KINDS: [(&str, Make); 12] = [
             breaker.layer().classify(ErrorsAsFailures).layer(Bare),
         ))
     }),
+    ("circuit_breaker.open", || {
+        let breaker = CircuitBreaker::new("open");
+        breaker.force_open();
+        Ok(refused(
+            breaker.layer().classify(ErrorsAsFailures).layer(Bare),
+        ))
+    }),
     ("rate_limit", || {
         let limiter = RateLimiter::new("limiter", u32::MAX, MINUTE)?;
         Ok(service(limiter.layer().layer(Bare)))
+    }),
+    ("rate_limit.denied", || {
+        let denied = RateLimiter::new("denied", 1, MINUTE)?;
+        let mut service = denied.layer().layer(Bare);
+        // The quota is one call, and this is it.
+        let _ = row::call(&mut service, 7, Result::is_ok);
+        Ok(refused(service))
     }),
     ("rate_limit.keyed", || {
         let keyed = RateLimiter::builder("keyed", 10_000, MINUTE).keyed(|key: &u64| *key % 1_000);
@@ -44,6 +58,13 @@ const KINDS: [(&str, Make); 12] = [
         Ok(service(
             fixed.layer().classify(ErrorsAsFailures).layer(Bare),
         ))
+    }),
+    ("load_shed.denied", || {
+        let denied = LoadShed::builder("denied").fixed(1).build()?;
+        let mut service = denied.layer().classify(ErrorsAsFailures).layer(Bare);
+        // A call that never ends has the only permit.
+        std::mem::forget(service.call(7));
+        Ok(refused(service))
     }),
     ("load_shed.adaptive", || {
         let adaptive = LoadShed::new("adaptive");
@@ -99,6 +120,14 @@ where
     S: Service<u64, Response = u64, Error = Error> + Clone + Send + 'static,
 {
     Row::service("", service, Result::is_ok)
+}
+
+/// A service whose every call is refused.
+fn refused<S>(service: S) -> Row
+where
+    S: Service<u64, Response = u64, Error = Error> + Clone + Send + 'static,
+{
+    Row::service("", service, |result| result.is_err())
 }
 
 fn main() -> ExitCode {

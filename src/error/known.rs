@@ -183,13 +183,9 @@ fn found<E: 'static>() -> Option<Find> {
 ///
 /// The compiler cannot be asked whether a type is an `Error` of something. But an `Error` can be
 /// made of a rejection, and says what it is while it is being made.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(super) fn learn_type<E: FromRejected>() {
-    thread_local!(static LAST: Cell<Option<TypeId>> = const { Cell::new(None) });
-    if LAST.get() == Some(TypeId::of::<E>()) {
-        return;
-    }
-    LAST.set(Some(TypeId::of::<E>()));
     let wrapper = type_name::<Error<()>>().trim_end_matches("()>");
     if found::<E>().is_some() {
         return;
@@ -205,19 +201,33 @@ pub(super) fn learn_type<E: FromRejected>() {
 }
 
 impl<E: 'static> From<Rejected> for Error<E> {
-    #[inline]
+    // Always: it is a part of every refusal.
+    #[inline(always)]
     fn from(rejected: Rejected) -> Self {
-        if ASKING.replace(false) {
-            learn::<Self>(|error| match error {
-                Self::Rejected(rejected) => Provenance::Rejected(*rejected),
-                Self::Service(error) => match provenance(error) {
-                    Provenance::Unknown if found::<E>().is_none() => Provenance::Service,
-                    known => known,
-                },
-            });
+        match ASKING.get() {
+            false => Self::Rejected(rejected),
+            true => {
+                let (policy, word) = rejected.into_parts();
+                asked(policy, word)
+            }
         }
-        Self::Rejected(rejected)
     }
+}
+
+/// Makes an error, and says what its type is to tell.
+// A tail call with words, so that nothing is kept, or lies in memory, where it is not made.
+#[cold]
+#[inline(never)]
+fn asked<E: 'static>(policy: &'static str, word: u64) -> Error<E> {
+    ASKING.set(false);
+    learn::<Error<E>>(|error| match error {
+        Error::Rejected(rejected) => Provenance::Rejected(*rejected),
+        Error::Service(error) => match provenance(error) {
+            Provenance::Unknown if found::<E>().is_none() => Provenance::Service,
+            known => known,
+        },
+    });
+    Error::Rejected(Rejected::from_parts(policy, word))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub trait FromRejected: Sized + 'static {
 
 #[diagnostic::do_not_recommend]
 impl<E: From<Rejected> + 'static> FromRejected for E {
-    #[inline]
+    #[inline(always)]
     fn from_rejected(rejected: Rejected) -> Self {
         rejected.into()
     }

@@ -14,7 +14,7 @@ use crate::{
     context::Limiter,
     events::{self, Event},
 };
-use std::cell::Cell;
+use std::{any::TypeId, cell::Cell};
 #[cfg(feature = "retry")]
 use std::{
     future::{Future, poll_fn},
@@ -32,6 +32,8 @@ struct Notes {
     cut: Cell<Option<Limiter>>,
     /// Whose limit it was that the last call was cut off by.
     last_cut: Cell<Limiter>,
+    /// The type of the last error that was made of a refusal: known, and not to be looked up.
+    last_type: Cell<Option<TypeId>>,
 }
 
 const REFUSAL: u64 = 1 << 32;
@@ -44,6 +46,7 @@ thread_local! {
             last: Cell::new(None),
             cut: Cell::new(None),
             last_cut: Cell::new(Limiter::UNKNOWN),
+            last_type: Cell::new(None),
         }
     };
 }
@@ -54,22 +57,42 @@ thread_local! {
 #[inline(always)]
 pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
     let (policy, word) = rejected.into_parts();
-    refuse_parts(policy, word)
+    let rejected = Rejected::from_parts(policy, word);
+    let is_known = NOTES.with(|notes| notes.last_type.get() == Some(TypeId::of::<E>()));
+    if !is_known | events::is_listened_to() {
+        return refuse_telling(policy, word);
+    }
+    leave(rejected);
+    E::from_rejected(rejected)
 }
 
+/// Does the same where there is more to do: to learn what the error's type says, and to tell whoever
+/// listens.
+// A tail call, so that nothing is kept for it where it is not made.
 #[cold]
 #[inline(never)]
-fn refuse_parts<E: FromRejected>(policy: &'static str, word: u64) -> E {
+fn refuse_telling<E: FromRejected>(policy: &'static str, word: u64) -> E {
     let rejected = Rejected::from_parts(policy, word);
-    learn_type::<E>();
+    let is_known = NOTES.with(|notes| {
+        let this = Some(TypeId::of::<E>());
+        notes.last_type.replace(this) == this
+    });
+    if !is_known {
+        learn_type::<E>();
+    }
     events::emit(|| Event::Rejected { rejected });
-    note_refusal(rejected);
+    leave(rejected);
     E::from_rejected(rejected)
 }
 
 /// Leaves the note without making an error: a rejection that was held back for some polls goes up.
 #[cold]
 pub(crate) fn note_refusal(rejected: Rejected) {
+    leave(rejected);
+}
+
+#[inline(always)]
+fn leave(rejected: Rejected) {
     NOTES.with(|notes| {
         notes.last.set(Some(rejected));
         notes.counts.set(notes.counts.get().wrapping_add(REFUSAL));

@@ -64,8 +64,10 @@
 //! call with the response's head.
 //!
 //! tonic's servers answer a message that they cannot decode with `INTERNAL`, as if the service had
-//! failed; and a failure it is to a circuit breaker around them. What breaks off, ends in the midst
-//! of a message, has none of gRPC's framing, or is longer than the server's limit, is none.
+//! failed; and a failure it is to a circuit breaker around them. What breaks off, or is longer than
+//! the server's limit, is none. Neither is what ends in the midst of a message, or has none of gRPC's
+//! framing: [`RespondLayer`](crate::http::RespondLayer) sees that, unless the body is in base64, as
+//! that of `application/grpc-web-text` is.
 
 mod auto;
 mod classify;

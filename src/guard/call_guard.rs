@@ -106,9 +106,11 @@ impl<G: GuardBase, P> StrategyRef for SharedGuard<G, P> {
 ///    [takes](Self::take) the call takes over that duty.
 /// 2. A call that is dropped before the service was called ends as [`End::NeverStarted`]; one that
 ///    is dropped later ends as [`End::TimedOut`] if a limit of the operator's cut it off in the
-///    service, and else as [`End::Cancelled`].
+///    service, and else as [`End::Cancelled`]; or as [`End::RequestFailed`], if its request broke
+///    off or was being waited for.
 /// 3. Code of the application runs inside `during` only, so that a panic in it ends the call as
-///    [`End::Panicked`].
+///    [`End::Panicked`]; but the choice of a strategy runs before the call has started, and a panic
+///    in it is the end of a call that never did.
 /// 4. The stages are passed in order, each at most once; the guard hears of the last one only.
 /// 5. While the call is in a wait of another policy, the stage says since when; the guard hears of
 ///    the beginning and of the end of every such wait, before it hears of the call's end.

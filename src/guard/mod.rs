@@ -110,8 +110,10 @@ pub enum End {
     RequestFailed,
     /// It ended in a panic of the inner service or of the classifier.
     Panicked,
-    /// It never reached the service: another guard refused it after this one had admitted it, or
-    /// the service failed to become ready. What the permit took should be given back in full.
+    /// It never reached the service: another guard refused it after this one had admitted it, the
+    /// service failed to become ready, the call was dropped before it started, or the closure that
+    /// chooses its strategy ([`ByRequest`]) panicked. What the permit took should be given back in
+    /// full.
     NeverStarted,
 }
 
