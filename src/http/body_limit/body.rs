@@ -5,6 +5,7 @@ use super::{
     cell::{BodyCell, BodyEnds},
     cut::{LimitOwner, has_grpc_trailers},
     pace::Pace,
+    wake::{ArrivalWaker, poll_body},
 };
 use crate::{
     clock::Time,
@@ -69,7 +70,9 @@ pin_project! {
     /// # Invariants
     /// 1. The timer of the body's end is set once, and wakes the cell. That of its pace wakes the
     ///    reader, and is set only while the reader waits.
-    /// 2. Once the body is over, it has been dropped, and nothing wakes anybody.
+    /// 2. If there is a minimum rate, the body wakes the arrival, and that wakes the reader. Timers
+    ///    and the cell never wake the arrival.
+    /// 3. Once the body is over, it has been dropped, and nothing wakes anybody.
     struct Reading<B> {
         cell: Arc<BodyCell<B>>,
         #[pin]
@@ -77,6 +80,7 @@ pin_project! {
         pace: Pace,
         #[pin]
         pause: Option<Sleep>,
+        arrival: Option<ArrivalWaker>,
         hint: SizeHint,
         grpc: bool,
         over: bool,
@@ -154,6 +158,7 @@ impl<B: Body> Reading<B> {
         Self {
             cell: Arc::new(cell),
             end: None,
+            arrival: pace.has_rate().then(ArrivalWaker::new),
             pace,
             pause: None,
             hint,
@@ -205,7 +210,9 @@ impl<B: Body> Reading<B> {
             }
             Err(cut) => return self.tell(cut),
         };
-        let Poll::Ready(frame) = waiting.body.as_mut().poll_frame(cx) else {
+        let body = waiting.body.as_mut();
+        let poll = |cx: &mut task::Context<'_>| body.poll_frame(cx);
+        let Poll::Ready(frame) = poll_body(cx, this.arrival.as_ref(), this.pace, poll) else {
             let now = Time::now();
             let missed = this.cell.missed(now);
             let missed = missed.or_else(|| poll_pace(this.pace, this.pause, now, cx));
@@ -243,6 +250,7 @@ impl<B: Body> Reading<B> {
         *this.over = true;
         this.end.set(None);
         this.pause.set(None);
+        *this.arrival = None;
         *this.hint = SizeHint::with_exact(0);
         this.cell.clear();
     }

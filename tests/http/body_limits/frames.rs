@@ -1,6 +1,6 @@
 //! Frame by frame, in made-up time.
 
-use super::{Failure, MS, answering, cut_of, dripping, read};
+use super::{Failure, MS, answering, cut_of, dripping, read, sent};
 use crate::tally::{SUCCESS, Tally};
 use buttress::{
     GuardLayer, Kind, Timeout,
@@ -140,7 +140,7 @@ async fn a_drip_below_the_rate_is_cut_off_and_a_slow_reader_is_not() {
     assert!((200..=220).contains(&start.elapsed().as_millis()));
 
     // As much as is asked, and a reader who takes a second over each frame.
-    let service = layer.layer(answering(|| dripping(20, 10, 10 * MS)));
+    let service = layer.layer(answering(|| sent(20, 10, 10 * MS)));
     let body = service.oneshot(request(None)).await.unwrap().into_body();
     let mut body = Box::pin(body);
     for _ in 0..20 {
@@ -218,7 +218,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_goes_on_costs_three_allocations_and_a_timer_only_for_its_end() {
+async fn a_body_that_goes_on_costs_three_allocations_and_a_fourth_for_its_rate() {
     let inner = || answering(|| Sleepy(0));
     let deadline = DeadlineLayer::within("all", 100 * MS).http();
     let timeout = Timeout::new("api", 100 * MS).layer().http();
@@ -227,6 +227,8 @@ async fn a_body_that_goes_on_costs_three_allocations_and_a_timer_only_for_its_en
     assert_eq!(cost(Some(deadline), inner()), 3);
     assert_eq!(cost(Some(timeout.clone()), inner()), 0, "no limit holds");
     assert_eq!(cost(Some(timeout.clone().idle(MS)), inner()), 3);
+    let rate = MinRate::per_second(1);
+    assert_eq!(cost(Some(timeout.clone().min_rate(rate)), inner()), 4);
     assert_eq!(cost(Some(timeout.whole()), inner()), 3);
 }
 
