@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::Time,
     context::{self, Context},
-    error::note_refusal,
+    error::note_refusal_by,
     http::respond::BoxError,
 };
 use bytes::Buf;
@@ -261,8 +261,9 @@ impl<B: Body> Reading<B> {
         mut self: Pin<&mut Self>,
         cut: BodyCut,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let limiter = self.cell.ends.limiter(cut.limit());
         self.as_mut().end();
-        note_refusal(cut.rejected());
+        note_refusal_by(limiter, cut.rejected());
         Poll::Ready(Some(match self.grpc {
             true => Ok(Frame::trailers(cut.trailers())),
             false => Err(cut.into()),
@@ -359,5 +360,81 @@ where
 impl<B> fmt::Debug for LimitedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LimitedBody").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Error, GuardLayer, Now, Timeout,
+        context::Limiter,
+        error::limiter,
+        guard::{Admission, End, Guard, GuardBase, Never, WaitProgress},
+        shared::lock,
+    };
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, StreamBody};
+    use std::{convert::Infallible, io, sync::Mutex, time::Duration};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    /// How calls have ended, and whose limit that was.
+    type Ends = Vec<(End, Option<Limiter>)>;
+
+    /// A guard that notes the ends of its calls.
+    #[derive(Clone, Debug, Default)]
+    struct Noting(Arc<Mutex<Ends>>);
+
+    impl GuardBase for Noting {
+        type Permit = ();
+        type Wait = Never;
+
+        fn settle(&self, (): (), end: End, _: &Now) {
+            lock(&self.0).push((end, limiter()));
+        }
+
+        fn abandon(&self, wait: Never, _: &Now) {
+            match wait {}
+        }
+    }
+
+    impl<Req> Guard<Req> for Noting {
+        fn admit(&self, _: &Req, _: &Now) -> Admission<(), Never> {
+            Admission::Admitted(())
+        }
+
+        fn poll_wait(
+            &self,
+            wait: &mut Never,
+            _: &Req,
+            _: &mut task::Context<'_>,
+            _: &Now,
+        ) -> WaitProgress<()> {
+            match *wait {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guards_outside_learn_whose_limit_it_was_however_late_the_body_is_read() {
+        let noting = Noting::default();
+        let lengths = [3, 1, 2].map(Duration::from_secs);
+        let mut bodies = Vec::new();
+        for length in lengths {
+            let timeout = Timeout::new("api", length).layer().http().whole();
+            let stack = (GuardLayer::new(noting.clone()).http(), timeout);
+            let service = stack.layer(service_fn(|_: http::Request<()>| async {
+                let frames = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+                Ok::<_, Error<io::Error>>(Response::new(StreamBody::new(frames)))
+            }));
+            let response = service.oneshot(http::Request::new(())).await.unwrap();
+            bodies.push(Box::pin(response.into_body()));
+        }
+        // All of them are cut off before the first is read.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        for body in &mut bodies {
+            assert!(body.frame().await.unwrap().is_err());
+        }
+        let ends = lengths.map(|length| (End::TimedOut, Some(Limiter::operator(length))));
+        assert_eq!(*lock(&noting.0), ends);
     }
 }

@@ -39,7 +39,8 @@ impl BodyEnds {
         }
     }
 
-    fn limiter(&self, limit: BodyLimit) -> Limiter {
+    /// Returns whose limit this one is.
+    pub(super) fn limiter(&self, limit: BodyLimit) -> Limiter {
         match (limit, self.whole) {
             (BodyLimit::Deadline, _) => self.deadline.limiter(),
             (BodyLimit::Whole, Some((_, limit))) => Limiter::operator(limit),

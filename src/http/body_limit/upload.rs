@@ -7,8 +7,12 @@ use super::{
     wake::{ArrivalWaker, poll_body},
 };
 use crate::{
-    clock::Time, context, error::note_refusal, http::respond::BoxError,
-    request_state::RequestState, timeout::Timeout,
+    clock::Time,
+    context::{self, Limiter},
+    error::note_refusal_by,
+    http::respond::BoxError,
+    request_state::RequestState,
+    timeout::Timeout,
 };
 use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
@@ -168,7 +172,7 @@ where
         *this.arrival = None;
         let rejected = this.timeout.timed_out().having_reached_service();
         let cut = BodyCut::new(rejected.by_callers_limit(), limit);
-        note_refusal(cut.rejected());
+        note_refusal_by(Limiter::CALLER, cut.rejected());
         this.request.fail();
         Poll::Ready(Some(Err(cut.into())))
     }
