@@ -34,8 +34,12 @@ pin_project! {
     ///
     /// A body that misses one ends with a [`BodyCut`] as its error; a gRPC response ends with
     /// trailers of `DEADLINE_EXCEEDED`. What the body holds, a connection or a permit, is given
-    /// back at that moment, also if nobody polls the body. The [context](crate::context) of the
-    /// call, with its deadline and its criticality, is entered while the body is polled or dropped.
+    /// back when it is cut off. The deadline, and a timeout that holds for the whole body, cut off
+    /// one that nobody polls any more too. Silence and a low rate are the sender's only while
+    /// somebody waits: these limits wake the reader, and hold when it polls the body.
+    ///
+    /// The [context](crate::context) of the call, with its deadline and its criticality, is entered
+    /// while the body is polled or dropped.
     pub struct LimitedBody<B> {
         #[pin]
         state: State<B>,
