@@ -78,6 +78,27 @@ async fn permits_come_home_in_time_even_if_nobody_polls_the_body() {
     }
 }
 
+/// As the docs of `OnBodyEnd` say.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_was_woken_and_does_not_come_back_is_taken_for_one_that_waits() {
+    for (comes_back, end) in [(false, End::TimedOut), (true, SUCCESS)] {
+        let tally = Tally::default();
+        let inside = GuardLayer::new(tally.clone()).http();
+        let service = inside.layer(answering(|| sent(1, 5, 10 * MS)));
+        let service = DeadlineLayer::within("all", 100 * MS).http().layer(service);
+        let mut body = Box::pin(service.oneshot(()).await.unwrap().into_body());
+        let mut waits = tokio_test::task::spawn(());
+        let mut poll = || waits.enter(|cx, _| body.as_mut().poll_frame(cx).is_ready());
+        assert!(!poll());
+        sleep(20 * MS).await;
+        if comes_back {
+            assert!(poll());
+        }
+        sleep(100 * MS).await;
+        assert_eq!(tally.ends(), [end], "{comes_back}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_timeout_holds_for_the_body_only_if_asked_and_a_deadline_in_any_case() {
     let timeout = Timeout::new("api", 100 * MS);
