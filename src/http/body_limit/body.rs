@@ -189,7 +189,7 @@ impl<B: Body> Reading<B> {
             && pin!(unconstrained(sleep)).poll(&mut cx).is_ready()
             && let Some(limit) = this.cell.missed(Time::now())
         {
-            this.cell.cut(limit, None);
+            this.cell.expire(limit);
         }
     }
 
@@ -221,7 +221,7 @@ impl<B: Body> Reading<B> {
             let missed = this.cell.missed(now);
             let missed = missed.or_else(|| poll_pace(this.pace, this.pause, now, cx));
             let kept = match missed {
-                Some(limit) => Err(this.cell.cut(limit, Some(waiting))),
+                Some(limit) => Err(this.cell.cut(limit, waiting)),
                 None => {
                     waiting.wait(cx.waker());
                     this.cell.put_back(waiting)
