@@ -5,7 +5,7 @@ use crate::tally::{SUCCESS, Tally};
 use buttress::{
     GuardLayer, Kind, Timeout,
     guard::End,
-    http::{BodyLimit, DeadlineHeaderLayer, MinRate},
+    http::{BodyLimit, DeadlineHeaderLayer, MinRate, UploadBody},
     timeout::{Deadline, DeadlineLayer},
 };
 use bytes::Bytes;
@@ -251,6 +251,25 @@ async fn a_body_that_goes_on_costs_three_allocations_and_a_fourth_for_its_rate()
     let rate = MinRate::per_second(1);
     assert_eq!(cost(Some(timeout.clone().min_rate(rate)), inner()), 4);
     assert_eq!(cost(Some(timeout.whole()), inner()), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_costs_one_allocation_for_its_rate_and_none_without_a_body() {
+    fn cost<B: Body<Error: Into<super::BoxError>>>(body: fn() -> B) -> u64 {
+        let layer = Timeout::new("api", 100 * MS).layer().http();
+        let layer = layer.min_upload_rate(MinRate::per_second(1));
+        let service = layer.layer(service_fn(|_: Request<UploadBody<B>>| async {
+            Ok::<_, Failure>(Response::new(Empty::<Bytes>::new()))
+        }));
+        let call = || {
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut call = pin!(service.clone().oneshot(Request::new(body())));
+            assert!(call.as_mut().poll(&mut cx).is_ready());
+        };
+        call();
+        allocation_counter::measure(call).count_total
+    }
+    assert_eq!((cost(Empty::<Bytes>::new), cost(|| Sleepy(0))), (0, 1));
 }
 
 /// A body of which nothing has come yet.
