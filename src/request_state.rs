@@ -6,6 +6,7 @@
 //! [context](crate::context) of those calls has its place there. The table is of a fixed size: a
 //! request that finds no place is not watched, and its calls end as if it had gone well.
 
+use crate::error::limiter;
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
@@ -117,6 +118,9 @@ impl Drop for WatchedRequest {
 }
 
 /// What the reader of a request's body says of it.
+///
+/// A body that a limit has cut off while it was waited for counts as waited for until the end of
+/// its request.
 #[derive(Debug)]
 pub(crate) struct BodyReport {
     state: RequestState,
@@ -148,14 +152,18 @@ impl BodyReport {
 
 impl Drop for BodyReport {
     fn drop(&mut self) {
-        // Nobody waits for a body that is not there.
-        self.waits(false);
+        // Nobody waits for a body that is not there. But while a limit cuts off whoever did, guards
+        // have yet to ask whether it was waited for, when their calls end.
+        if limiter().is_none() {
+            self.waits(false);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{context::Limiter, error::cut_off};
 
     #[test]
     fn a_body_speaks_for_its_own_request_only() {
@@ -187,6 +195,24 @@ mod tests {
         };
         late.failed();
         assert!(!again.state().has_failed() && !state.has_failed());
+    }
+
+    #[test]
+    fn a_body_that_a_limit_cuts_off_stays_waited_for_and_one_that_is_let_go_does_not() {
+        for (waits, cut, awaited) in [
+            (true, true, true),
+            (true, false, false),
+            (false, true, false),
+        ] {
+            let request = WatchedRequest::new().unwrap();
+            let mut report = BodyReport::of(&request);
+            report.waits(waits);
+            match cut {
+                true => cut_off(Limiter::UNKNOWN, || drop(report)),
+                false => drop(report),
+            }
+            assert_eq!(request.state().is_awaited(), awaited, "{waits} {cut}");
+        }
     }
 
     #[test]

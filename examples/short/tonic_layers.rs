@@ -3,7 +3,7 @@
 //! `cargo run --example tonic_layers`
 
 use buttress::grpc::{self, Grpc};
-use buttress::http::RespondLayer;
+use buttress::http::{DeadlineHeaderLayer, RespondLayer};
 use buttress::{AsRejected, CircuitBreaker, RateLimiter, Timeout};
 use std::{error::Error, time::Duration};
 use tokio::net::TcpListener;
@@ -27,9 +27,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The client.
     let breaker = CircuitBreaker::new("health");
     let timeout = Timeout::new("health", Duration::from_secs(1));
+    // A call's own `set_timeout`, if that is less.
+    let deadline = DeadlineHeaderLayer::at_most("health", Duration::from_secs(3));
     let channel = ServiceBuilder::new()
+        .layer(deadline)
         .layer(breaker.layer().grpc())
-        .layer(timeout.layer())
+        .layer(timeout.layer().grpc())
         .map_err(grpc::status)
         .service(Channel::from_shared(url)?.connect_lazy());
     let mut client = HealthClient::new(channel);

@@ -12,8 +12,10 @@ pub use invalid::InvalidConfig;
 pub use kind::Kind;
 pub use known::recognize;
 pub use name::Name;
-#[cfg(any(feature = "cache", all(feature = "http", feature = "timeout")))]
+#[cfg(feature = "cache")]
 pub(crate) use provenance::note_refusal;
+#[cfg(all(feature = "http", feature = "timeout"))]
+pub(crate) use provenance::note_refusal_by;
 #[cfg(feature = "retry")]
 pub(crate) use provenance::waiting;
 #[allow(unused_imports)] // which features use them depends on which are on

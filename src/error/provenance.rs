@@ -106,6 +106,14 @@ fn leave(rejected: Rejected) {
     });
 }
 
+/// Leaves the note of a rejection that goes up later than its call was cut off, and whose limit that
+/// was: other calls may have been cut off on this thread meanwhile.
+#[cold]
+pub(crate) fn note_refusal_by(limiter: Limiter, rejected: Rejected) {
+    NOTES.with(|notes| notes.last_cut.set(limiter));
+    note_refusal(rejected);
+}
+
 /// Leaves the note that a poll ends in a wait of a policy: for whoever returns `Pending` though no
 /// service is at work.
 #[inline]
@@ -183,8 +191,7 @@ impl KeptRefusal {
     /// Leaves its note again: it goes up now.
     #[cold]
     pub(crate) fn note(self) {
-        NOTES.with(|notes| notes.last_cut.set(self.limiter));
-        note_refusal(self.rejected);
+        note_refusal_by(self.limiter, self.rejected);
     }
 }
 

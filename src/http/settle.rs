@@ -23,7 +23,9 @@ use std::{
 /// lost interest, or has read all it wanted (hyper stops reading when `Content-Length` is reached,
 /// and never reads the body of a response to `HEAD`). Neither says anything about the service.
 /// But a limit that cuts the body off while its reader waits for more ends the call as
-/// [`TimedOut`](crate::guard::End::TimedOut), or as cancelled if it was the caller's.
+/// [`TimedOut`](crate::guard::End::TimedOut), or as cancelled if it was the caller's. A reader
+/// waits from a poll that found nothing to its next poll: one that was woken, and does not come
+/// back before the limit, is taken for one that still waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnBodyEnd<C = ServerErrorsAsFailures>(pub C);
 
@@ -161,6 +163,7 @@ struct Call<R: StrategyRef<Strategy: BodyEnd>> {
     head: <R::Strategy as BodyEnd>::Head,
     read: bool,
     /// Whether its reader has asked for more than there was: if not, it is the reader who is slow.
+    /// To know when it was woken since, an allocation for each body would be needed.
     waited_for: bool,
 }
 

@@ -73,11 +73,11 @@
 //!
 //! Over HTTP and gRPC say `.http()` or `.grpc()` to the layer: then the deadline holds to the end
 //! of the response's body, and a timeout has limits for bodies, too. A body that is cut off ends
-//! with an error, or with gRPC's trailers, and gives back what it held at that moment, also if
-//! nobody polls it. A layer that has not been told ends its calls with the head of the response: a
-//! body that stalls after that is not cut off. What is read within the closure of [`Timeout::run`],
-//! as in `response.bytes()`, is limited in any case, and a retry around it repeats what broke off
-//! half-way.
+//! with an error, or with gRPC's trailers, and gives back what it held at that moment: by the
+//! deadline, and by a timeout that holds for all of it, also if nobody polls it. A layer that has
+//! not been told ends its calls with the head of the response: a body that stalls after that is not
+//! cut off. What is read within the closure of [`Timeout::run`], as in `response.bytes()`, is
+//! limited in any case, and a retry around it repeats what broke off half-way.
 //!
 //! Put a timeout *inside* a retry to limit each attempt, and a deadline outside to limit them all.
 

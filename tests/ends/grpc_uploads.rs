@@ -1,13 +1,17 @@
 //! Uploads over gRPC that go wrong, and are not the service's failure.
 
 use crate::rpc::{Orders, PUT, Uploads, channel, client, drained, put, serve};
-use buttress::{CircuitBreaker, LoadShed, circuit_breaker::State, grpc::Grpc, http::RespondLayer};
+use crate::uploads::Ends;
+use buttress::{
+    CircuitBreaker, GuardLayer, LoadShed, Timeout, circuit_breaker::State, grpc::Grpc, guard::End,
+    http::RespondLayer,
+};
 use bytes::Bytes;
 use futures::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 use tokio::{net::TcpStream, sync::mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
@@ -26,6 +30,8 @@ pub(crate) enum Broken {
     Malformed,
     /// Another message begins that is too long.
     TooLong,
+    /// Nothing more of it comes.
+    Stalled,
 }
 
 /// What the transport tells of, the body's framing, or tonic by a code of its own.
@@ -68,6 +74,7 @@ pub(crate) async fn send_broken(to: SocketAddr, uploads: &Uploads, how: Broken) 
         Broken::Unreadable => send(b"\xff\xff\xff\xff"),
         Broken::Malformed => send(b"done\x07\0\0\0\x08"),
         Broken::TooLong => send(b"done\0\xff\0\0\0"),
+        Broken::Stalled => {}
     }
     uploads.ended().await;
     let _ = answer.await;
@@ -107,6 +114,31 @@ async fn teach_a_servers_policies_nothing(broken: &[Broken]) {
 #[tokio::test]
 async fn uploads_that_break_off_or_are_too_long_teach_a_servers_policies_nothing() {
     teach_a_servers_policies_nothing(&BROKEN).await;
+}
+
+#[tokio::test]
+async fn an_upload_slower_than_the_operators_timeout_teaches_a_servers_policies_nothing() {
+    let (outside, inside) = (Ends::default(), Ends::default());
+    let breaker = CircuitBreaker::new("orders");
+    let timeout = Timeout::new("orders", Duration::from_millis(50));
+    let stack = (
+        GuardLayer::new(outside.clone()).grpc(),
+        breaker.layer().grpc(),
+        timeout.layer().grpc(),
+        GuardLayer::new(inside.clone()).grpc(),
+    );
+    let uploads = Uploads::new();
+    let orders = Orders(uploads.clone());
+    let to = serve(RespondLayer::new(Grpc, stack), orders).await;
+    for _ in 0..5 {
+        send_broken(to, &uploads, Broken::Stalled).await;
+    }
+    assert_eq!(timeout.snapshot().timed_out_total, 5);
+    for ends in [outside, inside] {
+        assert_eq!(ends.take(), [End::RequestFailed; 5]);
+    }
+    let circuit = breaker.snapshot();
+    assert_eq!((circuit.state, circuit.failures_total), (State::Closed, 0));
 }
 
 /// tonic answers `INTERNAL`, and nothing but its message tells that from a method's own failure: the

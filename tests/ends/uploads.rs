@@ -9,16 +9,62 @@ use axum::{
     routing::post,
 };
 use buttress::{
-    CircuitBreaker, Error, Timeout, circuit_breaker,
+    CircuitBreaker, Error, GuardLayer, Now, Timeout, circuit_breaker,
+    guard::{Admission, End, Guard, GuardBase, Never, WaitProgress},
     http::{Http, RespondLayer},
 };
 use http::Request;
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    task::Context,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 use tower::{ServiceBuilder, ServiceExt};
+
+/// A guard that admits all calls, and notes how they end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ends(Arc<Mutex<Vec<End>>>);
+
+impl Ends {
+    /// Returns how the calls have ended since this was last asked.
+    pub(crate) fn take(&self) -> Vec<End> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl GuardBase for Ends {
+    type Permit = ();
+    type Wait = Never;
+
+    fn settle(&self, (): (), end: End, _: &Now) {
+        self.0.lock().unwrap().push(end);
+    }
+
+    fn abandon(&self, wait: Never, _: &Now) {
+        match wait {}
+    }
+}
+
+impl<Req> Guard<Req> for Ends {
+    fn admit(&self, _: &Req, _: &Now) -> Admission<(), Never> {
+        Admission::Admitted(())
+    }
+
+    fn poll_wait(
+        &self,
+        wait: &mut Never,
+        _: &Req,
+        _: &mut Context<'_>,
+        _: &Now,
+    ) -> WaitProgress<()> {
+        match *wait {}
+    }
+}
 
 pub(crate) async fn serve(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -125,12 +171,20 @@ async fn half_sent_and_malformed_requests_do_not_open_a_proxys_breaker() {
 
 #[tokio::test]
 async fn an_upload_slower_than_the_operators_timeout_is_no_failure_and_a_hanging_handler_is() {
-    let breaker = CircuitBreaker::new("orders");
+    let (breaker, outside, inside) = (
+        CircuitBreaker::new("orders"),
+        Ends::default(),
+        Ends::default(),
+    );
     let stack = (
+        GuardLayer::new(outside.clone()).http(),
         breaker.layer().http(),
         Timeout::new("orders", Duration::from_millis(50)).layer(),
+        GuardLayer::new(inside.clone()).http(),
     );
     let handler = async |headers: HeaderMap, body: Body| {
+        // Waits for something else first, as handlers do that ask who is calling.
+        tokio::task::yield_now().await;
         let answer = drain(body).await;
         if headers.contains_key("x-hang") {
             std::future::pending::<()>().await;
@@ -146,9 +200,15 @@ async fn an_upload_slower_than_the_operators_timeout_is_no_failure_and_a_hanging
         assert_eq!(answer(slow).await, "HTTP/1.1 504 Gateway Timeout");
     }
     assert_eq!(learnt(&breaker), (circuit_breaker::State::Closed, 0));
+    for ends in [&outside, &inside] {
+        assert_eq!(ends.take(), [End::RequestFailed; 6]);
+    }
     for _ in 0..5 {
         let whole = send(address, "x-hang: 1\r\ncontent-length: 4\r\n\r\nsome").await;
         assert_eq!(answer(whole).await, "HTTP/1.1 504 Gateway Timeout");
     }
     assert_eq!(learnt(&breaker), (circuit_breaker::State::Open, 5));
+    for ends in [outside, inside] {
+        assert_eq!(ends.take(), [End::TimedOut; 5]);
+    }
 }

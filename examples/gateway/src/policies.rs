@@ -114,7 +114,7 @@ impl Policies {
             .layer(self.breaker.layer().settle(OnBodyEnd(failed)))
             .layer(self.retry.layer().classify(transient))
             // Up to the head of an answer. Its body may be as long as it likes, but not stop coming:
-            // that would hold on to the client, and to the breaker's probe, for ever.
+            // that would hold on to the client for ever.
             .layer(self.timeout.layer().http().idle(idle))
             .map_err(Error::Service)
             .service(Client::builder(TokioExecutor::new()).build_http())

@@ -5,11 +5,12 @@ use super::{
     cell::{BodyCell, BodyEnds},
     cut::{LimitOwner, has_grpc_trailers},
     pace::Pace,
+    wake::{ArrivalWaker, poll_body},
 };
 use crate::{
     clock::Time,
     context::{self, Context},
-    error::note_refusal,
+    error::note_refusal_by,
     http::respond::BoxError,
 };
 use bytes::Buf;
@@ -33,8 +34,12 @@ pin_project! {
     ///
     /// A body that misses one ends with a [`BodyCut`] as its error; a gRPC response ends with
     /// trailers of `DEADLINE_EXCEEDED`. What the body holds, a connection or a permit, is given
-    /// back at that moment, also if nobody polls the body. The [context](crate::context) of the
-    /// call, with its deadline and its criticality, is entered while the body is polled or dropped.
+    /// back when it is cut off. The deadline, and a timeout that holds for the whole body, cut off
+    /// one that nobody polls any more too. Silence and a low rate are the sender's only while
+    /// somebody waits: these limits wake the reader, and hold when it polls the body.
+    ///
+    /// The [context](crate::context) of the call, with its deadline and its criticality, is entered
+    /// while the body is polled or dropped.
     pub struct LimitedBody<B> {
         #[pin]
         state: State<B>,
@@ -69,7 +74,9 @@ pin_project! {
     /// # Invariants
     /// 1. The timer of the body's end is set once, and wakes the cell. That of its pace wakes the
     ///    reader, and is set only while the reader waits.
-    /// 2. Once the body is over, it has been dropped, and nothing wakes anybody.
+    /// 2. If there is a minimum rate, the body wakes the arrival, and that wakes the reader. Timers
+    ///    and the cell never wake the arrival.
+    /// 3. Once the body is over, it has been dropped, and nothing wakes anybody.
     struct Reading<B> {
         cell: Arc<BodyCell<B>>,
         #[pin]
@@ -77,6 +84,7 @@ pin_project! {
         pace: Pace,
         #[pin]
         pause: Option<Sleep>,
+        arrival: Option<ArrivalWaker>,
         hint: SizeHint,
         grpc: bool,
         over: bool,
@@ -154,6 +162,7 @@ impl<B: Body> Reading<B> {
         Self {
             cell: Arc::new(cell),
             end: None,
+            arrival: pace.has_rate().then(ArrivalWaker::new),
             pace,
             pause: None,
             hint,
@@ -180,7 +189,7 @@ impl<B: Body> Reading<B> {
             && pin!(unconstrained(sleep)).poll(&mut cx).is_ready()
             && let Some(limit) = this.cell.missed(Time::now())
         {
-            this.cell.cut(limit, None);
+            this.cell.expire(limit);
         }
     }
 
@@ -205,12 +214,14 @@ impl<B: Body> Reading<B> {
             }
             Err(cut) => return self.tell(cut),
         };
-        let Poll::Ready(frame) = waiting.body.as_mut().poll_frame(cx) else {
+        let body = waiting.body.as_mut();
+        let poll = |cx: &mut task::Context<'_>| body.poll_frame(cx);
+        let Poll::Ready(frame) = poll_body(cx, this.arrival.as_ref(), this.pace, poll) else {
             let now = Time::now();
             let missed = this.cell.missed(now);
             let missed = missed.or_else(|| poll_pace(this.pace, this.pause, now, cx));
             let kept = match missed {
-                Some(limit) => Err(this.cell.cut(limit, Some(waiting))),
+                Some(limit) => Err(this.cell.cut(limit, waiting)),
                 None => {
                     waiting.wait(cx.waker());
                     this.cell.put_back(waiting)
@@ -243,6 +254,7 @@ impl<B: Body> Reading<B> {
         *this.over = true;
         this.end.set(None);
         this.pause.set(None);
+        *this.arrival = None;
         *this.hint = SizeHint::with_exact(0);
         this.cell.clear();
     }
@@ -253,8 +265,9 @@ impl<B: Body> Reading<B> {
         mut self: Pin<&mut Self>,
         cut: BodyCut,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let limiter = self.cell.ends.limiter(cut.limit());
         self.as_mut().end();
-        note_refusal(cut.rejected());
+        note_refusal_by(limiter, cut.rejected());
         Poll::Ready(Some(match self.grpc {
             true => Ok(Frame::trailers(cut.trailers())),
             false => Err(cut.into()),
@@ -351,5 +364,81 @@ where
 impl<B> fmt::Debug for LimitedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LimitedBody").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Error, GuardLayer, Now, Timeout,
+        context::Limiter,
+        error::limiter,
+        guard::{Admission, End, Guard, GuardBase, Never, WaitProgress},
+        shared::lock,
+    };
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, StreamBody};
+    use std::{convert::Infallible, io, sync::Mutex, time::Duration};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    /// How calls have ended, and whose limit that was.
+    type Ends = Vec<(End, Option<Limiter>)>;
+
+    /// A guard that notes the ends of its calls.
+    #[derive(Clone, Debug, Default)]
+    struct Noting(Arc<Mutex<Ends>>);
+
+    impl GuardBase for Noting {
+        type Permit = ();
+        type Wait = Never;
+
+        fn settle(&self, (): (), end: End, _: &Now) {
+            lock(&self.0).push((end, limiter()));
+        }
+
+        fn abandon(&self, wait: Never, _: &Now) {
+            match wait {}
+        }
+    }
+
+    impl<Req> Guard<Req> for Noting {
+        fn admit(&self, _: &Req, _: &Now) -> Admission<(), Never> {
+            Admission::Admitted(())
+        }
+
+        fn poll_wait(
+            &self,
+            wait: &mut Never,
+            _: &Req,
+            _: &mut task::Context<'_>,
+            _: &Now,
+        ) -> WaitProgress<()> {
+            match *wait {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guards_outside_learn_whose_limit_it_was_however_late_the_body_is_read() {
+        let noting = Noting::default();
+        let lengths = [3, 1, 2].map(Duration::from_secs);
+        let mut bodies = Vec::new();
+        for length in lengths {
+            let timeout = Timeout::new("api", length).layer().http().whole();
+            let stack = (GuardLayer::new(noting.clone()).http(), timeout);
+            let service = stack.layer(service_fn(|_: http::Request<()>| async {
+                let frames = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+                Ok::<_, Error<io::Error>>(Response::new(StreamBody::new(frames)))
+            }));
+            let response = service.oneshot(http::Request::new(())).await.unwrap();
+            bodies.push(Box::pin(response.into_body()));
+        }
+        // All of them are cut off before the first is read.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        for body in &mut bodies {
+            assert!(body.frame().await.unwrap().is_err());
+        }
+        let ends = lengths.map(|length| (End::TimedOut, Some(Limiter::operator(length))));
+        assert_eq!(*lock(&noting.0), ends);
     }
 }

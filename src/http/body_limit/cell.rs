@@ -39,7 +39,8 @@ impl BodyEnds {
         }
     }
 
-    fn limiter(&self, limit: BodyLimit) -> Limiter {
+    /// Returns whose limit this one is.
+    pub(super) fn limiter(&self, limit: BodyLimit) -> Limiter {
         match (limit, self.whole) {
             (BodyLimit::Deadline, _) => self.deadline.limiter(),
             (BodyLimit::Whole, Some((_, limit))) => Limiter::operator(limit),
@@ -53,8 +54,9 @@ impl BodyEnds {
 ///
 /// # Invariants
 /// 1. The body is in the slot, or in the hands of its reader for the length of one poll, or gone.
-/// 2. Once `cut` is set, the body is dropped by whoever has it: by the timer, if it is in the slot,
-///    and else by its reader, when that puts it back.
+/// 2. A body that has missed a limit is cut off, which counts, by whoever has it: by the timer, if
+///    it is in the slot, and else by its reader, when that puts it back. One that has ended in the
+///    reader's hands has missed nothing.
 /// 3. The lock is not held while the body is polled or dropped, nor while a waker is cloned,
 ///    dropped or woken: all of these may run code of the application, which may come back here.
 /// 4. A body is dropped in the context of its call, on whatever thread that happens.
@@ -67,6 +69,8 @@ pub(super) struct BodyCell<B> {
 
 struct Slot<B> {
     body: Option<WaitingBody<B>>,
+    /// The limit that the timer has found missed while the body was in the reader's hands.
+    missed: Option<BodyLimit>,
     cut: Option<BodyCut>,
 }
 
@@ -96,6 +100,7 @@ impl<B> BodyCell<B> {
         Self {
             slot: Mutex::new(Slot {
                 body: Some(body),
+                missed: None,
                 cut: None,
             }),
             ends,
@@ -113,38 +118,41 @@ impl<B> BodyCell<B> {
         }
     }
 
-    /// Puts the body back after a poll, unless it has been cut off meanwhile.
+    /// Puts the body back after a poll, unless it has missed a limit meanwhile, and is cut off.
     pub(super) fn put_back(&self, body: WaitingBody<B>) -> Result<(), BodyCut> {
         let mut slot = lock(&self.slot);
-        let Some(cut) = slot.cut else {
-            debug_assert!(slot.body.is_none(), "a body has one reader");
-            slot.body = Some(body);
-            return Ok(());
-        };
-        drop(slot);
-        self.drop_cut(body.body, cut.limit());
-        Err(cut)
+        debug_assert!(slot.body.is_none(), "a body has one reader");
+        if let Some(limit) = slot.missed {
+            drop(slot);
+            return Err(self.cut(limit, body));
+        }
+        slot.body = Some(body);
+        Ok(())
     }
 
-    /// Cuts the body off because of this limit: the one in the reader's hands, or the one in the
-    /// slot, whose reader is woken then.
+    /// Cuts off the body in the reader's hands because of this limit.
     #[cold]
-    pub(super) fn cut(&self, limit: BodyLimit, taken: Option<WaitingBody<B>>) -> BodyCut {
-        let mut slot = lock(&self.slot);
-        let cut = match slot.cut {
-            Some(cut) => cut,
-            None => *slot.cut.insert(self.owner.cut(limit, self.ends.deadline)),
-        };
-        let waiting = slot.body.take();
-        drop(slot);
-        if let Some(WaitingBody { body, .. }) = taken {
-            self.drop_cut(body, cut.limit());
-        } else if let Some(WaitingBody { body, reader }) = waiting {
-            // Also if the drop of the body panics: nothing else wakes its reader.
-            let _wake = WakeOnDrop(reader);
-            self.drop_cut(body, cut.limit());
-        }
+    pub(super) fn cut(&self, limit: BodyLimit, taken: WaitingBody<B>) -> BodyCut {
+        let cut = self.owner.cut(limit, self.ends.deadline);
+        lock(&self.slot).cut = Some(cut);
+        self.drop_cut(taken.body, limit);
         cut
+    }
+
+    /// Cuts off the body in the slot because of this limit, and wakes its reader; or leaves that to
+    /// the reader who has it in his hands.
+    #[cold]
+    pub(super) fn expire(&self, limit: BodyLimit) {
+        let mut slot = lock(&self.slot);
+        let Some(WaitingBody { body, reader }) = slot.body.take() else {
+            slot.missed = Some(limit);
+            return;
+        };
+        slot.cut = Some(self.owner.cut(limit, self.ends.deadline));
+        drop(slot);
+        // Also if the drop of the body panics: nothing else wakes its reader.
+        let _wake = WakeOnDrop(reader);
+        self.drop_cut(body, limit);
     }
 
     /// Returns the limit that the body has missed by now, if it has not ended.
@@ -188,7 +196,7 @@ impl<B: Send> Wake for BodyCell<B> {
         // timers. The permits that the body held have been settled on the way.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             if let Some(limit) = self.missed(Time::now()) {
-                self.cut(limit, None);
+                self.expire(limit);
             }
         }));
     }
@@ -278,6 +286,27 @@ mod tests {
             }
         }
         assert_eq!(FREE.load(Relaxed), 5);
+    }
+
+    #[test]
+    fn a_body_that_ends_in_the_hands_of_its_reader_has_missed_nothing() {
+        for (ends, exceeded) in [(true, 0), (false, 1)] {
+            let cell = late(PanicsInDrop(false));
+            let LimitOwner::Deadline(layer) = &cell.owner else {
+                panic!("not by its deadline");
+            };
+            let waiting = cell.take().unwrap().unwrap();
+            cell.wake_by_ref();
+            assert_eq!(layer.snapshot().exceeded_total, 0);
+            match ends {
+                true => drop(waiting),
+                false => assert!(cell.put_back(waiting).is_err()),
+            }
+            cell.clear();
+            // The timer has nothing to find any more.
+            cell.wake_by_ref();
+            assert_eq!(layer.snapshot().exceeded_total, exceeded);
+        }
     }
 
     #[test]

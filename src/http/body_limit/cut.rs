@@ -2,9 +2,10 @@
 
 use crate::{
     error::{AsRejected, Rejected},
+    http::content_type::GrpcType,
     timeout::{Deadline, DeadlineLayer, Timeout},
 };
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use std::{error, fmt, fmt::Write};
 
 /// The limit that a body has missed.
@@ -107,9 +108,7 @@ fn percent_encoded(message: &str) -> String {
 
 /// Returns whether the response ends in gRPC's trailers. gRPC-Web has its trailers in the body.
 pub(super) fn has_grpc_trailers(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE);
-    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| rest.first() != Some(&b'-'))
+    GrpcType::of(headers) == Some(GrpcType::Grpc)
 }
 
 /// The policy whose limits a body keeps to, and which counts what it cuts off.
@@ -136,6 +135,7 @@ impl LimitOwner {
 mod tests {
     use super::*;
     use crate::Kind;
+    use http::header::CONTENT_TYPE;
 
     #[test]
     fn a_rejection_is_found_in_the_boxed_error_of_a_body() {
@@ -165,7 +165,9 @@ mod tests {
         for (value, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),
+            ("Application/gRPC; charset=utf-8", true),
             ("application/grpc-web", false),
+            ("application/grpcish", false),
             ("application/json", false),
         ] {
             let mut headers = HeaderMap::new();

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 /// A minimum of bytes per second, as an average over windows of time.
 ///
-/// Only the time in which the body is waited for counts: a reader that takes its time is not the
-/// sender's slowness. After each window of such time the bytes of that window are looked at, and
-/// fewer than the rate asks for cut the body off. Nothing is looked at before the first window is
-/// over, so the window is also the grace period.
+/// Only the time in which the body is waited for counts, until its reader is woken: a reader that
+/// takes its time is not the sender's slowness. After each window of such time the bytes of that
+/// window are looked at, and fewer than the rate asks for cut the body off. Nothing is looked at
+/// before the first window is over, so the window is also the grace period.
 ///
 /// The default window is 5 s: long enough for a lost packet to be sent again, and for a sender that
 /// writes in bursts. A body that stops is noticed within two windows.
@@ -54,7 +54,8 @@ impl MinRate {
 /// What is asked of how a body comes in, and how far that has been kept to.
 ///
 /// # Invariants
-/// 1. Time counts only between a poll that found nothing and the next frame.
+/// 1. Time counts only between a poll that found nothing and the next frame. For the rate it ends
+///    when the reader is woken, and goes on with the poll after that, if there is still nothing.
 /// 2. A frame without data is no sign of life.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -81,9 +82,22 @@ impl Pace {
         }
     }
 
+    /// Returns whether it matters when the body is woken.
+    pub(super) fn has_rate(&self) -> bool {
+        self.rate.is_some()
+    }
+
     /// Returns whether anything is asked.
     pub(super) fn is_some(&self) -> bool {
         self.idle.is_some() || self.rate.is_some()
+    }
+
+    /// Notes that the body was woken at this time: what its reader does until it polls again is not
+    /// the sender's slowness.
+    pub(super) fn on_woken(&mut self, at: Time) {
+        if let Some(since) = self.since.take() {
+            self.waited = self.waited.saturating_add(at.since(since));
+        }
     }
 
     /// Notes that a frame came, with so much data. The time is asked for only if it matters.
@@ -93,8 +107,8 @@ impl Pace {
         }
         if self.rate.is_some() {
             self.bytes = self.bytes.saturating_add(bytes as u64);
-            if let Some(since) = self.since.take() {
-                self.waited = self.waited.saturating_add(now().since(since));
+            if self.since.is_some() {
+                self.on_woken(now());
             }
         }
     }
@@ -170,6 +184,22 @@ mod tests {
         };
         assert_eq!(cut, BodyLimit::Rate);
         assert!((1_000..1_020).contains(&now), "{now}");
+    }
+
+    #[test]
+    fn a_rate_asks_nothing_of_the_time_between_a_wake_and_the_poll_after_it() {
+        let mut pace = Pace::new(None, Some(MinRate::per_second(100).averaged_over(SECOND)));
+        // Half a second for 50 bytes, and an hour until its reader comes.
+        assert_eq!(pace.on_pending(at(0)), Ok(Some(at(1_000))));
+        pace.on_woken(at(500));
+        pace.on_frame(50, || at(3_600_000));
+        assert_eq!(pace.on_pending(at(3_600_000)), Ok(Some(at(3_600_500))));
+        // Woken for nothing: waited for anew.
+        pace.on_woken(at(3_600_200));
+        assert_eq!(pace.on_pending(at(7_200_000)), Ok(Some(at(7_200_300))));
+        assert_eq!(pace.on_pending(at(7_200_300)), Err(BodyLimit::Rate));
+        // Woken before it was found that there was nothing.
+        pace.on_woken(at(0));
     }
 
     #[test]

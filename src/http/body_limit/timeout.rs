@@ -56,7 +56,8 @@ use tower_service::Service;
 /// ```
 ///
 /// A response with a body that has not ended costs three allocations, and a timer if there is a
-/// deadline or the timeout holds for all of it. One without a body costs nothing.
+/// deadline or the timeout holds for all of it. A minimum rate costs one allocation more, and so it
+/// does for an upload. A response without a body costs nothing.
 #[derive(Clone)]
 pub struct BodyTimeoutLayer<L = SameLimit, U = AnyUpload> {
     layer: TimeoutLayer<L>,

@@ -1,9 +1,18 @@
 //! The body of a request that has to come in fast enough.
 
-use super::{BodyCut, BodyLimit, MinRate, body::poll_pace, pace::Pace};
+use super::{
+    BodyCut, BodyLimit, MinRate,
+    body::poll_pace,
+    pace::Pace,
+    wake::{ArrivalWaker, poll_body},
+};
 use crate::{
-    clock::Time, context, error::note_refusal, http::respond::BoxError,
-    request_state::RequestState, timeout::Timeout,
+    clock::Time,
+    context::{self, Limiter},
+    error::note_refusal_by,
+    http::respond::BoxError,
+    request_state::RequestState,
+    timeout::Timeout,
 };
 use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
@@ -65,9 +74,12 @@ impl<B: Body, M: MapUploadBody<B>> PrepareUpload<B> for UploadLimit<M> {
     type Body = M::Body;
 
     fn prepare(&self, body: B, timeout: &Timeout) -> M::Body {
+        let pace = Pace::new(None, Some(self.rate));
+        let waits = pace.has_rate() && !body.is_end_stream();
         self.map.map(UploadBody {
             body: Some(body),
-            pace: Pace::new(None, Some(self.rate)),
+            arrival: waits.then(ArrivalWaker::new),
+            pace,
             pause: None,
             timeout: timeout.clone(),
             request: context::current().request,
@@ -120,6 +132,8 @@ pin_project! {
         pace: Pace,
         #[pin]
         pause: Option<Sleep>,
+        // `None` if no rate is asked of it.
+        arrival: Option<ArrivalWaker>,
         // Of the caller's own request, if this is what it sends on.
         request: RequestState,
         timeout: Timeout,
@@ -142,7 +156,8 @@ where
         let Some(body) = this.body.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
         };
-        if let Poll::Ready(frame) = body.poll_frame(cx) {
+        let poll = |cx: &mut Context<'_>| body.poll_frame(cx);
+        if let Poll::Ready(frame) = poll_body(cx, this.arrival.as_ref(), this.pace, poll) {
             if let Some(Ok(frame)) = &frame {
                 let bytes = frame.data_ref().map_or(0, Buf::remaining);
                 this.pace.on_frame(bytes, Time::now);
@@ -154,9 +169,10 @@ where
         };
         debug_assert_eq!(limit, BodyLimit::Rate, "nothing else is asked of an upload");
         this.body.set(None);
+        *this.arrival = None;
         let rejected = this.timeout.timed_out().having_reached_service();
         let cut = BodyCut::new(rejected.by_callers_limit(), limit);
-        note_refusal(cut.rejected());
+        note_refusal_by(Limiter::CALLER, cut.rejected());
         this.request.fail();
         Poll::Ready(Some(Err(cut.into())))
     }

@@ -1,11 +1,11 @@
 //! Frame by frame, in made-up time.
 
-use super::{Failure, MS, answering, cut_of, dripping, read};
+use super::{Failure, MS, answering, cut_of, dripping, read, sent};
 use crate::tally::{SUCCESS, Tally};
 use buttress::{
     GuardLayer, Kind, Timeout,
     guard::End,
-    http::{BodyLimit, DeadlineHeaderLayer, MinRate},
+    http::{BodyLimit, DeadlineHeaderLayer, MinRate, UploadBody},
     timeout::{Deadline, DeadlineLayer},
 };
 use bytes::Bytes;
@@ -78,6 +78,27 @@ async fn permits_come_home_in_time_even_if_nobody_polls_the_body() {
     }
 }
 
+/// As the docs of `OnBodyEnd` say.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_was_woken_and_does_not_come_back_is_taken_for_one_that_waits() {
+    for (comes_back, end) in [(false, End::TimedOut), (true, SUCCESS)] {
+        let tally = Tally::default();
+        let inside = GuardLayer::new(tally.clone()).http();
+        let service = inside.layer(answering(|| sent(1, 5, 10 * MS)));
+        let service = DeadlineLayer::within("all", 100 * MS).http().layer(service);
+        let mut body = Box::pin(service.oneshot(()).await.unwrap().into_body());
+        let mut waits = tokio_test::task::spawn(());
+        let mut poll = || waits.enter(|cx, _| body.as_mut().poll_frame(cx).is_ready());
+        assert!(!poll());
+        sleep(20 * MS).await;
+        if comes_back {
+            assert!(poll());
+        }
+        sleep(100 * MS).await;
+        assert_eq!(tally.ends(), [end], "{comes_back}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_timeout_holds_for_the_body_only_if_asked_and_a_deadline_in_any_case() {
     let timeout = Timeout::new("api", 100 * MS);
@@ -140,7 +161,7 @@ async fn a_drip_below_the_rate_is_cut_off_and_a_slow_reader_is_not() {
     assert!((200..=220).contains(&start.elapsed().as_millis()));
 
     // As much as is asked, and a reader who takes a second over each frame.
-    let service = layer.layer(answering(|| dripping(20, 10, 10 * MS)));
+    let service = layer.layer(answering(|| sent(20, 10, 10 * MS)));
     let body = service.oneshot(request(None)).await.unwrap().into_body();
     let mut body = Box::pin(body);
     for _ in 0..20 {
@@ -218,7 +239,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_goes_on_costs_three_allocations_and_a_timer_only_for_its_end() {
+async fn a_body_that_goes_on_costs_three_allocations_and_a_fourth_for_its_rate() {
     let inner = || answering(|| Sleepy(0));
     let deadline = DeadlineLayer::within("all", 100 * MS).http();
     let timeout = Timeout::new("api", 100 * MS).layer().http();
@@ -227,7 +248,28 @@ async fn a_body_that_goes_on_costs_three_allocations_and_a_timer_only_for_its_en
     assert_eq!(cost(Some(deadline), inner()), 3);
     assert_eq!(cost(Some(timeout.clone()), inner()), 0, "no limit holds");
     assert_eq!(cost(Some(timeout.clone().idle(MS)), inner()), 3);
+    let rate = MinRate::per_second(1);
+    assert_eq!(cost(Some(timeout.clone().min_rate(rate)), inner()), 4);
     assert_eq!(cost(Some(timeout.whole()), inner()), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_costs_one_allocation_for_its_rate_and_none_without_a_body() {
+    fn cost<B: Body<Error: Into<super::BoxError>>>(body: fn() -> B) -> u64 {
+        let layer = Timeout::new("api", 100 * MS).layer().http();
+        let layer = layer.min_upload_rate(MinRate::per_second(1));
+        let service = layer.layer(service_fn(|_: Request<UploadBody<B>>| async {
+            Ok::<_, Failure>(Response::new(Empty::<Bytes>::new()))
+        }));
+        let call = || {
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut call = pin!(service.clone().oneshot(Request::new(body())));
+            assert!(call.as_mut().poll(&mut cx).is_ready());
+        };
+        call();
+        allocation_counter::measure(call).count_total
+    }
+    assert_eq!((cost(Empty::<Bytes>::new), cost(|| Sleepy(0))), (0, 1));
 }
 
 /// A body of which nothing has come yet.

@@ -3,6 +3,7 @@
 mod context;
 mod frames;
 mod grpc;
+mod late_readers;
 mod races;
 mod sockets;
 mod table;
@@ -34,6 +35,23 @@ fn dripping(
         Ok(Frame::data(Bytes::from(vec![b'x'; bytes])))
     });
     StreamBody::new(frames.chain(stream::pending()))
+}
+
+/// The same, from a sender that does not wait to be asked.
+fn sent(
+    frames: usize,
+    bytes: usize,
+    every: Duration,
+) -> impl Body<Data = Bytes, Error = Infallible> + Send + 'static {
+    let (sends, sent) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for _ in 0..frames {
+            tokio::time::sleep(every).await;
+            let _ = sends.send(Ok(Frame::data(Bytes::from(vec![b'x'; bytes]))));
+        }
+        sends.closed().await;
+    });
+    StreamBody::new(tokio_stream::wrappers::UnboundedReceiverStream::new(sent))
 }
 
 /// Reads to the end: how much came, and what it ended with.
