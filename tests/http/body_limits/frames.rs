@@ -218,7 +218,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_goes_on_costs_three_allocations_and_a_timer_only_for_its_end() {
+async fn a_body_that_goes_on_costs_three_allocations_if_a_limit_holds_and_none_if_not() {
     let inner = || answering(|| Sleepy(0));
     let deadline = DeadlineLayer::within("all", 100 * MS).http();
     let timeout = Timeout::new("api", 100 * MS).layer().http();
