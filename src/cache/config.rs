@@ -88,8 +88,8 @@ impl<St> CacheBuilder<St> {
         self
     }
 
-    /// Sets how long a load may go on before another call may load the same entry. From 1 ms to an
-    /// hour. The default is 5 s.
+    /// Sets how long a load may go on before another call may load the same entry, and how long a
+    /// call waits at most for the loads of others. From 1 ms to an hour. The default is 5 s.
     ///
     /// It should be longer than a load takes. Put a [`Timeout`] that is shorter inside the cache.
     #[doc(alias = "lock_ttl")]
@@ -125,11 +125,12 @@ impl<St> CacheBuilder<St> {
         self
     }
 
-    /// Sets how long the store may keep a call waiting, with all attempts together. From 1 ms to an
+    /// Sets how long a question to the store may take, with all attempts together. From 1 ms to an
     /// hour. The default is 100 ms, a hundred times what a healthy store on the same network takes.
     ///
-    /// After that, or after half of the time until the call's [deadline](crate::context), the call
-    /// goes on without the store.
+    /// A call asks up to three: for an answer; if it has to load one, to store that; or, if its load
+    /// fails, for a stale one, and to give its lease back. After the timeout, or after half of the
+    /// time until the call's [deadline](crate::context), the call goes on without the store.
     #[must_use]
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -79,6 +79,12 @@ where
         self.count_error(self.store_client.look(key).await)
     }
 
+    /// Returns for how long a call may still wait that has waited for the loads of others `since`
+    /// then: for a lease in all, whoever holds one.
+    pub(super) fn patience(&self, since: Time, now: Time) -> Duration {
+        self.lease.saturating_sub(now.since(since))
+    }
+
     /// Counts a store's error, which is all that it is to a reader: the cache goes on without it.
     ///
     /// That the caller has no time to ask is not the store's error.

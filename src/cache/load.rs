@@ -32,16 +32,20 @@ where
     St: Store<V>,
     L: Load<V>,
 {
-    if core.failure_memory.is_uncacheable(&key, Time::now()) {
+    let now = Time::now();
+    if core.failure_memory.is_uncacheable(&key, now) {
         return alone(&core, &key, load).await;
     }
+    // Since when it has waited for the loads of others.
+    let mut since = None;
     loop {
         let follower = match core.single_flight.join(&key) {
-            Joined::Lead(leader) => return lead(core, key, leader, load).await,
+            Joined::Lead(leader) => return lead(core, key, leader, since, load).await,
             Joined::Follow(follower) => follower,
         };
         // Whoever loads for longer than its lease is not waited for: it may never come back.
-        match waiting(timeout(core.lease, follower)).await {
+        let left = core.patience(*since.get_or_insert(now), Time::now());
+        match waiting(timeout(left, follower)).await {
             Ok(Some(Told::Shared(Verdict::Answer(cached)))) => {
                 core.counters.add(|c| &c.collapsed);
                 core.count(cached.status.served);
@@ -52,7 +56,7 @@ where
                 core.counters.add(|c| &c.collapsed);
                 return Err(refuse(rejected));
             }
-            Ok(Some(Told::Lead(leader))) => return lead(core, key, leader, load).await,
+            Ok(Some(Told::Lead(leader))) => return lead(core, key, leader, since, load).await,
             Ok(Some(Told::Shared(Verdict::Alone))) | Err(_) => {
                 return alone(&core, &key, load).await;
             }
@@ -155,11 +159,13 @@ impl Awaited {
     }
 }
 
-/// Asks the store as the leader, and loads if that has no answer.
+/// Asks the store as the leader, and loads if that has no answer. The call has waited for the loads
+/// of others `since` then, if it has.
 async fn lead<V, St, L>(
     core: Shared<Core<V, St>>,
     key: EntryKey,
     mut leader: Lead<V, St>,
+    mut since: Option<Time>,
     load: L,
 ) -> LoadEnd<V, L>
 where
@@ -208,7 +214,13 @@ where
                         }
                         // The one that was waited for has brought nothing that others may have:
                         // if that goes on, instances would load one after the other.
-                        if awaited.is_another(asked, now, lasts) && L::may_pass_by() {
+                        let another = awaited.is_another(asked, now, lasts);
+                        if another && L::may_pass_by() {
+                            break Err(reason);
+                        }
+                        // Others hold it, one after the other, and none of them comes back.
+                        let left = core.patience(*since.get_or_insert(now), now);
+                        if left.is_zero() {
                             break Err(reason);
                         }
                         // Another instance is at it.

@@ -91,7 +91,7 @@ mod tests {
             2 => (0_u64..2_000_000_000).prop_map(Step::Time),
             1 => (0_u8..4).prop_map(Step::Steer),
         ];
-        prop::collection::vec(step, 0..200)
+        prop::collection::vec(step, 0..80)
     }
 
     /// A call, and what it was told of.

@@ -87,6 +87,8 @@ impl<F, P> fmt::Debug for ByRequest<F, P> {
 
 /// A marker of what can be said to a layer about its responses: every [`Strategy`], and
 /// [`ByRequest`].
+///
+/// It is sealed: a type of your own gets it with [`Strategy`], and in no other way.
 #[diagnostic::on_unimplemented(
     message = "this layer has not been told what responses mean (`{Self}`)",
     label = "says nothing about which responses are failures",
@@ -95,16 +97,38 @@ impl<F, P> fmt::Debug for ByRequest<F, P> {
     note = "add `.classify(ErrorsAsFailures)` where every `Err` is a failure and every `Ok` a success",
     note = "or `.classify(classifier)` with a closure `|result: Result<&Response, &Error>| -> Outcome`"
 )]
-pub trait AnyStrategy {}
+pub trait AnyStrategy: sealed::Sealed {}
 
 #[diagnostic::do_not_recommend]
 impl<P: Strategy> AnyStrategy for P {}
 impl<F, P> AnyStrategy for ByRequest<F, P> {}
 
+mod sealed {
+    use super::{ByRequest, Strategy};
+
+    /// A bound that nobody outside of the crate can name.
+    ///
+    /// ```compile_fail,E0277
+    /// struct Own;
+    /// impl buttress::guard::AnyStrategy for Own {}
+    /// ```
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` is not a strategy",
+        label = "`AnyStrategy` and `StrategyFor` cannot be implemented by hand",
+        note = "implement `Strategy` and `Settle`: these two follow from them"
+    )]
+    pub trait Sealed {}
+
+    #[diagnostic::do_not_recommend]
+    impl<P: Strategy> Sealed for P {}
+    impl<F, P> Sealed for ByRequest<F, P> {}
+}
+
 /// The choice of the strategy that settles the call of one request: the layer's own if it is a
 /// [`Strategy`], or what [`ByRequest`] makes.
 ///
-/// A strategy of your own gets this with [`Strategy`].
+/// It is sealed, as [`AnyStrategy`] is: a strategy of your own gets this with [`Strategy`]. It is
+/// public so that generic code can name it as a bound.
 #[diagnostic::on_unimplemented(
     message = "the strategy `{Self}` is not for requests of this type (`{Req}`)",
     label = "chooses by requests of another type",

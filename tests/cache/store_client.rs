@@ -9,14 +9,19 @@ use buttress::{
     },
     timeout::{Deadline, Timeout},
 };
+use futures::future::join_all;
 use std::{
     future::pending,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU32, Ordering::SeqCst},
     },
+    time::Duration,
 };
-use tokio::time::{Instant, advance};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, advance},
+};
 
 /// A store in memory that can hang or fail.
 #[derive(Clone)]
@@ -26,6 +31,8 @@ const WELL: u8 = 0;
 const HANGS: u8 = 1;
 const FAILS: u8 = 2;
 const CANNOT_WRITE: u8 = 3;
+/// Others hold the lease, one after the other.
+const BUSY: u8 = 4;
 
 impl Ailing {
     fn new() -> Self {
@@ -44,7 +51,7 @@ impl Ailing {
     async fn ask(&self) -> Result<&MemoryStore<u32>, StoreError> {
         self.0.2.fetch_add(1, SeqCst);
         match self.0.1.load(SeqCst) {
-            WELL => Ok(&self.0.0),
+            WELL | BUSY => Ok(&self.0.0),
             HANGS => pending().await,
             CANNOT_WRITE => Err(StoreError::Codec("too strange".into())),
             _ => Err(StoreError::Unavailable("gone".into())),
@@ -63,7 +70,12 @@ impl Store<u32> for Ailing {
         key: &EntryKey,
         ask: AcquireOptions,
     ) -> Result<Acquired<u32, Self::Lease>, StoreError> {
-        self.ask().await?.acquire(key, ask).await
+        let memory = self.ask().await?;
+        if self.0.1.load(SeqCst) == BUSY {
+            let (lasts, known) = (ask.lease, None);
+            return Ok(Acquired::Busy { lasts, known });
+        }
+        memory.acquire(key, ask).await
     }
     async fn fill(
         &self,
@@ -172,7 +184,7 @@ async fn that_a_caller_has_no_more_time_is_no_failure_of_the_store() {
     assert_eq!(timeout.snapshot().deadline_exceeded_total, 1);
     assert_eq!(store.asked(), 1);
     // Late already when it comes.
-    let _ = Deadline::within(std::time::Duration::ZERO)
+    let _ = Deadline::within(Duration::ZERO)
         .scope(source.ask(&cache))
         .await;
     assert_eq!(store.asked(), 1);
@@ -236,7 +248,7 @@ async fn a_crowd_before_a_dead_store_is_one_load() {
     let (store, cache, _) = ailing();
     let source = Source::taking(SECOND);
     store.be(FAILS);
-    let answers = futures::future::join_all((0..1_000).map(|_| source.ask(&cache))).await;
+    let answers = join_all((0..1_000).map(|_| source.ask(&cache))).await;
     assert!(answers.iter().all(|(answer, _)| answer.is_ok()));
     assert_eq!(source.loads(), 1);
 }
@@ -290,4 +302,69 @@ async fn what_was_dropped_is_not_the_answer_when_the_store_fails_after_its_leade
     source.broken(true);
     source.let_go(1);
     assert_eq!(after.await.unwrap(), Err(Error::Service(Broken)));
+}
+
+/// The longest pause between two questions of a call that waits for another instance.
+const PAUSE: Duration = Duration::from_millis(63);
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_the_loads_of_other_instances_longer_than_a_lease_in_all() {
+    const LEASE: Duration = Duration::from_secs(5);
+    let store = Ailing::new();
+    let began = Instant::now();
+    let loads: Vec<_> = (0..5)
+        .map(|_| {
+            let cache = terms().lease(LEASE).store(store.clone()).build::<u32>();
+            let (cache, (tell, told)) = (cache.unwrap(), oneshot::channel());
+            let load = async move || {
+                tell.send(began.elapsed()).unwrap();
+                pending::<Answer>().await
+            };
+            tokio::spawn(async move { cache.run("7", load).await.map(drop) });
+            told
+        })
+        .collect();
+    let mut begin = join_all(loads).await.into_iter().map(Result::unwrap);
+    assert_eq!(begin.next(), Some(Duration::ZERO));
+    for begins in begin {
+        assert!(LEASE <= begins && begins <= LEASE + PAUSE, "{begins:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_does_a_call_that_has_followed_before_it_led() {
+    const LEASE: Duration = Duration::from_secs(5);
+    let (store, cache, source) = ailing();
+    store.be(BUSY);
+    let ask = || {
+        let (source, cache) = (source.clone(), cache.clone());
+        tokio::spawn(async move { source.ask(&cache).await })
+    };
+    let leader = ask();
+    tokio::time::sleep(SECOND).await;
+    let (follower, began) = (ask(), Instant::now());
+    tokio::time::sleep(3 * SECOND).await;
+    leader.abort();
+    let (answer, status) = follower.await.unwrap();
+    assert_eq!((answer, &*status), (Ok(1), "items; fwd=uri-miss"));
+    let waited = began.elapsed();
+    assert!(LEASE <= waited && waited <= LEASE + PAUSE, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_asks_the_store_once_twice_if_it_loads_and_three_times_if_its_load_fails() {
+    let (store, cache, source) = ailing();
+    let mut before = 0;
+    let mut asked = async || {
+        let _ = source.ask(&cache).await;
+        let asked = store.asked() - before;
+        before += asked;
+        asked
+    };
+    assert_eq!((asked().await, asked().await), (2, 1));
+    source.broken(true);
+    advance(21 * SECOND).await;
+    assert_eq!(asked().await, 3, "a stale answer is better");
+    advance(200 * SECOND).await;
+    assert_eq!(asked().await, 3, "there is none");
 }

@@ -202,7 +202,7 @@ fn assert_kept<St: Store<Version>>(history: &History, world: &World<St>, promise
 async fn keeps(seed: u64, kind: impl Kind) {
     let other = env::var("SEED").map_or(0, |seed| seed.parse().unwrap());
     let seed = seed + 10 * other;
-    let (history, world) = run(seed, Writing::Right, 6_000 * MS, &kind).await;
+    let (history, world) = run(seed, Writing::Right, 4_000 * MS, &kind).await;
     assert_kept(&history, &world, promise(kind.bound()));
 }
 

@@ -298,9 +298,13 @@ async fn all_callers_who_wait_for_a_service_that_is_not_ready_hear_that_it_is_op
         })
         .collect();
     // All of them wait, and have looked again when they were woken to.
-    while wait.load(Relaxed) < 3_000 {
+    for _ in 0..10_000 {
+        if wait.load(Relaxed) == 3_000 {
+            break;
+        }
         tokio::task::yield_now().await;
     }
+    assert_eq!(wait.load(Relaxed), 3_000);
     tokio::time::sleep(MILLI).await;
     breaker.force_open();
     for caller in callers {

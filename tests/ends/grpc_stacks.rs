@@ -6,6 +6,7 @@ use crate::{
     rpc::{
         self, Client, Orders, Uploads, channel, drained, get, get_within, refusal, serve, watch,
     },
+    within,
 };
 use buttress::grpc::{self, Grpc};
 use buttress::http::{DeadlineHeaderLayer, RespondLayer};
@@ -90,7 +91,7 @@ async fn callers_who_leave_the_clients_stack_do_not_close_it_for_others() {
     is_well(&breaker, &client).await;
     for _ in 0..5 {
         let mut answers = watch(&client, "hang").await.unwrap();
-        assert_eq!(answers.message().await.unwrap().unwrap(), "first");
+        assert_eq!(within(answers.message()).await.unwrap().unwrap(), "first");
     }
     is_well(&breaker, &client).await;
 }
@@ -145,6 +146,13 @@ async fn a_service_that_hangs_closes_the_clients_stack_by_its_own_limits_only() 
     assert_eq!(breaker.snapshot().state, State::Closed);
     for answer in hang(None).await {
         assert_eq!(answer.unwrap_err().code(), Code::DeadlineExceeded);
+    }
+    // Not all of them count on a machine that is busy (see `opens`).
+    for _ in 0..10 {
+        if breaker.snapshot().state == State::Open {
+            break;
+        }
+        hang(None).await;
     }
     assert_eq!(breaker.snapshot().state, State::Open);
     let refused = get(client, "0").await.unwrap_err();
@@ -207,7 +215,7 @@ async fn the_servers_stack_outlives_what_callers_do_to_it() {
             .unwrap_err();
         // A stream that is read no longer, and with the client its connection goes.
         let mut answers = watch(&client, "hang").await.unwrap();
-        assert_eq!(answers.message().await.unwrap().unwrap(), "first");
+        assert_eq!(within(answers.message()).await.unwrap().unwrap(), "first");
     }
     let broken = [&BROKEN[..], &[Broken::Unreadable]].concat();
     send_broken_and_a_whole_one(to, &uploads, &broken).await;

@@ -1,7 +1,10 @@
 //! Uploads over gRPC that go wrong, and are not the service's failure.
 
-use crate::rpc::{Orders, PUT, Uploads, channel, client, drained, put, serve};
-use crate::uploads::Ends;
+use crate::{
+    rpc::{Orders, PUT, Uploads, channel, client, drained, put, serve},
+    uploads::Ends,
+    within,
+};
 use buttress::{
     CircuitBreaker, GuardLayer, LoadShed, Timeout, circuit_breaker::State, grpc::Grpc, guard::End,
     http::RespondLayer,
@@ -51,8 +54,8 @@ pub(crate) async fn send_broken(to: SocketAddr, uploads: &Uploads, how: Broken) 
     let cable =
         tokio::spawn(async move { tokio::io::copy_bidirectional(&mut far, &mut stream).await });
     let io = TokioIo::new(near);
-    let connected = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
-    let (mut sender, connection) = connected.unwrap();
+    let connected = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
+    let (mut sender, connection) = within(connected).await.unwrap();
     tokio::spawn(connection);
     let (parts, body) = mpsc::unbounded_channel::<io::Result<Frame<Bytes>>>();
     let send = |data: &'static [u8]| parts.send(Ok(Frame::data(data.into()))).unwrap();
@@ -77,7 +80,7 @@ pub(crate) async fn send_broken(to: SocketAddr, uploads: &Uploads, how: Broken) 
         Broken::Stalled => {}
     }
     uploads.ended().await;
-    let _ = answer.await;
+    let _ = within(answer).await;
 }
 
 /// Sends five of each, and then one that is whole.

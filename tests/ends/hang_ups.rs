@@ -1,6 +1,10 @@
 //! Callers who hang up, who leave a server little time, or who send too much, over sockets.
 
-use crate::uploads::{answer, drain, learnt, send, serve};
+use crate::{
+    until,
+    uploads::{answer, drain, learnt, opens, send, serve},
+    within,
+};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -88,9 +92,9 @@ async fn five_closed_tabs_do_not_open_a_servers_breaker() {
     let to = serve(app).await;
     for _ in 0..5 {
         let tab = get(to, "x-hang: 1\r\n").await;
-        assert_eq!(tells.recv().await, Some("begun"));
+        assert_eq!(within(tells.recv()).await, Some("begun"));
         drop(tab);
-        assert_eq!(tells.recv().await, Some("dropped"));
+        assert_eq!(within(tells.recv()).await, Some("dropped"));
     }
     assert_eq!(answer(get(to, "").await).await, "HTTP/1.1 200 OK");
     assert_eq!(learnt(&breaker), CLOSED);
@@ -122,11 +126,11 @@ async fn a_time_that_the_caller_gives_is_its_own_and_the_operators_most_is_the_o
         assert_eq!(answer(get(to, "").await).await, "HTTP/1.1 200 OK");
     }
     let to = server(200 * MS).await;
-    for _ in 0..5 {
+    opens(&breaker, async || {
         let hung = get(to, "x-hang: 1\r\nx-request-timeout-ms: 60000\r\n").await;
         assert_eq!(answer(hung).await, "HTTP/1.1 504 Gateway Timeout");
-    }
-    assert_eq!(learnt(&breaker), (State::Open, 5));
+    })
+    .await;
 }
 
 /// Hangs if it is asked to.
@@ -185,21 +189,22 @@ async fn clients_that_send_a_short_grpc_timeout_do_not_open_a_servers_breaker() 
     };
     let mut client = server(MINUTE).await;
     for _ in 0..5 {
-        let short = client.check(asking("hang", Some(40 * MS))).await;
+        let short = within(client.check(asking("hang", Some(40 * MS)))).await;
         let code = short.unwrap_err().code();
         assert!(
             matches!(code, Code::DeadlineExceeded | Code::Cancelled),
             "{code:?}"
         );
     }
-    client.check(asking("", None)).await.unwrap();
+    within(client.check(asking("", None))).await.unwrap();
     assert_eq!(learnt(&breaker), CLOSED);
-    let mut client = server(200 * MS).await;
-    for _ in 0..5 {
-        let hung = client.check(asking("hang", None)).await;
+    let client = server(200 * MS).await;
+    opens(&breaker, async || {
+        let mut client = client.clone();
+        let hung = within(client.check(asking("hang", None))).await;
         assert_eq!(hung.unwrap_err().code(), Code::DeadlineExceeded);
-    }
-    assert_eq!(learnt(&breaker), (State::Open, 5));
+    })
+    .await;
 }
 
 /// Requests with more than ten bytes, told before and not.
@@ -266,14 +271,12 @@ async fn a_probe_over_a_socket_is_decided_by_its_head_though_its_events_go_on() 
         .layer(RespondLayer::new(Http, breaker.layer().http()));
     let to = serve(app).await;
     answer(get(to, "x-fail: 1\r\n").await).await;
-    while breaker.state() != State::HalfOpen {
-        tokio::task::yield_now().await;
-    }
+    until(|| breaker.state() == State::HalfOpen).await;
     let mut open = Vec::new();
     for _ in 0..10 {
         let mut stream = get(to, "").await;
         let mut head = [0; 15];
-        stream.read_exact(&mut head).await.unwrap();
+        within(stream.read_exact(&mut head)).await.unwrap();
         assert_eq!(&head, b"HTTP/1.1 200 OK");
         assert_eq!(breaker.state(), State::Closed);
         open.push(stream);
@@ -298,9 +301,7 @@ async fn a_probe_that_is_half_sent_says_nothing_and_a_whole_one_closes() {
         .layer(RespondLayer::new(Http, breaker.layer().http()));
     let to = serve(app).await;
     answer(send(to, "x-fail: 1\r\ncontent-length: 0\r\n\r\n").await).await;
-    while breaker.state() != State::HalfOpen {
-        tokio::task::yield_now().await;
-    }
+    until(|| breaker.state() == State::HalfOpen).await;
     for _ in 0..3 {
         let mut half = send(to, "content-length: 100\r\n\r\nhalf of it").await;
         half.shutdown().await.unwrap();
@@ -322,17 +323,12 @@ async fn a_client_cuts_off_a_server_that_hangs_and_its_breaker_opens() {
         .map_err(Error::<reqwest::Error>::Service)
         .map_response(http::Response::<reqwest::Body>::from)
         .service(reqwest::Client::new());
-    for _ in 0..5 {
+    opens(&breaker, async || {
         let request = reqwest::Client::new().get(format!("http://{to}/"));
-        assert!(
-            client
-                .clone()
-                .oneshot(request.build().unwrap())
-                .await
-                .is_err()
-        );
-    }
-    assert_eq!(learnt(&breaker), (State::Open, 5));
+        let call = client.clone().oneshot(request.build().unwrap());
+        assert!(within(call).await.is_err());
+    })
+    .await;
 }
 
 #[tokio::test]

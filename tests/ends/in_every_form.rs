@@ -2,7 +2,11 @@
 
 use crate::forms::{ALL, Call, Fails, Form, Inside, PROCESSES, Said};
 use buttress::{
-    Cache, CircuitBreaker, Error, LoadShed, Outcome, RateLimiter, Retry,
+    Cache, CircuitBreaker, Error, LoadShed, Now, Outcome, RateLimiter, Retry,
+    cache::{
+        AcquireOptions, Acquired, Entry, EntryKey, Fill, Hit, InvalidationMode, KeyRef, Store,
+        StoreError,
+    },
     circuit_breaker::State,
     guard::{self, hold},
     rate_limit::WaitingLimiter,
@@ -287,12 +291,57 @@ async fn callers_who_leave_while_we_wait_open_nothing_and_those_who_leave_a_hang
         let leader = cache.clone();
         let leader = tokio::spawn(async move { leader.run("7", load).await.map(drop) });
         tokio::task::yield_now().await;
-        let in_load: Inside = Rc::new(move || {
-            let cache = cache.clone();
-            Box::pin(async move { cache.run("7", load).await.map(|_| Said::Success) })
-        });
+        let in_load = loads_in(cache);
         assert!(!opens(form, in_load, 40, left).await, "a load, {form:?}");
         leader.abort();
+        // Another instance has.
+        let cache = Cache::builder("items").store(Elsewhere).build().unwrap();
+        let in_load = loads_in(cache);
+        assert!(!opens(form, in_load, 40, left).await, "elsewhere, {form:?}");
+    }
+}
+
+/// Asks a cache for what somebody else is loading.
+fn loads_in<St: Store<u32>>(cache: Cache<u32, St>) -> Inside {
+    Rc::new(move || {
+        let cache = cache.clone();
+        let load = async || pending::<Result<u32, Fails>>().await;
+        Box::pin(async move { cache.run("7", load).await.map(|_| Said::Success) })
+    })
+}
+
+/// A store of which another instance has the lease.
+struct Elsewhere;
+
+impl Store<u32> for Elsewhere {
+    type Lease = ();
+
+    fn peek(&self, _: KeyRef<'_>, _: &Now) -> Option<Hit<u32>> {
+        None
+    }
+    async fn acquire(
+        &self,
+        _: &EntryKey,
+        ask: AcquireOptions,
+    ) -> Result<Acquired<u32, ()>, StoreError> {
+        sleep(MS).await;
+        let (lasts, known) = (ask.lease, None);
+        Ok(Acquired::Busy { lasts, known })
+    }
+    async fn fill(&self, _: &EntryKey, (): &(), _: Fill<u32>) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn release(&self, _: &EntryKey, (): ()) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn look(&self, _: &EntryKey) -> Result<Option<Entry<u32>>, StoreError> {
+        Ok(None)
+    }
+    async fn invalidate(&self, _: &EntryKey, _: InvalidationMode) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn invalidate_tag(&self, _: &str, _: InvalidationMode) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! A gRPC service of orders that does what it is asked to, and how to ask. Its messages are plain
 //! texts: so its clients can stream too, which no service does that comes with tonic.
 
+use crate::{until, within};
 use buttress::LoadShed;
 use bytes::{Buf, BufMut};
 use futures::{StreamExt, stream};
@@ -132,12 +133,12 @@ impl Uploads {
 
     /// Waits for the next upload that begins.
     pub(crate) async fn begun(&self) {
-        self.begun.acquire().await.unwrap().forget();
+        within(self.begun.acquire()).await.unwrap().forget();
     }
 
     /// Waits for the next upload that ends, however it does.
     pub(crate) async fn ended(&self) {
-        self.ended.acquire().await.unwrap().forget();
+        within(self.ended.acquire()).await.unwrap().forget();
     }
 }
 
@@ -260,13 +261,7 @@ pub(crate) fn patient(to: SocketAddr) -> Client {
 
 /// Waits until nothing is in flight.
 pub(crate) async fn drained(requests: &LoadShed) {
-    for _ in 0..10_000 {
-        if requests.snapshot().in_flight == 0 {
-            return;
-        }
-        sleep(Duration::from_millis(1)).await;
-    }
-    panic!("it never was");
+    until(|| requests.snapshot().in_flight == 0).await;
 }
 
 /// A client of orders behind any layers.
@@ -310,7 +305,7 @@ pub(crate) async fn get_within(
         request.set_timeout(timeout);
     }
     let (mut grpc, path) = (ready(client).await?, PathAndQuery::from_static(GET));
-    let answer = grpc.unary(request, path, Texts).await;
+    let answer = within(grpc.unary(request, path, Texts)).await;
     answer.map(Response::into_inner)
 }
 
@@ -318,7 +313,7 @@ pub(crate) async fn get_within(
 pub(crate) async fn watch(client: &Client, asked: &str) -> Result<Streaming<String>, Status> {
     let request = Request::new(asked.to_owned());
     let (mut grpc, path) = (ready(client).await?, PathAndQuery::from_static(WATCH));
-    let answer = grpc.server_streaming(request, path, Texts).await;
+    let answer = within(grpc.server_streaming(request, path, Texts)).await;
     answer.map(Response::into_inner)
 }
 
@@ -329,7 +324,7 @@ where
 {
     let (mut grpc, path) = (ready(client).await?, PathAndQuery::from_static(PUT));
     let answer = grpc.client_streaming(Request::new(parts), path, Texts);
-    answer.await.map(Response::into_inner)
+    within(answer).await.map(Response::into_inner)
 }
 
 /// Returns the code of a refusal, and what kind of refusal its metadata say it is.

@@ -1,7 +1,10 @@
 //! The client's and the server's stack of the README, as they stand there, and what callers do to
 //! them that is not the service's failure.
 
-use crate::uploads::{answer, send, send_broken_and_a_whole_one, serve};
+use crate::{
+    uploads::{answer, send, send_broken_and_a_whole_one, serve},
+    within,
+};
 use axum::{
     Router,
     body::Body,
@@ -110,7 +113,7 @@ fn ask(to: SocketAddr, item: u32, headers: &[(&str, &str)]) -> http::Request<req
 
 /// Asks for what is there.
 async fn is_served(orders: &Orders, to: SocketAddr) {
-    let answer = orders.clone().oneshot(ask(to, 7, &[])).await;
+    let answer = within(orders.clone().oneshot(ask(to, 7, &[]))).await;
     assert_eq!(answer.unwrap().status(), 200);
 }
 
@@ -131,7 +134,7 @@ async fn callers_with_short_deadlines_do_not_close_the_clients_stack_for_others(
     for _ in 0..5 {
         let call = orders.clone().oneshot(ask(to, 7, &[("x-takes", "400")]));
         let deadline = Deadline::within(60 * MS).of_caller();
-        assert!(deadline.scope(call).await.is_err());
+        assert!(within(deadline.scope(call)).await.is_err());
     }
     is_served(&orders, to).await;
 }
@@ -140,7 +143,9 @@ async fn callers_with_short_deadlines_do_not_close_the_clients_stack_for_others(
 async fn unknown_ids_do_not_close_the_clients_stack_for_others() {
     let (orders, to) = (orders(), serve(service()).await);
     for item in 100..105 {
-        let answer = orders.clone().oneshot(ask(to, item, &[])).await.unwrap();
+        let answer = within(orders.clone().oneshot(ask(to, item, &[])))
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 404);
     }
     is_served(&orders, to).await;
@@ -152,7 +157,7 @@ async fn one_users_refusals_are_returned_at_once_and_do_not_close_the_clients_st
     let start = Instant::now();
     for _ in 0..5 {
         let heavy = ask(to, 7, &[("x-user", "heavy")]);
-        let answer = orders.clone().oneshot(heavy).await.unwrap();
+        let answer = within(orders.clone().oneshot(heavy)).await.unwrap();
         assert_eq!(answer.status(), 429);
         assert_eq!(answer.headers()["retry-after"], "30");
     }
@@ -199,11 +204,11 @@ async fn the_servers_stack_outlives_what_callers_do_to_it() {
         let left = get(7, "x-takes", "400").timeout(60 * MS).send().await;
         assert!(left.is_err());
         // An id that is not there.
-        let missing = get(100, "x-takes", "0").send().await.unwrap();
+        let missing = within(get(100, "x-takes", "0").send()).await.unwrap();
         assert_eq!(missing.status(), 404);
         // A deadline that is too short.
         let short = get(7, "x-takes", "400").header("x-request-timeout-ms", "50");
-        assert_eq!(short.send().await.unwrap().status(), 504);
+        assert_eq!(within(short.send()).await.unwrap().status(), 504);
         // An upload that breaks off.
         let mut half = send(to, "content-length: 100\r\n\r\nhalf of it").await;
         tokio::io::AsyncWriteExt::shutdown(&mut half).await.unwrap();
@@ -211,7 +216,7 @@ async fn the_servers_stack_outlives_what_callers_do_to_it() {
     }
     // All at once: what was held by those who left is free again.
     let all = (0..20).map(|_| get(7, "x-takes", "1").send());
-    for answer in futures::future::join_all(all).await {
+    for answer in within(futures::future::join_all(all)).await {
         assert_eq!(answer.unwrap().status(), 200);
     }
 }

@@ -99,14 +99,49 @@ async fn so_does_one_that_reserves() {
     assert_eq!(ends(&log, layer).await, told([IGNORED, FAILURE]));
 }
 
+/// A choice that panics.
+fn no_choice(_: &usize) -> fn(Result<&usize, &E>) -> Outcome {
+    panic!("choice")
+}
+
+/// Calls a service, and polls the call, until that panics.
+fn panics<S>(service: S, mut meanwhile: impl FnMut())
+where
+    S: Service<usize, Response = usize, Error = E>,
+{
+    let call = || {
+        let mut call = spawn(service.oneshot(1));
+        for _ in 0..2 {
+            assert_pending!(call.poll());
+            meanwhile();
+        }
+    };
+    let panic = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
+    assert_eq!(panic.downcast_ref(), Some(&"choice"));
+}
+
 #[test]
 fn a_choice_that_panics_is_the_end_of_a_call_that_never_started() {
     let log = Log::default();
-    let choose = |_: &usize| -> fn(Result<&usize, &E>) -> Outcome { panic!("choice") };
-    let layer = GuardLayer::new(Spy::new("a", &log)).classify_by(choose);
-    let mut service = layer.layer(Steps(log.clone()));
-    assert!(catch_unwind(AssertUnwindSafe(|| service.call(1))).is_err());
-    assert_eq!(log.take(), [("a", Admit), ("a", Settle(End::NeverStarted))]);
+    let (spy, gate) = (Spy::new("a", &log), Gate::new("a", &log));
+    let steps = || Steps(log.clone());
+    let never_started = [("a", Admit), ("a", Settle(End::NeverStarted))];
+
+    let layer = GuardLayer::new(spy.clone()).classify_by(no_choice);
+    panics(layer.layer(steps()), || {});
+    assert_eq!(log.take(), never_started);
+
+    let layer = ReserveLayer::new(spy).classify_by(no_choice);
+    panics(layer.layer(steps()), || {});
+    assert_eq!(log.take(), never_started);
+
+    let layer = WaitLayer::new(gate.clone()).classify_by(no_choice);
+    panics(layer.layer(steps()), || {});
+    assert_eq!(log.take(), never_started, "at once");
+    gate.0.close();
+    panics(layer.layer(steps()), || gate.0.open());
+    let after_a_wait = [&[("a", Wait)], &never_started[..]].concat();
+    assert_eq!(log.take(), after_a_wait);
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use buttress::{
     guard::{Admission, End, Guard, GuardBase, Never, WaitProgress},
 };
 use std::{
+    future::Future,
+    panic::Location,
     sync::{Arc, Mutex},
     task::Context,
     time::Duration,
@@ -121,5 +123,17 @@ impl<Req> Guard<Req> for Tally {
         _: &Now,
     ) -> WaitProgress<()> {
         match *wait {}
+    }
+}
+
+/// Waits for what takes no time to speak of: after half a minute it fails, and says where.
+#[track_caller]
+pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let here = Location::caller();
+    async move {
+        match tokio::time::timeout(Duration::from_secs(30), future).await {
+            Ok(output) => output,
+            Err(_) => panic!("still waiting after half a minute: {here}"),
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Connections that are upgraded, over a socket, and the permits that they hold.
 
-use crate::{server::serve, tally::eventually};
+use crate::{
+    server::serve,
+    tally::{eventually, within},
+};
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use buttress::{
     GuardLayer, LoadShed, Outcome, Rejected,
@@ -41,7 +44,7 @@ async fn connect(address: SocketAddr) -> (TcpStream, String) {
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.unwrap());
+        head.push(within(socket.read_u8()).await.unwrap());
     }
     (socket, String::from_utf8(head).unwrap())
 }
@@ -74,7 +77,7 @@ async fn a_permit_is_held_until_the_upgraded_connection_is_dropped() {
 
     let mut back = [0; 5];
     first.write_all(b"hello").await.unwrap();
-    first.read_exact(&mut back).await.unwrap();
+    within(first.read_exact(&mut back)).await.unwrap();
     assert_eq!((&back, in_flight()), (b"hello", 2));
 
     drop(second);

@@ -64,7 +64,7 @@ async fn holds<St: Store<String>>(
     let began = Instant::now();
     let (mut hits, mut misses) = (0, 0);
     let mut next_mishap = 500 * MS;
-    while began.elapsed() < 3 * S {
+    while began.elapsed() < 2 * S {
         if began.elapsed() > next_mishap {
             mishap(server);
             next_mishap += 700 * MS;

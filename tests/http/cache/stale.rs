@@ -1,6 +1,7 @@
 //! For how long a response is good for what.
 
 use super::support::*;
+use crate::tally::within;
 use axum::{extract::Request, response::IntoResponse};
 use buttress::cache::Cache;
 use http::{StatusCode, header};
@@ -15,9 +16,12 @@ async fn that_something_is_not_there_is_kept_for_a_shorter_time() {
         (404, 404)
     );
     assert_eq!(served.origin.calls(), 1);
-    while served.origin.calls() == 1 {
-        assert_eq!(served.get("/none").await.0, 404);
-    }
+    within(async {
+        while served.origin.calls() == 1 {
+            assert_eq!(served.get("/none").await.0, 404);
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

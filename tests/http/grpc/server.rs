@@ -2,7 +2,7 @@
 
 use crate::{
     grpc::health::{asking, channel, serve},
-    tally::{FAILURE, IGNORED, REFUSED, SUCCESS, Tally, eventually, overloaded},
+    tally::{FAILURE, IGNORED, REFUSED, SUCCESS, Tally, eventually, overloaded, within},
 };
 use buttress::{GuardLayer, Kind, grpc::Grpc, guard::End, http::RespondLayer};
 use std::time::Duration;
@@ -62,12 +62,12 @@ async fn a_call_ends_with_what_its_trailers_say() {
         ("exhausted", overloaded(Some(70))),
         ("missing", IGNORED),
     ] {
-        let _ = client.check(asking(asked)).await;
+        let _ = within(client.check(asking(asked))).await;
         expected.push(end);
         assert_eq!(tally.ended(expected.len()).await, expected);
         // The same at the end of a stream that began well.
         let mut answers = client.watch(asking(asked)).await.unwrap().into_inner();
-        while let Ok(Some(_)) = answers.message().await {}
+        while let Ok(Some(_)) = within(answers.message()).await {}
         expected.push(end);
         assert_eq!(tally.ended(expected.len()).await, expected);
     }
@@ -97,7 +97,7 @@ async fn a_stream_holds_its_permit_and_one_that_is_no_longer_watched_says_nothin
     let edge = RespondLayer::new(Grpc, GuardLayer::new(tally.clone()).grpc());
     let mut client = HealthClient::new(channel(serve(edge).await));
     let mut answers = client.watch(asking("hang")).await.unwrap().into_inner();
-    assert!(answers.message().await.unwrap().is_some());
+    assert!(within(answers.message()).await.unwrap().is_some());
     assert_eq!((tally.in_flight(), tally.ends().len()), (1, 0));
     drop(answers);
     assert_eq!(tally.ended(1).await, [IGNORED]);

@@ -87,8 +87,17 @@ struct Run {
     seconds: Vec<Second>,
 }
 
+/// No call takes as long, with all of its attempts.
+const LONGEST_CALL: u64 = 10 * SECOND;
+
 impl World {
     fn run(self) -> Vec<Second> {
+        self.run_until(|_| false)
+    }
+
+    /// Runs to the end, or until the calls are over that had begun when this was so of the seconds
+    /// that had passed.
+    fn run_until(self, is_so: impl Fn(&[Second]) -> bool) -> Vec<Second> {
         let retry = |client| {
             let retry = Retry::builder("client").budget((self.budget)());
             let seed = self.seed * 1_000_000 + u64::from(client);
@@ -112,10 +121,16 @@ impl World {
             run.at(first as u64, Event::Call(client));
         }
         run.at(run.world.stall.end, Event::Resume);
+        let (mut passed, mut until) = (0, run.world.until);
         while let Some(Reverse((now, _, event))) = run.events.pop() {
-            if now >= run.world.until {
+            if now >= until {
                 break;
             }
+            let second = (now / SECOND) as usize;
+            if second > passed && is_so(&run.seconds[..second]) {
+                until = until.min(now + LONGEST_CALL);
+            }
+            passed = second;
             run.happens(now, event);
         }
         run.seconds

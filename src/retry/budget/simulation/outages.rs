@@ -14,13 +14,13 @@ fn overload(times: f64, budget: fn() -> Budget, seed: u64) -> (f64, f64) {
         queue: 20,
         refusal: 0.01,
         stall: 0..0,
-        until: 10 * SECOND,
+        until: 6 * SECOND,
         budget,
         seed,
     };
     let seconds = world.run();
-    let steady = &seconds[3..10];
-    (sum(steady, |s| s.good) / 7_000.0, amplification(steady))
+    let steady = &seconds[2..6];
+    (sum(steady, |s| s.good) / 4_000.0, amplification(steady))
 }
 
 /// A server that does no work for a time, while its queue of two seconds fills; it neither sheds
@@ -71,15 +71,19 @@ impl Stall {
             budget: self.budget,
             seed: self.seed,
         };
-        let seconds = world.run();
+        let (length, share) = self.well;
+        let is_well = |s: &[Second]| sum(s, |s| s.successes) >= share * sum(s, |s| s.calls);
+        let last_is_well = |passed: &[Second]| {
+            let last = passed.len().checked_sub(length);
+            last.is_some_and(|last| last >= ends && is_well(&passed[last..]))
+        };
+        let seconds = world.run_until(last_is_well);
         // Of a short one all of it; of a long one what it has come to.
         let last = if self.seconds > 10 {
             self.seconds / 5
         } else {
             self.seconds
         };
-        let (length, share) = self.well;
-        let is_well = |s: &[Second]| sum(s, |s| s.successes) >= share * sum(s, |s| s.calls);
         let recovery = seconds[ends..].windows(length).position(is_well);
         (amplification(&seconds[ends - last..ends]), recovery)
     }
@@ -246,8 +250,8 @@ fn without_the_gate_fleets_stay_down_for_good() {
         (6.0, 0.5, 300),
         (6.0, 0.7, 300),
         (6.0, 0.9, 300),
-        (60.0, 0.7, 100),
-        (60.0, 0.9, 100),
+        (60.0, 0.7, 60),
+        (60.0, 0.9, 60),
     ] {
         let budget = without_gate;
         let fleet = Stall {
