@@ -12,7 +12,7 @@ pub use invalid::InvalidConfig;
 pub use kind::Kind;
 pub use known::recognize;
 pub use name::Name;
-#[cfg(any(feature = "cache", all(feature = "http", feature = "timeout")))]
+#[cfg(all(feature = "http", feature = "timeout"))]
 pub(crate) use provenance::note_refusal;
 #[cfg(feature = "retry")]
 pub(crate) use provenance::waiting;

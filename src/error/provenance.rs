@@ -150,11 +150,32 @@ impl KeptRefusal {
         }
     }
 
+    /// Returns this rejection as it was kept, or, if it is another one, without a word on whose
+    /// limit it was.
+    pub(crate) fn of(rejected: Rejected, kept: Option<Self>) -> Self {
+        kept.filter(|kept| kept.rejected == rejected)
+            .unwrap_or(Self {
+                rejected,
+                limiter: Limiter::UNKNOWN,
+            })
+    }
+
+    pub(crate) fn rejected(self) -> Rejected {
+        self.rejected
+    }
+
     /// Leaves its note again: it goes up now.
     #[cold]
     pub(crate) fn note(self) {
         NOTES.with(|notes| notes.last_cut.set(self.limiter));
         note_refusal(self.rejected);
+    }
+
+    /// Makes it the error of another call, which has shared the one that it was made for.
+    #[cold]
+    pub(crate) fn refuse<E: FromRejected>(self) -> E {
+        NOTES.with(|notes| notes.last_cut.set(self.limiter));
+        refuse(self.rejected)
     }
 }
 

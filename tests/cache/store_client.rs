@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use buttress::{
-    Error, Now,
+    CircuitBreaker, Error, Now,
     cache::{
         AcquireOptions, Acquired, Cache, Entry, EntryKey, Fill, Hit, InvalidationMode, KeyRef,
         MemoryStore, Store, StoreError,
@@ -26,6 +26,7 @@ const WELL: u8 = 0;
 const HANGS: u8 = 1;
 const FAILS: u8 = 2;
 const CANNOT_WRITE: u8 = 3;
+const SLOW: u8 = 4;
 
 impl Ailing {
     fn new() -> Self {
@@ -46,6 +47,10 @@ impl Ailing {
         match self.0.1.load(SeqCst) {
             WELL => Ok(&self.0.0),
             HANGS => pending().await,
+            SLOW => {
+                tokio::time::sleep(60 * MS).await;
+                Ok(&self.0.0)
+            }
             CANNOT_WRITE => Err(StoreError::Codec("too strange".into())),
             _ => Err(StoreError::Unavailable("gone".into())),
         }
@@ -290,4 +295,28 @@ async fn what_was_dropped_is_not_the_answer_when_the_store_fails_after_its_leade
     source.broken(true);
     source.let_go(1);
     assert_eq!(after.await.unwrap(), Err(Error::Service(Broken)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_limit_cut_a_load_off_is_known_however_long_the_store_takes_to_hear_of_it() {
+    let (store, cache, _) = ailing();
+    let (breaker, limit) = (CircuitBreaker::new("db"), Timeout::new("db", SECOND));
+    // Cuts off while the store is told: what had less than half of this one did not hang.
+    let other = Timeout::new("other", 60 * SECOND);
+    let other = other.run(pending::<Answer>);
+    let load = move || async move {
+        store.be(SLOW);
+        limit.run(pending::<Answer>).await
+    };
+    let call = async {
+        tokio::time::sleep(59 * SECOND - 50 * MS).await;
+        breaker
+            .run(|| cache.run(KeyRef::new("7"), load))
+            .await
+            .map(drop)
+    };
+    let (ended, other) = futures::join!(call, other);
+    assert!(matches!(ended, Err(Error::Rejected(rejected)) if rejected.policy() == "db"));
+    assert!(other.is_err());
+    assert_eq!(breaker.snapshot().failures, 1);
 }
