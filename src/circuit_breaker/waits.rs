@@ -234,7 +234,7 @@ mod tests {
             for now in 0..=lease + waited + u64::from(limit) * gap {
                 for probe in &begun {
                     let probe: &Probe = probe;
-                    verdict = verdict.or(probe.take_step(&mut probes, &course, end, now));
+                    verdict = verdict.or_else(|| probe.take_step(&mut probes, &course, end, now));
                 }
                 if verdict.is_some() {
                     break;
