@@ -52,9 +52,9 @@ where
                 let status = cached.status.shared();
                 return Ok(Answered::Cached(Cached { status, ..cached }));
             }
-            Ok(Some(Told::Shared(Verdict::Failed(rejected)))) => {
+            Ok(Some(Told::Shared(Verdict::Failed(kept)))) => {
                 core.counters.add(|c| &c.collapsed);
-                return Err(refuse(rejected));
+                return Err(kept.refuse());
             }
             Ok(Some(Told::Lead(leader))) => return lead(core, key, leader, since, load).await,
             Ok(Some(Told::Shared(Verdict::Alone))) | Err(_) => {
@@ -99,7 +99,7 @@ where
         reason,
     };
     let status = core.status(served, Duration::ZERO, Duration::ZERO);
-    let loaded = load.load().await;
+    let (loaded, kept) = load.load().await;
     if !matches!(loaded, Loaded::Failed(_)) {
         core.failure_memory.source_succeeded();
     }
@@ -134,7 +134,7 @@ where
                 core.count(cached.status.served);
                 return Ok(Answered::Cached(cached));
             }
-            failure.end(status)
+            failure.end(status, kept)
         }
     }
 }

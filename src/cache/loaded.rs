@@ -4,7 +4,7 @@ use super::{
     freshness::Freshness,
     status::{CacheStatus, Cached},
 };
-use crate::error::{FromRejected, Rejected, note_refusal};
+use crate::error::{FromRejected, KeptRefusal, Rejected};
 use std::{any::TypeId, convert::Infallible, future::Future};
 
 /// The end of a load, as an [`Adapter`](super::Adapter) describes it. `V` is the answer, `T` is
@@ -50,8 +50,12 @@ impl<V, T, E> Failure<V, T, E> {
         !matches!(self, Self::Error { unwell: false, .. })
     }
 
-    /// Returns what the caller whose load failed gets.
-    pub(super) fn end(self, status: CacheStatus) -> Result<Answered<V, T>, E> {
+    /// Returns what the caller whose load failed gets; `kept` is the rejection that it failed with.
+    pub(super) fn end(
+        self,
+        status: CacheStatus,
+        kept: Option<KeptRefusal>,
+    ) -> Result<Answered<V, T>, E> {
         match self {
             Self::Answer(value) => Ok(Answered::Cached(Cached { value, status })),
             Self::Uncacheable(response) => Ok(Answered::Uncacheable(response)),
@@ -59,7 +63,7 @@ impl<V, T, E> Failure<V, T, E> {
                 error, rejected, ..
             } => {
                 if let Some(rejected) = rejected {
-                    note_refusal(rejected);
+                    KeptRefusal::of(rejected, kept).note();
                 }
                 Err(error)
             }
@@ -77,8 +81,16 @@ pub(super) trait Load<V>: Send + 'static {
         TypeId::of::<Self::Uncacheable>() != TypeId::of::<Infallible>()
     }
 
-    fn load(self) -> impl Future<Output = Loaded<V, Self::Uncacheable, Self::Error>> + Send;
+    fn load(self) -> impl Future<Output = LoadedWith<V, Self>> + Send
+    where
+        Self: Sized;
 }
+
+/// The end of a load, and the rejection by a policy further in that it ended with.
+pub(super) type LoadedWith<V, L> = (
+    Loaded<V, <L as Load<V>>::Uncacheable, <L as Load<V>>::Error>,
+    Option<KeptRefusal>,
+);
 
 /// What a caller gets.
 pub(super) enum Answered<V, T> {
@@ -90,7 +102,7 @@ pub(super) enum Answered<V, T> {
 #[derive(Clone)]
 pub(super) enum Verdict<V> {
     Answer(Cached<V>),
-    Failed(Rejected),
+    Failed(KeptRefusal),
     /// Nothing: each on its own.
     Alone,
 }

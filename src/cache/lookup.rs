@@ -5,14 +5,14 @@ use super::{
     freshness::Freshness,
     key::KeyRef,
     load,
-    loaded::{Answered, Failure, Load, Loaded},
+    loaded::{Answered, Failure, Load, Loaded, LoadedWith},
     status::Cached,
     store::Store,
 };
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     clock::Now,
-    error::{FromRejected, RefusalMark, Rejected},
+    error::{FromRejected, KeptRefusal, RefusalMark, Rejected},
 };
 use std::{
     convert::Infallible,
@@ -195,9 +195,11 @@ where
     type Uncacheable = Infallible;
     type Error = E;
 
-    async fn load(self) -> Loaded<V, Infallible, E> {
-        let (result, rejected) = watched((self.load)()).await;
-        classify_end(result, rejected, &self.classifier, &self.keep)
+    async fn load(self) -> LoadedWith<V, Self> {
+        let (result, kept) = watched((self.load)()).await;
+        let rejected = kept.map(KeptRefusal::rejected);
+        let loaded = classify_end(result, rejected, &self.classifier, &self.keep);
+        (loaded, kept)
     }
 }
 
@@ -230,17 +232,17 @@ pub(super) fn classify_end<V, T, E>(
 /// That is found out now, since what comes of it is decided some polls later.
 pub(super) async fn watched<T, E: 'static>(
     call: impl Future<Output = Result<T, E>>,
-) -> (Result<T, E>, Option<Rejected>) {
+) -> (Result<T, E>, Option<KeptRefusal>) {
     let mut call = pin!(call);
     poll_fn(|cx| {
         let mark = RefusalMark::set();
         let result = ready!(call.as_mut().poll(cx));
-        let rejected = match &result {
+        let kept = match &result {
             Ok(_) => None,
-            Err(error) => mark.rejection(error),
+            Err(error) => mark.rejection(error).map(KeptRefusal::new),
         };
         mark.forget();
-        Poll::Ready((result, rejected))
+        Poll::Ready((result, kept))
     })
     .await
 }

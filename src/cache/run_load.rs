@@ -10,7 +10,11 @@ use super::{
     status::{Cached, LoadReason, Served},
     store::{Fill, Store},
 };
-use crate::{clock::Time, error::Kind, shared::Shared};
+use crate::{
+    clock::Time,
+    error::{KeptRefusal, Kind},
+    shared::Shared,
+};
 use std::time::Duration;
 
 pub(super) type Lead<V, St> = Leader<Verdict<V>, LeaseGuard<V, St>>;
@@ -138,7 +142,8 @@ where
     running.enters(Stage::Read);
     core.counters.add(|c| &c.loads);
     let began = Time::now();
-    match load.load().await {
+    let (loaded, kept) = load.load().await;
+    match loaded {
         Loaded::Answer(value, freshness) => {
             let cost = Time::now().since(began);
             core.failure_memory.succeeded(key);
@@ -206,14 +211,16 @@ where
                 Failure::Error {
                     rejected: Some(r), ..
                 } if r.kind() == Kind::DeadlineExceeded => {
-                    return failure.end(status);
+                    return failure.end(status, kept);
                 }
-                Failure::Error { rejected, .. } => Verdict::Failed(core.load_failed(*rejected)),
+                Failure::Error { rejected, .. } => {
+                    Verdict::Failed(KeptRefusal::of(core.load_failed(*rejected), kept))
+                }
             };
             running.give_back(core, key).await;
             // That a service is unwell is nothing that a write may have changed meanwhile.
             running.finish(if unwell { Stage::Finished } else { Stage::Read }, verdict);
-            failure.end(status)
+            failure.end(status, kept)
         }
     }
 }

@@ -6,13 +6,13 @@ use super::{
     core::Core,
     key::EntryKey,
     load,
-    loaded::{Answered, Load, Loaded},
+    loaded::{Answered, Load, LoadedWith},
     lookup::watched,
     store::{InvalidationMode, Store},
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Rejected, note_refusal, waiting},
+    error::{FromRejected, KeptRefusal, waiting},
     shared::Shared,
 };
 use std::{
@@ -182,10 +182,8 @@ where
         let (load, name) = (self.load(req), self.core.name);
         CacheFuture::loading(async move {
             let adapter = load.adapter.clone();
-            let (result, rejected) = load.call().await;
-            if let Some(rejected) = rejected {
-                note_refusal(rejected);
-            }
+            let (result, kept) = load.call().await;
+            kept.into_iter().for_each(KeptRefusal::note);
             result.map(|response| adapter.bypassed(response, name, Disposition::Bypass, false))
         })
     }
@@ -204,16 +202,14 @@ where
         CacheFuture::loading(async move {
             let adapter = load.adapter.clone();
             let write = Write(Some((super::Cache(core), key)));
-            let (result, rejected) = load.call().await;
+            let (result, kept) = load.call().await;
             let done = match &result {
                 Ok(_) => adapter.succeeded(result.as_ref()),
                 // It may have been done, and only its answer be lost.
-                Err(_) => rejected.is_none_or(|rejected| rejected.reached_service()),
+                Err(_) => kept.is_none_or(|kept| kept.rejected().reached_service()),
             };
             let pending = write.ended(done).await;
-            if let Some(rejected) = rejected {
-                note_refusal(rejected);
-            }
+            kept.into_iter().for_each(KeptRefusal::note);
             result
                 .map(|response| adapter.bypassed(response, name, Disposition::Invalidate, pending))
         })
@@ -317,7 +313,7 @@ impl<S, Req, A> CallOnce<S, Req, A>
 where
     S: Service<Req, Error: 'static>,
 {
-    async fn call(self) -> (Result<S::Response, S::Error>, Option<Rejected>) {
+    async fn call(self) -> (Result<S::Response, S::Error>, Option<KeptRefusal>) {
         let Self {
             mut service, req, ..
         } = self;
@@ -341,11 +337,12 @@ where
     type Uncacheable = A::Uncacheable;
     type Error = S::Error;
 
-    async fn load(mut self) -> Loaded<A::Value, A::Uncacheable, S::Error> {
+    async fn load(mut self) -> LoadedWith<A::Value, Self> {
         let adapter = self.adapter.clone();
         adapter.prepare(&mut self.req);
-        let (result, rejected) = self.call().await;
-        adapter.classify(result, rejected).await
+        let (result, kept) = self.call().await;
+        let rejected = kept.map(KeptRefusal::rejected);
+        (adapter.classify(result, rejected).await, kept)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::CircuitBreaker;
 use crate::{
     clock::{Now, Time},
-    guard::{GuardLayer, GuardRef, GuardService, Strategy},
+    guard::{AnyStrategy, GuardLayer, GuardRef, GuardService},
 };
 use std::{
     fmt,
@@ -21,7 +21,7 @@ const OPEN: Duration = Duration::from_secs(1);
 /// How long to wait before looking again at one whose probes are running: they may have ended.
 const PROBING: Duration = Duration::from_millis(10);
 
-impl<P: Strategy> GuardLayer<CircuitBreaker, P> {
+impl<P: AnyStrategy> GuardLayer<CircuitBreaker, P> {
     /// Makes the service not ready while the breaker is open, in place of refusing its calls.
     ///
     /// For the endpoints of a balancer that picks among those that are ready, such as
@@ -73,7 +73,7 @@ pub struct UnreadyWhenOpenLayer<P> {
     layer: GuardLayer<CircuitBreaker, P>,
 }
 
-impl<S, P: Strategy> Layer<S> for UnreadyWhenOpenLayer<P> {
+impl<S, P: AnyStrategy> Layer<S> for UnreadyWhenOpenLayer<P> {
     type Service = UnreadyWhenOpenService<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {

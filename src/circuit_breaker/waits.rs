@@ -33,6 +33,9 @@ impl Breaker {
         let (before, now) = (permit.began, now.get());
         permit.began = Time(before).after(waited).0.min(now.0).max(before);
         if permit.word.is(Phase::HalfOpen) {
+            if permit.is_answered() {
+                return;
+            }
             let probe = (permit.word, permit.place());
             self.circuit.transition(|circuit| {
                 circuit.end_wait_of_probe(probe, waited, now);
@@ -50,7 +53,11 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CircuitBreaker, Outcome, guard::End};
+    use crate::{
+        CircuitBreaker, Outcome,
+        circuit_breaker::probes::{ProbeEnd, ProbeStart, ProbeVerdict, Probes},
+        guard::End,
+    };
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -113,6 +120,7 @@ mod tests {
     fn breaker(probes: u32) -> Breaker {
         let builder = CircuitBreaker::builder("t")
             .slow_call_rate(1.0)
+            .probe_timeout(Duration::from_secs(2))
             .probes(probes);
         let builder = builder
             .open_for(Duration::from_secs(1))
@@ -169,7 +177,79 @@ mod tests {
         }
     }
 
+    /// A probe that is in the dependency for so long, waits for another policy, and so on.
+    struct Probe {
+        id: u64,
+        began: u64,
+    }
+
+    impl Probe {
+        /// Goes on with what it does at this time.
+        fn take_step(
+            &self,
+            probes: &mut Probes,
+            course: &[(u64, u64)],
+            end: ProbeEnd,
+            now: u64,
+        ) -> Option<ProbeVerdict> {
+            let mut at = self.began;
+            for (n, (runs, waits)) in course.iter().enumerate() {
+                at += runs;
+                if n + 1 == course.len() {
+                    let is_over = now == at;
+                    return is_over.then(|| probes.end(self.id, end, Time(now)))?;
+                }
+                if now == at {
+                    probes.begin_wait(self.id);
+                }
+                at += waits;
+                if now == at {
+                    probes.end_wait(self.id, Duration::from_nanos(*waits), Time(now));
+                }
+            }
+            None
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn probes_decide_when_the_first_of_them_are_answered_however_long_they_wait_in_between(
+            (limit, needed) in (1_u32..5).prop_flat_map(|limit| (Just(limit), 1..=limit)),
+            course in prop::collection::vec((1_u64..10, 1_u64..200), 1..5),
+            gap in 1_u64..40,
+            more in 1_u64..30,
+            well in any::<bool>(),
+        ) {
+            let lease = course.iter().map(|(runs, _)| runs).sum::<u64>() + more;
+            let waited = course.iter().map(|(_, waits)| waits).sum::<u64>();
+            let mut probes = Probes::new(limit, needed, lease, u64::MAX);
+            probes.restart(true);
+            let (end, expected) = match well {
+                true => (ProbeEnd::Well, ProbeVerdict::Well),
+                false => (ProbeEnd::Unwell, ProbeVerdict::Unwell),
+            };
+            let (mut begun, mut verdict) = (Vec::new(), None);
+            for now in 0..=lease + waited + u64::from(limit) * gap {
+                for probe in &begun {
+                    let probe: &Probe = probe;
+                    verdict = verdict.or_else(|| probe.take_step(&mut probes, &course, end, now));
+                }
+                if verdict.is_some() {
+                    break;
+                }
+                if now % gap == 0 {
+                    match probes.begin(Time(now)) {
+                        ProbeStart::Lease(id) => begun.push(Probe { id, began: now }),
+                        ProbeStart::Enough { .. } => {}
+                        other => prop_assert!(false, "{:?}", other),
+                    }
+                }
+            }
+            prop_assert_eq!(verdict, Some(expected));
+        }
+
         #[test]
         fn whatever_calls_do_in_any_order_those_that_run_are_counted_and_none_is_left_behind(
             steps in steps(),

@@ -12,8 +12,6 @@ pub use invalid::InvalidConfig;
 pub use kind::Kind;
 pub use known::recognize;
 pub use name::Name;
-#[cfg(feature = "cache")]
-pub(crate) use provenance::note_refusal;
 #[cfg(all(feature = "http", feature = "timeout"))]
 pub(crate) use provenance::note_refusal_by;
 #[cfg(feature = "retry")]

@@ -69,7 +69,7 @@ fn refuse_parts<E: FromRejected>(policy: &'static str, word: u64) -> E {
     if !is_known | events::is_listened_to() {
         return refuse_telling(policy, word);
     }
-    leave(rejected);
+    note_refusal(rejected);
     E::from_rejected(rejected)
 }
 
@@ -88,18 +88,13 @@ fn refuse_telling<E: FromRejected>(policy: &'static str, word: u64) -> E {
         learn_type::<E>();
     }
     events::emit(|| Event::Rejected { rejected });
-    leave(rejected);
+    note_refusal(rejected);
     E::from_rejected(rejected)
 }
 
-/// Leaves the note without making an error: a rejection that was held back for some polls goes up.
-#[cold]
-pub(crate) fn note_refusal(rejected: Rejected) {
-    leave(rejected);
-}
-
+/// Leaves the note of a refusal.
 #[inline(always)]
-fn leave(rejected: Rejected) {
+fn note_refusal(rejected: Rejected) {
     NOTES.with(|notes| {
         notes.last.set(Some(rejected));
         notes.counts.set(notes.counts.get().wrapping_add(REFUSAL));
@@ -188,10 +183,31 @@ impl KeptRefusal {
         }
     }
 
+    /// Returns this rejection as it was kept, or, if it is another one, without a word on whose
+    /// limit it was.
+    pub(crate) fn of(rejected: Rejected, kept: Option<Self>) -> Self {
+        kept.filter(|kept| kept.rejected == rejected)
+            .unwrap_or(Self {
+                rejected,
+                limiter: Limiter::UNKNOWN,
+            })
+    }
+
+    pub(crate) fn rejected(self) -> Rejected {
+        self.rejected
+    }
+
     /// Leaves its note again: it goes up now.
     #[cold]
     pub(crate) fn note(self) {
         note_refusal_by(self.limiter, self.rejected);
+    }
+
+    /// Makes it the error of another call, which has shared the one that it was made for.
+    #[cold]
+    pub(crate) fn refuse<E: FromRejected>(self) -> E {
+        NOTES.with(|notes| notes.last_cut.set(self.limiter));
+        refuse(self.rejected)
     }
 }
 

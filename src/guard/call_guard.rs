@@ -1,9 +1,9 @@
 //! Who gives a running call's permit back, however the call ends.
 
-use super::{End, GuardBase};
+use super::{End, GuardBase, call_stage::CallStage};
 use crate::{
     classify::Outcome,
-    clock::{Now, Time},
+    clock::Now,
     context,
     error::{Kind, RefusalMark, Rejected, cut_off, limiter, limiter_of},
     shared::Shared,
@@ -118,61 +118,6 @@ pub struct CallGuard<R: GuardRef> {
     /// `None` once the call has ended or was taken.
     call: Option<(R, <R::Guard as GuardBase>::Permit)>,
     stage: CallStage,
-}
-
-/// How far a call has come. One word: a [stage](Self::ADMITTED), or the time since which it is in a
-/// wait of another policy; and whether it was pending before, in the highest bit, which no time
-/// reaches.
-// In two halves, so that it is not written where a refusal has a word of its own: the compiler
-// would write both in one place of the code, and the whole future into memory for that.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct CallStage {
-    high: u32,
-    low: u32,
-}
-
-const PENDING: u64 = 1 << 63;
-
-impl CallStage {
-    /// The service has not been called yet.
-    const ADMITTED: Self = Self::new(0);
-    /// It has been called.
-    const CALLED: Self = Self::new(1);
-    /// The guard has been told that the call does not end at once.
-    const PENDING: Self = Self::new(PENDING | 1);
-
-    #[inline]
-    const fn new(word: u64) -> Self {
-        Self {
-            high: (word >> 32) as u32,
-            low: word as u32,
-        }
-    }
-
-    #[inline]
-    const fn word(self) -> u64 {
-        (self.high as u64) << 32 | self.low as u64
-    }
-
-    /// In a wait since then. (The clock's first nanoseconds are a day before the process began.)
-    fn waits(self, since: Time) -> Self {
-        Self::new((since.as_nanos() & !PENDING).max(2) | self.word() & PENDING)
-    }
-
-    #[inline]
-    const fn is_waiting(self) -> bool {
-        self.word() & !PENDING > 1
-    }
-
-    fn waits_since(self) -> Option<Time> {
-        self.is_waiting()
-            .then(|| Time::from_nanos(self.word() & !PENDING))
-    }
-
-    /// Returns the stage that was left for the wait.
-    fn before_wait(self) -> Self {
-        Self::new(Self::CALLED.word() | self.word() & PENDING)
-    }
 }
 
 impl<R: GuardRef> CallGuard<R> {
@@ -365,14 +310,31 @@ impl<R: GuardRef> CallGuard<R> {
         self.on_pending(RefusalMark::set());
     }
 
-    /// Tells the guard that all the time since it admitted the call was a wait, because another
-    /// guard of the same tuple, or the service's readiness, was waited for.
-    pub(crate) fn has_waited(&mut self) {
-        debug_assert_eq!(self.stage, CallStage::ADMITTED, "before the call starts");
-        if let Some((guard_ref, permit)) = &mut self.call {
-            let now = Now::lazy();
-            guard_ref.guard().on_wait_begin(permit, &now);
-            guard_ref.guard().on_wait_end(permit, Duration::MAX, &now);
+    /// Polls whether the service is ready, for which the admitted call waits, and tells the guard of
+    /// that wait.
+    pub(super) fn poll_ready<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        self.end_readying();
+        let polled = self.during(|_| poll());
+        if polled.is_pending()
+            && let Some((guard_ref, permit)) = &mut self.call
+        {
+            debug_assert_eq!(self.stage, CallStage::ADMITTED, "before the call starts");
+            self.stage = CallStage::READYING;
+            guard_ref.guard().on_wait_begin(permit, &Now::lazy());
+        }
+        polled
+    }
+
+    /// Tells the guard that a wait for the service's readiness is over. It has taken all the time
+    /// since the call was admitted.
+    fn end_readying(&mut self) {
+        if self.stage == CallStage::READYING
+            && let Some((guard_ref, permit)) = &mut self.call
+        {
+            self.stage = CallStage::ADMITTED;
+            guard_ref
+                .guard()
+                .on_wait_end(permit, Duration::MAX, &Now::lazy());
         }
     }
 
@@ -382,6 +344,7 @@ impl<R: GuardRef> CallGuard<R> {
     #[cold]
     #[inline(never)]
     fn end_dropped(mut self) {
+        self.end_readying();
         if self.stage == CallStage::ADMITTED {
             return self.end(End::NeverStarted);
         }

@@ -59,6 +59,7 @@
 
 mod by_request;
 mod call_guard;
+mod call_stage;
 mod classified;
 mod hold;
 mod layer;
@@ -184,7 +185,8 @@ pub trait GuardBase {
     /// that is not in the service. Does nothing by default.
     ///
     /// Called for every such wait, and followed by [`on_wait_end`](Self::on_wait_end): in a retry's
-    /// backoff, in a queue, for another's load of a cache. A guard that counts the calls which are
+    /// backoff, in a queue, for another's load of a cache; and of a call that has not started, in
+    /// the queue of the next guard of a tuple, and for a service that is not ready after one. A guard that counts the calls which are
     /// running leaves this one out from now on. A wait that is polled in between may be told of as
     /// several. A call that waits and runs at once, as in a `join!`, counts as waiting.
     #[inline]

@@ -105,9 +105,7 @@ where
             match wait.poll(req, cx, &Now::lazy()) {
                 WaitProgress::Admitted(permit) => {
                     wait.finish();
-                    let mut call_guard = CallGuard::new(guard, permit);
-                    call_guard.has_waited();
-                    return Poll::Ready(Ok(call_guard));
+                    return Poll::Ready(Ok(CallGuard::new(guard, permit)));
                 }
                 WaitProgress::Refused(rejected) => {
                     wait.finish();

@@ -9,6 +9,7 @@ use std::{task::Context, time::Duration};
 /// # Invariants
 /// 1. While the second guard's wait goes on, the first guard's permit is held here. It goes to the
 ///    admitted call, or is settled as [`End::NeverStarted`].
+/// 2. The first guard hears of the beginning of that wait, and of its end before anything else.
 #[derive(Debug)]
 pub enum PairWait<AWait, APermit, BWait> {
     /// The first guard waits; the second has not been asked.
@@ -44,6 +45,31 @@ impl<A: Immediate, P, B: Immediate> Immediate for PairWait<A, P, B> {
             Self::Second(_, wait) => wait.never(),
         }
     }
+}
+
+/// Begins the wait for the second guard, of a call that the first one has admitted.
+// Apart, so that the permit of a call that does not wait need not lie where this could write to it.
+#[cold]
+fn begin_second<A: GuardBase, BWait>(
+    guard: &A,
+    mut permit: A::Permit,
+    wait: BWait,
+    now: &Now,
+) -> PairWait<A::Wait, A::Permit, BWait> {
+    guard.on_wait_begin(&mut permit, now);
+    PairWait::Second(Some(permit), wait)
+}
+
+/// Ends the wait for the second guard, and returns the first one's permit.
+fn end_second<A: GuardBase>(
+    guard: &A,
+    permit: &mut Option<A::Permit>,
+    now: &Now,
+) -> Option<A::Permit> {
+    let mut permit = permit.take()?;
+    // It began when the call was admitted.
+    guard.on_wait_end(&mut permit, Duration::MAX, now);
+    Some(permit)
 }
 
 impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
@@ -84,9 +110,9 @@ impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
     fn abandon(&self, wait: Self::Wait, now: &Now) {
         match wait {
             PairWait::First(wait) => self.0.abandon(wait, now),
-            PairWait::Second(permit, wait) => {
+            PairWait::Second(mut permit, wait) => {
                 self.1.abandon(wait, now);
-                if let Some(permit) = permit {
+                if let Some(permit) = end_second(&self.0, &mut permit, now) {
                     self.0.settle(permit, End::NeverStarted, now);
                 }
             }
@@ -120,7 +146,7 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
                 self.0.settle(a, End::NeverStarted, now);
                 Admission::Refused(rejected)
             }
-            Admission::Wait(wait) => Admission::Wait(PairWait::Second(Some(a), wait)),
+            Admission::Wait(wait) => Admission::Wait(begin_second(&self.0, a, wait, now)),
         }
     }
 
@@ -143,7 +169,7 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
                     self.0.settle(a, End::NeverStarted, now);
                     return WaitProgress::Refused(rejected);
                 }
-                Admission::Wait(second) => *wait = PairWait::Second(Some(a), second),
+                Admission::Wait(second) => *wait = begin_second(&self.0, a, second, now),
             }
         }
         // Always the second by now. A carrier that asks again after the wait was over stays pending
@@ -153,7 +179,7 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
             return WaitProgress::Pending(None);
         };
         match self.1.poll_wait(second, req, cx, now) {
-            WaitProgress::Admitted(b) => match a.take() {
+            WaitProgress::Admitted(b) => match end_second(&self.0, a, now) {
                 Some(a) => WaitProgress::Admitted((a, b)),
                 None => {
                     debug_assert!(false, "the first permit left before the wait was over");
@@ -162,7 +188,7 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
                 }
             },
             WaitProgress::Refused(rejected) => {
-                if let Some(a) = a.take() {
+                if let Some(a) = end_second(&self.0, a, now) {
                     self.0.settle(a, End::NeverStarted, now);
                 }
                 WaitProgress::Refused(rejected)

@@ -270,7 +270,7 @@ where
                     call_guard,
                 } => {
                     let mark = RefusalMark::set();
-                    match call_guard.during(|_| inner.poll_ready(cx)) {
+                    match call_guard.poll_ready(|| inner.poll_ready(cx)) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => {
                             if let Some(guard_ref) = call_guard.end_unready() {
@@ -287,7 +287,6 @@ where
                     let Some(req) = req.take() else {
                         return after_its_end();
                     };
-                    call_guard.has_waited();
                     let mut call_guard = P::settling(call_guard.take(), &req);
                     let call = call_guard.start(|| inner.call(req));
                     let call = GuardFuture::running(call, call_guard);

@@ -5,7 +5,7 @@ use super::{
     queue::LeftBecause,
 };
 use crate::{
-    Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
+    Kind, Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
     striped::StripedCounter,
 };
 use std::{
@@ -107,16 +107,16 @@ impl<P> Inner<P> {
     #[inline]
     pub(super) fn on_time(&self, now: &Now) -> Result<Option<Time>, Rejected> {
         match context::current().deadline {
-            Some(deadline) if deadline <= now.get() => Err(self.late()),
+            Some(deadline) if deadline <= now.get() => Err(self.late(Some(deadline))),
             deadline => Ok(deadline),
         }
     }
 
-    /// Counts and returns the rejection of a call whose deadline has passed.
+    /// Counts and returns the rejection of a call whose deadline, which was this one, has passed.
     #[cold]
-    pub(super) fn late(&self) -> Rejected {
+    pub(super) fn late(&self, deadline: Option<Time>) -> Rejected {
         self.late.fetch_add(1, Relaxed);
-        self.out(LeftBecause::Late)
+        self.out(LeftBecause::Late, deadline)
     }
 
     /// Counts and returns the rejection of a call that finds no permit, and no place in the queue.
@@ -143,10 +143,15 @@ impl<P> Inner<P> {
         }
     }
 
-    /// Returns the rejection of a call that was waiting.
-    pub(super) fn out(&self, why: LeftBecause) -> Rejected {
+    /// Returns the rejection of a call that was waiting, until this deadline at the latest.
+    pub(super) fn out(&self, why: LeftBecause, deadline: Option<Time>) -> Rejected {
         match why {
-            LeftBecause::Late => context::current().deadline_exceeded(self.name),
+            // Asked of the context in which it is polled, so that no call has to remember it. If
+            // that is another one, it does not say whose deadline this is.
+            LeftBecause::Late => match context::current() {
+                context if context.deadline == deadline => context.deadline_exceeded(self.name),
+                _ => Rejected::new(Kind::DeadlineExceeded, self.name),
+            },
             LeftBecause::Waited | LeftBecause::Evicted => self.full,
         }
     }

@@ -98,10 +98,10 @@ impl<Req, P: Prioritize<Req>> Guard<Req> for Queued<P> {
             // Between the grant and this poll the deadline may have passed.
             Turn::Granted if place.deadline.is_some_and(|d| d <= now.get()) => {
                 self.0.gate.exit(thread_index(), || now.get());
-                WaitProgress::Refused(self.0.late())
+                WaitProgress::Refused(self.0.late(place.deadline))
             }
             Turn::Granted => WaitProgress::Admitted(self.started(now)),
-            Turn::Out(why) => WaitProgress::Refused(self.0.out(why)),
+            Turn::Out(why) => WaitProgress::Refused(self.0.out(why, place.deadline)),
             Turn::Waiting(until) => WaitProgress::Pending(Some(until)),
         }
     }
@@ -177,5 +177,49 @@ impl<P> Clone for Queued<P> {
 impl<P> fmt::Debug for Queued<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Queued").field(&self.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Kind, context, context::Limiter};
+    use std::task::Waker;
+
+    #[test]
+    fn whose_deadline_has_passed_is_not_asked_of_another_call() {
+        let now = Now::lazy().get();
+        let deadline = now.after(Duration::from_secs(1));
+        let of = |deadline, limiter| {
+            let mut context = context::current();
+            (context.deadline, context.limiter) = (Some(deadline), limiter);
+            context
+        };
+        let (caller, operator) = (Limiter::CALLER, Limiter::UNKNOWN);
+        let other = now.after(Duration::from_secs(3));
+        for (began_in, polled_in, by_caller) in [
+            (of(deadline, caller), of(deadline, caller), true),
+            (of(deadline, operator), of(other, caller), false),
+            (of(deadline, caller), of(other, operator), false),
+        ] {
+            let builder = LoadShed::builder("db").fixed(1).queue(1);
+            let queue = builder.wait(Duration::from_secs(2)).build().unwrap();
+            let queue = queue.queued();
+            let admit = || queue.admit(&(), &Now::at(now));
+            let Admission::Admitted(_running) = admit() else {
+                panic!("there is room for one");
+            };
+            let Admission::Wait(mut wait) = began_in.enter(admit) else {
+                panic!("there is no room for another one");
+            };
+            let late = Now::at(deadline.after(Duration::from_millis(1)));
+            let mut cx = Context::from_waker(Waker::noop());
+            let polled = polled_in.enter(|| queue.poll_wait(&mut wait, &(), &mut cx, &late));
+            let WaitProgress::Refused(rejected) = polled else {
+                panic!("{polled:?}");
+            };
+            assert_eq!(rejected.kind(), Kind::DeadlineExceeded);
+            assert_eq!(rejected.is_callers_limit(), by_caller);
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     classify::Classify,
     clock::{Now, Time},
-    error::{FromRejected, RefusalMark, note_wait, refuse},
+    error::{FromRejected, KeptRefusal, RefusalMark, note_wait, refuse},
     events::{self, Event},
     guard::{StrategyFor, poll_until},
     shared::Shared,
@@ -63,7 +63,30 @@ struct NextAttempt<Req, E> {
     /// The error of the attempt before, for when the deadline comes first: it says more than that
     /// there was no time. It lies where the running call does, so the future does not grow by it.
     /// `None` without a deadline, and for a response, which would hold its connection.
-    failed: Option<E>,
+    failed: Option<LastError<E>>,
+}
+
+/// An error, and the rejection by a policy further in that it is, if it is one.
+struct LastError<E> {
+    error: E,
+    kept: Option<KeptRefusal>,
+}
+
+impl<E: 'static> LastError<E> {
+    /// Keeps the error that the present poll has ended in.
+    // By value: what a reference is made to lies in memory, also where there is no error.
+    #[cold]
+    #[inline(never)]
+    fn new(error: E, mark: RefusalMark) -> Self {
+        let kept = mark.rejection(&error).map(KeptRefusal::new);
+        Self { error, kept }
+    }
+
+    /// Returns the error, which goes up now.
+    fn refuse(self) -> E {
+        self.kept.into_iter().for_each(KeptRefusal::note);
+        self.error
+    }
 }
 
 impl<S, Req, R, C> RetryFuture<S, Req, R, C>
@@ -130,9 +153,10 @@ where
                         wait,
                     });
                     // What failed lets go of its connection before anything is waited for.
-                    mark.forget();
                     let has_deadline = this.attempts.deadline().is_some();
                     let failed = result.err().filter(|_| has_deadline);
+                    let failed = failed.map(|error| LastError::new(error, mark));
+                    mark.forget();
                     let next = Some(NextAttempt { req, failed });
                     if wait.is_zero() {
                         this.state.set(State::Readying { next });
@@ -185,7 +209,7 @@ where
                     if !is_ready || deadline.is_some_and(|at| at <= Time::now()) {
                         this.attempts.lose::<()>(&this.layer.retry.0);
                         let too_late = || refuse(this.attempts.too_late(&this.layer.retry.0));
-                        return Poll::Ready(Err(failed.unwrap_or_else(too_late)));
+                        return Poll::Ready(Err(failed.map_or_else(too_late, LastError::refuse)));
                     }
                     this.attempts.start(&this.layer.retry.0);
                     let call = this.attempts.enter(|| service.call(req));

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use buttress::{
-    Error, Now,
+    CircuitBreaker, Error, Now,
     cache::{
         AcquireOptions, Acquired, Cache, Entry, EntryKey, Fill, Hit, InvalidationMode, KeyRef,
         MemoryStore, Store, StoreError,
@@ -33,6 +33,7 @@ const FAILS: u8 = 2;
 const CANNOT_WRITE: u8 = 3;
 /// Others hold the lease, one after the other.
 const BUSY: u8 = 4;
+const SLOW: u8 = 5;
 
 impl Ailing {
     fn new() -> Self {
@@ -53,6 +54,10 @@ impl Ailing {
         match self.0.1.load(SeqCst) {
             WELL | BUSY => Ok(&self.0.0),
             HANGS => pending().await,
+            SLOW => {
+                tokio::time::sleep(60 * MS).await;
+                Ok(&self.0.0)
+            }
             CANNOT_WRITE => Err(StoreError::Codec("too strange".into())),
             _ => Err(StoreError::Unavailable("gone".into())),
         }
@@ -367,4 +372,28 @@ async fn a_call_asks_the_store_once_twice_if_it_loads_and_three_times_if_its_loa
     assert_eq!(asked().await, 3, "a stale answer is better");
     advance(200 * SECOND).await;
     assert_eq!(asked().await, 3, "there is none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_limit_cut_a_load_off_is_known_however_long_the_store_takes_to_hear_of_it() {
+    let (store, cache, _) = ailing();
+    let (breaker, limit) = (CircuitBreaker::new("db"), Timeout::new("db", SECOND));
+    // Cuts off while the store is told: what had less than half of this one did not hang.
+    let other = Timeout::new("other", 60 * SECOND);
+    let other = other.run(pending::<Answer>);
+    let load = move || async move {
+        store.be(SLOW);
+        limit.run(pending::<Answer>).await
+    };
+    let call = async {
+        tokio::time::sleep(59 * SECOND - 50 * MS).await;
+        breaker
+            .run(|| cache.run(KeyRef::new("7"), load))
+            .await
+            .map(drop)
+    };
+    let (ended, other) = futures::join!(call, other);
+    assert!(matches!(ended, Err(Error::Rejected(rejected)) if rejected.policy() == "db"));
+    assert!(other.is_err());
+    assert_eq!(breaker.snapshot().failures, 1);
 }

@@ -198,3 +198,33 @@ async fn the_service_beneath_is_waited_for_as_well() {
     assert_ready_ok!(ready.poll());
     assert_eq!(breaker.snapshot().rejected_total, 0);
 }
+
+#[tokio::test]
+async fn what_responses_mean_may_depend_on_the_request() {
+    let broken = |fails: bool| {
+        move |_: Result<&(), &Error<io::Error>>| match fails {
+            true => Outcome::Failure,
+            false => Outcome::Success,
+        }
+    };
+    let breaker = plain().consecutive_failures(1).build().unwrap();
+    let by_classifier = breaker
+        .layer()
+        .classify_by(move |fails: &bool| broken(*fails));
+    let by_strategy = breaker
+        .layer()
+        .settle_by(move |fails: &bool| OnResponse(broken(*fails)));
+    let answers = || service_fn(async |_: bool| Ok::<_, Error<io::Error>>(()));
+    let mut first = by_classifier.unready_when_open().layer(answers());
+    let mut second = by_strategy.unready_when_open().layer(answers());
+    for service in 0..2 {
+        for (fails, state) in [(false, State::Closed), (true, State::Open)] {
+            match service {
+                0 => first.ready().await.unwrap().call(fails).await.unwrap(),
+                _ => second.ready().await.unwrap().call(fails).await.unwrap(),
+            }
+            assert_eq!(breaker.state(), state);
+        }
+        breaker.reset();
+    }
+}

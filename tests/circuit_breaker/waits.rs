@@ -2,8 +2,9 @@
 
 use super::*;
 use buttress::{
-    Error, Retry,
+    Error, RateLimiter, Retry,
     circuit_breaker::State,
+    guard,
     retry::{Backoff, Budget, Jitter},
 };
 use std::io;
@@ -131,4 +132,59 @@ async fn a_probe_in_a_backoff_does_not_hang_and_its_answer_counts() {
     pass(10 * MILLI).await;
     probe.await.unwrap().unwrap();
     assert_eq!(breaker.state(), State::Closed);
+}
+
+/// Half-open, with a lease of a second; and how long the dependency takes as a rule is known.
+async fn probed() -> CircuitBreaker {
+    let builder = plain().probe_timeout(SECOND).consecutive_failures(1);
+    let breaker = builder.build().unwrap();
+    let answered = start(&breaker);
+    advance(10 * MILLI).await;
+    end(&breaker, answered, WELL);
+    call(&breaker, UNWELL);
+    advance(5 * SECOND).await;
+    breaker
+}
+
+/// A limiter whose next token comes after this time.
+async fn line(time: Duration) -> RateLimiter {
+    let limiter = RateLimiter::new("line", 1, time).unwrap();
+    limiter.run(async || Ok::<_, Rejected>(())).await.unwrap();
+    limiter
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_in_the_line_of_another_guard_of_their_tuple_do_not_hang_and_the_first_decides() {
+    let breaker = probed().await;
+    let line = line(10 * SECOND).await.wait_up_to(Duration::MAX);
+    for _ in 0..6 {
+        let both = (breaker.clone(), line.clone());
+        tokio::spawn(async move { guard::run(&both, &(), async || Ok::<_, Rejected>(())).await });
+        pass(SECOND + MILLI).await;
+        assert_eq!(breaker.state(), State::HalfOpen);
+    }
+    pass(4 * SECOND).await;
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_whose_wait_inside_outlasts_the_lease_decide_while_calls_keep_arriving() {
+    for (how, state) in [(true, State::Closed), (false, State::Open)] {
+        let breaker = probed().await;
+        let line = line(12 * SECOND).await.wait_up_to(Duration::MAX);
+        let began = Now::lazy().get();
+        while breaker.state() == State::HalfOpen {
+            let (breaker, line) = (breaker.clone(), line.clone());
+            tokio::spawn(async move {
+                let op = async || match how {
+                    true => Ok(()),
+                    false => Err(Error::Service(io::Error::other("broken"))),
+                };
+                let _: Answer = breaker.run(|| line.run(op)).await;
+            });
+            pass(100 * MILLI).await;
+            assert!(Now::lazy().get().since(began) < 13 * SECOND);
+        }
+        assert_eq!(breaker.state(), state);
+    }
 }

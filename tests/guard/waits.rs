@@ -1,19 +1,26 @@
 //! What guards are told of a call's waits for other policies.
 
 use buttress::{
-    Error, Guard, GuardBase, Now, RateLimiter, Rejected, Time,
+    Error, ErrorsAsFailures, Guard, GuardBase, Kind, Now, RateLimiter, Rejected, Time, WaitLayer,
     guard::{self, Admission, End, Never},
+    rate_limit,
 };
+use futures::FutureExt;
 use std::{
     future::Future,
+    io,
+    panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
+use tower::{Layer, Service};
 
 const MS: Duration = Duration::from_millis(1);
 
-type Answer = Result<(), Error<std::io::Error>>;
+type Answer = Result<(), Error<io::Error>>;
 
 /// What a guard was told, and how many milliseconds after the beginning.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -123,7 +130,7 @@ async fn every_wait_that_began_has_ended_when_the_call_is_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_another_guard_of_the_tuple_is_told_of_when_it_is_over() {
+async fn a_wait_for_another_guard_of_the_tuple_is_told_of_when_it_begins_and_when_it_is_over() {
     let notes = Notes::new();
     let limiter = RateLimiter::new("api", 1, 100 * MS).unwrap();
     let both = (notes.clone(), limiter.wait_up_to(Duration::MAX));
@@ -136,9 +143,145 @@ async fn a_wait_for_another_guard_of_the_tuple_is_told_of_when_it_is_over() {
         notes.take(),
         [
             Hook::Ends(0, success),
-            Hook::WaitBegins(100),
+            Hook::WaitBegins(0),
             Hook::WaitEnds(100),
             Hook::Ends(100, success),
         ]
     );
+}
+
+/// A line in which the next call waits for 100 ms.
+fn line() -> rate_limit::WaitingLimiter {
+    let limiter = RateLimiter::new("api", 1, 100 * MS).unwrap();
+    let first: Answer = limiter.run(async || Ok(())).now_or_never().unwrap();
+    first.unwrap();
+    limiter.wait_up_to(Duration::MAX)
+}
+
+struct RefusesAll;
+
+impl GuardBase for RefusesAll {
+    type Permit = ();
+    type Wait = Never;
+
+    fn settle(&self, (): (), _: End, _: &Now) {}
+}
+
+impl Guard<()> for RefusesAll {
+    fn admit(&self, (): &(), _: &Now) -> Admission<()> {
+        Admission::Refused(Rejected::new(Kind::Overloaded, "refuses all"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_hears_of_the_end_of_a_wait_for_another_guard_before_it_hears_that_nothing_came_of_it()
+ {
+    let notes = Notes::new();
+    let waits = |at| [Hook::WaitBegins(0), Hook::WaitEnds(at)];
+    let left = (notes.clone(), line());
+    let call = guard::run(&left, &(), async || Ok::<_, Rejected>(()));
+    assert!(timeout(30 * MS, call).await.is_err());
+    let hooks = notes.take();
+    assert_eq!(hooks[..2], waits(30));
+    assert_eq!(hooks[2..], [Hook::Ends(30, End::NeverStarted)]);
+
+    let notes = Notes::new();
+    let refused = (notes.clone(), line(), RefusesAll);
+    let call = guard::run(&refused, &(), async || Ok::<_, Rejected>(()));
+    assert!(call.await.is_err());
+    let hooks = notes.take();
+    assert_eq!(hooks[..2], waits(100));
+    assert_eq!(hooks[2..], [Hook::Ends(100, End::NeverStarted)]);
+
+    let notes = Notes::new();
+    let twice = (notes.clone(), line(), line());
+    let call: Answer = guard::run(&twice, &(), async || Ok(())).await;
+    call.unwrap();
+    let hooks = notes.take();
+    assert_eq!(hooks[..2], waits(100));
+    assert!(matches!(hooks[2..], [Hook::Ends(100, End::Done(_))]));
+}
+
+/// What becomes of a service that is not ready at first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Readiness {
+    Ready,
+    Fails,
+    Panics,
+}
+
+/// A service whose clones become ready, or do not, after so long.
+struct Unready {
+    after: Duration,
+    becomes: Readiness,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Clone for Unready {
+    fn clone(&self) -> Self {
+        Self {
+            timer: None,
+            ..*self
+        }
+    }
+}
+
+impl Service<()> for Unready {
+    type Response = ();
+    type Error = Error<io::Error>;
+    type Future = std::future::Ready<Answer>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        if !self.after.is_zero() {
+            let after = self.after;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(after)));
+            ready!(timer.as_mut().poll(cx));
+        }
+        match self.becomes {
+            Readiness::Ready => Poll::Ready(Ok(())),
+            Readiness::Fails => Poll::Ready(Err(Error::Service(io::Error::other("unready")))),
+            Readiness::Panics => panic!("unready"),
+        }
+    }
+    fn call(&mut self, (): ()) -> Self::Future {
+        std::future::ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_readiness_after_another_is_told_of_however_it_ends_and_if_there_is_one() {
+    use Readiness::{Fails, Panics, Ready};
+    let success = End::Done(buttress::Outcome::Success);
+    for (becomes, after, left_at, end) in [
+        (Ready, 50, 1_000, success),
+        (Ready, 0, 1_000, success),
+        (Ready, 50, 120, End::NeverStarted),
+        (Fails, 50, 1_000, End::NeverStarted),
+        (Fails, 0, 1_000, End::NeverStarted),
+        (Panics, 50, 1_000, End::Panicked),
+        (Panics, 0, 1_000, End::Panicked),
+    ] {
+        let notes = Notes::new();
+        let inner = Unready {
+            after: after * MS,
+            becomes,
+            timer: None,
+        };
+        let layer = WaitLayer::new((line(), notes.clone())).classify(ErrorsAsFailures);
+        let call = layer.layer(inner).call(());
+        let _ = AssertUnwindSafe(timeout(left_at * MS, call))
+            .catch_unwind()
+            .await;
+        let over = u128::from(left_at.min(100 + after));
+        let mut expected = vec![Hook::Ends(over, end)];
+        if after > 0 {
+            // At the end of the time that it is given it is polled once more.
+            let polled = if left_at == 120 { 2 } else { 1 };
+            let waits = [Hook::WaitBegins(100), Hook::WaitEnds(over)];
+            let again = [Hook::WaitBegins(over), Hook::WaitEnds(over)];
+            let waits = [waits, again].into_iter().take(polled).flatten();
+            expected.splice(..0, waits);
+        }
+        assert_eq!(notes.take(), expected, "{becomes:?} after {after} ms");
+    }
 }

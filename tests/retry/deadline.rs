@@ -218,14 +218,16 @@ async fn a_rejection_that_was_kept_for_the_wait_is_told_from_a_failure_when_it_i
     };
     let retry = Retry::builder("api").backoff(exact(us(100_200)));
     let retry = retry.build().unwrap();
-    for _ in 0..2 {
+    let service = service_fn(|()| attempt());
+    let layered = retry.layer().classify(ErrorsAsFailures).layer(service);
+    let calls: [LocalBoxFuture<'_, _>; 2] = [
+        Box::pin(layered.oneshot(())),
+        Box::pin(async { retry.run(&attempt).await }),
+    ];
+    for call in calls {
         let breaker = CircuitBreaker::new("api");
         let start = Instant::now();
-        let call = async || {
-            Deadline::within(us(150_500))
-                .scope(retry.run(&attempt))
-                .await
-        };
+        let call = async || Deadline::within(us(150_500)).scope(call).await;
         let Err(Opaque::Rejected(rejected)) = breaker.run(call).await else {
             panic!("let in")
         };
