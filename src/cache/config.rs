@@ -128,9 +128,9 @@ impl<St> CacheBuilder<St> {
     /// Sets how long a question to the store may take, with all attempts together. From 1 ms to an
     /// hour. The default is 100 ms, a hundred times what a healthy store on the same network takes.
     ///
-    /// A call asks up to three: for an answer; if it has to load one, to store that; or, if its load
-    /// fails, for a stale one, and to give its lease back. After the timeout, or after half of the
-    /// time until the call's [deadline](crate::context), the call goes on without the store.
+    /// A call asks up to three: for an answer; if it has to load one, to store that; or, if its
+    /// load fails, for a stale one, and to give its lease back. After the timeout, or after half of
+    /// the time until the call's [deadline](crate::context), the call goes on without the store.
     #[must_use]
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -200,11 +200,11 @@ where
     /// it uses.
     ///
     /// The call waits for each of its questions to the store no longer than the store's
-    /// [timeout](CacheBuilder::store_timeout). It asks once if an answer is stored, twice if it loads
-    /// one, and three times if its load fails. For the loads of other calls it waits no longer than
-    /// the [lease](CacheBuilder::lease), in all; if they are other instances', give or take the 63 ms
-    /// after which it asks the store again. Its own load may take as long as it likes: put a timeout
-    /// inside.
+    /// [timeout](CacheBuilder::store_timeout). It asks once if an answer is stored, twice if it
+    /// loads one, and three times if its load fails. For the loads of other calls it waits no
+    /// longer than the [lease](CacheBuilder::lease), in all; if they are other instances', give or
+    /// take the 63 ms after which it asks the store again. Its own load may take as long as it
+    /// likes: put a timeout inside.
     ///
     /// # Errors
     /// What the load failed with, if there is no stale answer. A call that shared another call's

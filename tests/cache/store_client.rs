@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, advance},
+    time::{Instant, advance, timeout},
 };
 
 /// A store in memory that can hang or fail.
@@ -329,7 +329,8 @@ async fn nobody_waits_for_the_loads_of_other_instances_longer_than_a_lease_in_al
             told
         })
         .collect();
-    let mut begin = join_all(loads).await.into_iter().map(Result::unwrap);
+    let loads = timeout(60 * SECOND, join_all(loads)).await.unwrap();
+    let mut begin = loads.into_iter().map(Result::unwrap);
     assert_eq!(begin.next(), Some(Duration::ZERO));
     for begins in begin {
         assert!(LEASE <= begins && begins <= LEASE + PAUSE, "{begins:?}");
@@ -350,7 +351,8 @@ async fn nor_does_a_call_that_has_followed_before_it_led() {
     let (follower, began) = (ask(), Instant::now());
     tokio::time::sleep(3 * SECOND).await;
     leader.abort();
-    let (answer, status) = follower.await.unwrap();
+    let answer = timeout(60 * SECOND, follower).await.unwrap();
+    let (answer, status) = answer.unwrap();
     assert_eq!((answer, &*status), (Ok(1), "items; fwd=uri-miss"));
     let waited = began.elapsed();
     assert!(LEASE <= waited && waited <= LEASE + PAUSE, "{waited:?}");

@@ -119,8 +119,8 @@ pub(crate) fn learnt(breaker: &CircuitBreaker) -> (circuit_breaker::State, u64) 
 
 /// Makes calls that are cut off, until that has opened a breaker, which takes five.
 ///
-/// On a machine that is busy it may take more: a call of whose time the service had less than half is
-/// no failure.
+/// On a machine that is busy it may take more: a call of whose time the service had less than half
+/// is no failure.
 pub(crate) async fn opens(breaker: &CircuitBreaker, cut_off: impl AsyncFn()) {
     for calls in 0..50 {
         let (state, failures) = learnt(breaker);
