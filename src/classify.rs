@@ -22,8 +22,8 @@ use std::time::Duration;
 /// | [`Panicked`](crate::guard::End::Panicked) | failure | lost, if it ran for long | nothing | is over |
 /// | [`NeverStarted`](crate::guard::End::NeverStarted) | nothing | nothing | nothing | |
 ///
-/// A *sample* is a call that shows the load shed how long calls take, and a *lost* one shows it that
-/// calls end without an answer in time; the time that it held its permit counts in both.
+/// A *sample* is a call that shows the load shed how long calls take, and a *lost* one shows it
+/// that calls end without an answer in time; the time that it held its permit counts in both.
 ///
 /// A rate limiter learns from none of them; it gives back what a call took that was never started.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -100,10 +100,10 @@ impl<Res, E, F: Fn(Result<&Res, &E>) -> Outcome> Classify<Res, E> for F {
 /// The classifier that takes every `Ok` for a success and every `Err` of the service for a failure.
 ///
 /// It fits services whose every error means that the service failed, such as a connection that is
-/// only pinged. It does not fit a database, whose driver has errors for what callers ask of it, such
-/// as a value that is not unique: use [`ErrorsBy`](crate::ErrorsBy). Nor does it fit HTTP, where a
-/// response with the status 500 is an `Ok`: for HTTP and gRPC use `http::ServerErrorsAsFailures` and
-/// `grpc::CodesAsFailures`.
+/// only pinged. It does not fit a database, whose driver has errors for what callers ask of it,
+/// such as a value that is not unique: use [`ErrorsBy`](crate::ErrorsBy). Nor does it fit HTTP,
+/// where a response with the status 500 is an `Ok`: for HTTP and gRPC use
+/// `http::ServerErrorsAsFailures` and `grpc::CodesAsFailures`.
 ///
 /// It is not asked about a rejection by a policy further in, nor about a call that ended without a
 /// result: the table of [`Outcome`] says what those mean.

@@ -265,8 +265,8 @@ impl CircuitBreakerBuilder {
     /// default is 10 s, longer than nearly every timeout: a probe that its caller gives up on ends
     /// by itself, so this is only for probes that nobody gives up on. The answer's head, or the
     /// first message of a gRPC answer, decides; a long body needs no long lease. A probe that waits
-    /// for another policy, in a limiter's line or a retry's backoff, may lose its place as well, but
-    /// is not ignored: when its wait is over it has a place again, and as much time.
+    /// for another policy, in a limiter's line or a retry's backoff, may lose its place as well,
+    /// but is not ignored: when its wait is over it has a place again, and as much time.
     #[must_use]
     pub fn probe_timeout(mut self, time: Duration) -> Self {
         self.probe_timeout = time;

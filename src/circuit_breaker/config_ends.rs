@@ -67,9 +67,9 @@ impl CircuitBreakerBuilder {
     ///
     /// It notices a dependency that hangs for some of its callers, which the default does not. But
     /// it also opens where a slow route that callers leave is suddenly called much, because that
-    /// looks the same. What is usual has to be known first, after 200 calls and a minute. Where some
-    /// calls usually are, it takes half of the way from their share to all. Costs a short lock per
-    /// call.
+    /// looks the same. What is usual has to be known first, after 200 calls and a minute. Where
+    /// some calls usually are, it takes half of the way from their share to all. Costs a short lock
+    /// per call.
     #[must_use]
     pub fn detect_partial_hangs(mut self) -> Self {
         self.abandoned = AbandonedRule::SilenceOrRate;

@@ -41,9 +41,9 @@ const AHEAD: u32 = 1 << 10;
 ///
 /// # Invariants
 /// 1. What the words hold is of the epoch in `epoch`, but for what threads have written that were
-///    in an earlier one when it began. Their part of the epoch says so. So the epoch is written last,
-///    with `Release`, and read first, with `Acquire`: who finds it his own finds the words empty, and
-///    nothing that he counts is wiped out after it.
+///    in an earlier one when it began. Their part of the epoch says so. So the epoch is written
+///    last, with `Release`, and read first, with `Acquire`: who finds it his own finds the words
+///    empty, and nothing that he counts is wiped out after it.
 /// 2. An epoch's part in a word repeats after 4 096 epochs, the eighth's after 2^32 eighths: 6 days
 ///    with a slow duration of 1 ms. A word that old is left only where a call still runs, or, of an
 ///    earlier epoch, nowhere.

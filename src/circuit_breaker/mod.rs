@@ -125,8 +125,8 @@
 //! What a probe says, while the breaker is half-open:
 //! - It succeeds with a success, and with what is `Ignored`, which is an answer. The head of an
 //!   HTTP response decides, or the first message of a gRPC stream: a body may take longer than a
-//!   probe. If that body fails later, this is counted as the failure of any call; as a failed probe,
-//!   if other probes have yet to decide.
+//!   probe. If that body fails later, this is counted as the failure of any call; as a failed
+//!   probe, if other probes have yet to decide.
 //! - A failure fails it.
 //! - `Overloaded` has the next probe wait for as long as was asked, at least a second. The second
 //!   such answer in a row closes the breaker: a closed one leaves a full dependency alone too.

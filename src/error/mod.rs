@@ -150,12 +150,6 @@ mod tests {
         assert_eq!(deep.as_rejected(), Some(&OPEN));
         let plain: Box<dyn std::error::Error + Send + Sync> = "plain".into();
         assert_eq!(plain.as_rejected(), None);
-        #[cfg(feature = "grpc")]
-        {
-            let mut status = tonic::Status::unavailable("");
-            status.set_source(std::sync::Arc::new(io::Error::other(OPEN)));
-            assert_eq!(status.as_rejected(), Some(&OPEN));
-        }
     }
 
     #[test]
@@ -167,12 +161,6 @@ mod tests {
 
         let circle: BoxError = Circle(&CIRCLE).into();
         assert_eq!(circle.as_rejected(), None);
-        #[cfg(feature = "grpc")]
-        {
-            let mut status = tonic::Status::unavailable("");
-            status.set_source(std::sync::Arc::new(Circle(&CIRCLE)));
-            assert_eq!(status.as_rejected(), None);
-        }
     }
 
     /// What is printed of an error and all its sources.

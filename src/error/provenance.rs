@@ -73,9 +73,8 @@ fn refuse_parts<E: FromRejected>(policy: &'static str, word: u64) -> E {
     E::from_rejected(rejected)
 }
 
-/// Does the same where there is more to do: to learn what the error's type says, and to tell whoever
-/// listens.
-// A tail call, so that nothing is kept for it where it is not made.
+/// Does the same where there is more to do: to learn what the error's type says, and to tell
+/// whoever listens. A tail call, so that nothing is kept for it where it is not made.
 #[cold]
 #[inline(never)]
 fn refuse_telling<E: FromRejected>(policy: &'static str, word: u64) -> E {
@@ -101,8 +100,8 @@ fn note_refusal(rejected: Rejected) {
     });
 }
 
-/// Leaves the note of a rejection that goes up later than its call was cut off, and whose limit that
-/// was: other calls may have been cut off on this thread meanwhile.
+/// Leaves the note of a rejection that goes up later than its call was cut off, and whose limit
+/// that was: other calls may have been cut off on this thread meanwhile.
 #[cold]
 pub(crate) fn note_refusal_by(limiter: Limiter, rejected: Rejected) {
     NOTES.with(|notes| notes.last_cut.set(limiter));

@@ -65,9 +65,9 @@
 //!
 //! tonic's servers answer a message that they cannot decode with `INTERNAL`, as if the service had
 //! failed; and a failure it is to a circuit breaker around them. What breaks off, or is longer than
-//! the server's limit, is none. Neither is what ends in the midst of a message, or has none of gRPC's
-//! framing: [`RespondLayer`](crate::http::RespondLayer) sees that, unless the body is in base64, as
-//! that of `application/grpc-web-text` is.
+//! the server's limit, is none. Neither is what ends in the midst of a message, or has none of
+//! gRPC's framing: [`RespondLayer`](crate::http::RespondLayer) sees that, unless the body is in
+//! base64, as that of `application/grpc-web-text` is.
 
 mod auto;
 mod classify;

@@ -24,10 +24,10 @@ use tonic::Status;
 ///
 /// If the body is dropped before its trailers, and nothing has been read from it yet, the call was
 /// cancelled. If something has been read, the end is ignored: the service was answering, and a
-/// stream that was read for an hour must not look like a call that hung for an hour.
-/// A limit that cuts the body off while its reader waits for more ends the call in either case: as
-/// [`TimedOut`](crate::guard::End::TimedOut), or as cancelled if it was the caller's. It is taken to
-/// wait from a poll that found nothing to its next poll.
+/// stream that was read for an hour must not look like a call that hung for an hour. A limit that
+/// cuts the body off while its reader waits for more ends the call in either case: as
+/// [`TimedOut`](crate::guard::End::TimedOut), or as cancelled if it was the caller's. It is taken
+/// to wait from a poll that found nothing to its next poll.
 ///
 /// A gRPC-Web response (`application/grpc-web`, also with `-text`) has its trailers in the last
 /// frame of its body. They are read while the body passes: up to 16 KiB of them are kept, and

@@ -179,6 +179,21 @@ mod tests {
         assert_eq!(read.message(), rejected.to_string());
     }
 
+    #[test]
+    fn a_rejection_is_found_among_the_sources_of_a_status_also_if_these_lead_in_a_circle() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("circle")]
+        struct Circle(#[source] &'static Self);
+        static CIRCLE: Circle = Circle(&CIRCLE);
+
+        let open = Rejected::new(Kind::CircuitOpen, "db");
+        let mut status = Status::unavailable("");
+        status.set_source(Arc::new(std::io::Error::other(open)));
+        assert_eq!(status.as_rejected(), Some(&open));
+        status.set_source(Arc::new(Circle(&CIRCLE)));
+        assert_eq!(status.as_rejected(), None);
+    }
+
     #[cfg(feature = "timeout")]
     #[test]
     fn a_timeout_of_tonics_is_the_deadline_that_has_come_and_else_tonics_own() {

@@ -7,8 +7,9 @@ use std::{fmt, marker::PhantomData};
 /// settles its call.
 ///
 /// The same answer can mean different things: a 404 is the caller's mistake at `/orders/17`, and a
-/// failure at `/health`; a `POST` that takes a second is well, a `GET` is not. What a result means is
-/// said by a classifier, which sees the result. This makes one for each request, which has seen it:
+/// failure at `/health`; a `POST` that takes a second is well, a `GET` is not. What a result means
+/// is said by a classifier, which sees the result. This makes one for each request, which has seen
+/// it:
 ///
 /// ```
 /// # #[cfg(all(feature = "circuit-breaker", feature = "http"))] {
@@ -48,8 +49,8 @@ use std::{fmt, marker::PhantomData};
 /// ```
 ///
 /// The layers' `settle_by` makes one of any strategy: `OnResponse(classifier)`,
-/// `http::OnBodyEnd(classifier)`, `grpc::OnTrailers(classifier)`. `RetryLayer::classify_by` does the
-/// same for retries. A closure that is run by `policy.classify(classifier).run(..)` knows its
+/// `http::OnBodyEnd(classifier)`, `grpc::OnTrailers(classifier)`. `RetryLayer::classify_by` does
+/// the same for retries. A closure that is run by `policy.classify(classifier).run(..)` knows its
 /// request anyway.
 ///
 /// The closure is called once for each call that is admitted, before the service is. If it panics,

@@ -266,9 +266,9 @@ impl<R: GuardRef> CallGuard<R> {
         }
     }
 
-    /// Tells the guard, once, that a poll of the call, or of its response's body, did not end it; or
-    /// that it ended in a wait of another policy.
-    // Apart, so that a poll that ends the call is short enough to be inlined.
+    /// Tells the guard, once, that a poll of the call, or of its response's body, did not end it;
+    /// or that it ended in a wait of another policy. Apart, so that a poll that ends the call is
+    /// short enough to be inlined.
     #[inline(never)]
     fn on_pending(&mut self, mark: RefusalMark) {
         if mark.waits() {
@@ -310,8 +310,8 @@ impl<R: GuardRef> CallGuard<R> {
         self.on_pending(RefusalMark::set());
     }
 
-    /// Polls whether the service is ready, for which the admitted call waits, and tells the guard of
-    /// that wait.
+    /// Polls whether the service is ready, for which the admitted call waits, and tells the guard
+    /// of that wait.
     pub(super) fn poll_ready<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.end_readying();
         let polled = self.during(|_| poll());

@@ -186,9 +186,10 @@ pub trait GuardBase {
     ///
     /// Called for every such wait, and followed by [`on_wait_end`](Self::on_wait_end): in a retry's
     /// backoff, in a queue, for another's load of a cache; and of a call that has not started, in
-    /// the queue of the next guard of a tuple, and for a service that is not ready after one. A guard that counts the calls which are
-    /// running leaves this one out from now on. A wait that is polled in between may be told of as
-    /// several. A call that waits and runs at once, as in a `join!`, counts as waiting.
+    /// the queue of the next guard of a tuple, and for a service that is not ready after one. A
+    /// guard that counts the calls which are running leaves this one out from now on. A wait that
+    /// is polled in between may be told of as several. A call that waits and runs at once, as in a
+    /// `join!`, counts as waiting.
     #[inline]
     fn on_wait_begin(&self, _permit: &mut Self::Permit, _now: &Now) {}
 

@@ -14,7 +14,8 @@ use std::{
     task::{Poll, ready},
 };
 
-/// Runs `op` if the guard admits `req`, after a wait if need be, whose length is the guard's to say.
+/// Runs `op` if the guard admits `req`, after a wait if need be, whose length is the guard's to
+/// say.
 ///
 /// An `Err` counts as a failure, unless it is [classified](super::classify). If it is a rejection
 /// by a policy inside `op`, it counts as the table of [`Outcome`](crate::Outcome) says: a timeout

@@ -78,8 +78,8 @@
 //! bodies were whole.
 //!
 //! A response's body that goes on under limits costs three allocations, and a fourth if a minimum
-//! rate is asked of it ([`MinRate`]): a reader that was woken and comes late is not taken for a slow
-//! sender.
+//! rate is asked of it ([`MinRate`]): a reader that was woken and comes late is not taken for a
+//! slow sender.
 //!
 //! An upgraded connection, such as a WebSocket, is no body: its call ends with the 101. What is to
 //! hold a permit for as long as it is open asks for one with [`guard::hold`](crate::guard::hold).

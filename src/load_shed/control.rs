@@ -200,9 +200,9 @@ impl LimitControl {
             Timing::Waiting => 1,
             Timing::InFlight | Timing::Untimed | Timing::Reserved | Timing::HeldBack => {
                 debug_assert_eq!(permit.timing(), Timing::InFlight, "nobody knows its start");
-                // As if it had ended before the window began: then its time is not in it.
-                // Too early for one that has waited in this window and came before it: by what it had
-                // of its time then, at most by its wait. A permit has room for one time only.
+                // As if it had ended before the window began: then its time is not in it. Too early
+                // for one that has waited in this window and came before it: by what it had of its
+                // time then, at most by its wait. A permit has room for one time only.
                 let began = Time(times.began.load(Relaxed)).max(permit.start());
                 samples.end(if left_out { began } else { now });
                 1

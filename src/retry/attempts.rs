@@ -110,8 +110,8 @@ impl Attempts {
     #[cold]
     pub(super) fn too_late(&self, core: &Core) -> Rejected {
         let rejected = Rejected::new(Kind::DeadlineExceeded, core.name).having_reached_service();
-        // Asked of the context in which it is polled, so that no call has to remember it. If that is
-        // another one, it does not say whose deadline this is.
+        // Asked of the context in which it is polled, so that no call has to remember it. If that
+        // is another one, it does not say whose deadline this is.
         let context = context::current();
         match context.deadline == self.deadline && context.limiter.is_caller() {
             true => rejected.by_callers_limit(),

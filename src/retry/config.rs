@@ -66,9 +66,9 @@ impl RetryBuilder {
     ///
     /// If the wait would be longer, the caller gets the real answer at once. Jitter may add up to a
     /// tenth to what the service asked for. It bounds each wait of a call, of which there is one
-    /// fewer than [`attempts`](Self::attempts); a `DeadlineLayer` outside bounds the whole call. For
-    /// work that nobody waits for, such as jobs at night, set it to minutes, and the [maximum of the
-    /// backoff](Backoff::max) as well.
+    /// fewer than [`attempts`](Self::attempts); a `DeadlineLayer` outside bounds the whole call.
+    /// For work that nobody waits for, such as jobs at night, set it to minutes, and the [maximum
+    /// of the backoff](Backoff::max) as well.
     #[doc(alias("max_retry_after", "max_delay"))]
     #[must_use]
     pub fn max_wait(self, longest: Duration) -> Self {

@@ -34,9 +34,9 @@
 //! rejections by layers of this crate further in are recognised. A
 //! [`Failure`](crate::Outcome::Failure) counts as accepted: the service took the call and did
 //! badly, and fewer calls do not make a broken service well. That is a matter for a circuit
-//! breaker. A call is not counted while it runs, nor at all if it ended without an answer: if it was
-//! cancelled, cut off by a limit, refused by another policy or broken off by its own request, or if
-//! it panicked.
+//! breaker. A call is not counted while it runs, nor at all if it ended without an answer: if it
+//! was cancelled, cut off by a limit, refused by another policy or broken off by its own request,
+//! or if it panicked.
 //!
 //! # Defaults
 //!
