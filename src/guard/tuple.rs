@@ -1,7 +1,11 @@
 //! A tuple of guards is a guard.
 
 use super::{Admission, End, Guard, GuardBase, Never, WaitProgress};
-use crate::{classify::Outcome, clock::Now};
+use crate::{
+    classify::Outcome,
+    clock::Now,
+    error::{Kind, Rejected},
+};
 use std::{task::Context, time::Duration};
 
 /// The wait of a call at a pair of guards.
@@ -72,6 +76,51 @@ fn end_second<A: GuardBase>(
     Some(permit)
 }
 
+/// The first guard's permit while the second one is asked, whose key, cost or priority may be code
+/// of the application: if that panics, the permit is given back.
+struct HeldFirst<'a, A: GuardBase> {
+    guard: &'a A,
+    permit: Option<A::Permit>,
+    now: &'a Now,
+}
+
+impl<A: GuardBase> Drop for HeldFirst<'_, A> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.guard.settle(permit, End::NeverStarted, self.now);
+        }
+    }
+}
+
+/// Asks the second guard about a call that the first has admitted with this permit.
+#[inline(always)]
+fn admit_second<Req, A: GuardBase, B: Guard<Req>>(
+    (first, second): &(A, B),
+    permit: A::Permit,
+    req: &Req,
+    now: &Now,
+) -> Admission<(A::Permit, B::Permit), PairWait<A::Wait, A::Permit, B::Wait>> {
+    let mut held = HeldFirst {
+        guard: first,
+        permit: Some(permit),
+        now,
+    };
+    let answer = second.admit(req, now);
+    let Some(a) = held.permit.take() else {
+        debug_assert!(false, "only a panic takes it");
+        return Admission::Refused(Rejected::new(Kind::NotReady, "guard"));
+    };
+    match answer {
+        Admission::Admitted(b) => Admission::Admitted((a, b)),
+        Admission::Refused(rejected) => {
+            first.settle(a, End::NeverStarted, now);
+            Admission::Refused(rejected)
+        }
+        Admission::Wait(wait) => Admission::Wait(begin_second(first, a, wait, now)),
+    }
+}
+
 impl<A: GuardBase, B: GuardBase> GuardBase for (A, B) {
     type Permit = (A::Permit, B::Permit);
     type Wait = PairWait<A::Wait, A::Permit, B::Wait>;
@@ -140,14 +189,7 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
             Admission::Refused(rejected) => return Admission::Refused(rejected),
             Admission::Wait(wait) => return Admission::Wait(PairWait::First(wait)),
         };
-        match self.1.admit(req, now) {
-            Admission::Admitted(b) => Admission::Admitted((a, b)),
-            Admission::Refused(rejected) => {
-                self.0.settle(a, End::NeverStarted, now);
-                Admission::Refused(rejected)
-            }
-            Admission::Wait(wait) => Admission::Wait(begin_second(&self.0, a, wait, now)),
-        }
+        admit_second(self, a, req, now)
     }
 
     fn poll_wait(
@@ -163,6 +205,7 @@ impl<Req, A: Guard<Req>, B: Guard<Req>> Guard<Req> for (A, B) {
                 WaitProgress::Refused(rejected) => return WaitProgress::Refused(rejected),
                 WaitProgress::Pending(until) => return WaitProgress::Pending(until),
             };
+            // Should that panic, the first guard's wait is abandoned.
             match self.1.admit(req, now) {
                 Admission::Admitted(b) => return WaitProgress::Admitted((a, b)),
                 Admission::Refused(rejected) => {

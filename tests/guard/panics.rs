@@ -1,8 +1,11 @@
 //! A panic of the application's code is an end of its own.
 
 use crate::support::*;
-use buttress::{ErrorsAsFailures, GuardLayer, Outcome, guard::End};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use buttress::{ErrorsAsFailures, GuardLayer, Outcome, RateLimiter, guard::End};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 use tokio_test::{assert_pending, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -43,6 +46,18 @@ fn in_the_classifier() {
     panics(|| call.poll());
     drop(call);
     assert_eq!(log.take(), PANICKED);
+}
+
+#[test]
+fn in_the_key_of_another_guard_it_is_no_call_and_gives_back_the_permit_that_was_there() {
+    let quota = || RateLimiter::builder("keyed", 10, Duration::from_secs(1));
+    let keyed = quota().keyed(|_: &usize| -> u64 { panic!("key") });
+    let keyed = keyed.build().unwrap();
+    let never_started = ("a", Settle(End::NeverStarted));
+    let log = Log::default();
+    let both = GuardLayer::new((Spy::new("a", &log), keyed)).classify(ErrorsAsFailures);
+    panics(|| both.layer(Steps(log.clone())).call(1));
+    assert_eq!(log.take(), [("a", Admit), never_started]);
 }
 
 #[test]
