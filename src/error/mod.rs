@@ -18,7 +18,7 @@ pub(crate) use provenance::note_refusal_by;
 pub(crate) use provenance::waiting;
 #[allow(unused_imports)] // which features use them depends on which are on
 pub(crate) use provenance::{
-    KeptRefusal, RefusalMark, cut_off, limiter, limiter_of, note_wait, refuse, refuse_in_place,
+    KeptRefusal, RefusalMark, cut_off, limiter, limiter_of, note_wait, refuse,
 };
 pub use rejected::Rejected;
 

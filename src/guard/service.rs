@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Now,
-    error::{FromRejected, Kind, RefusalMark, Rejected, refuse_in_place},
+    error::{FromRejected, Kind, RefusalMark, Rejected, refuse},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -215,7 +215,7 @@ where
                     Err(error) => settle_error(call_guard, mark, error),
                 })
             }
-            StateProj::Refused { rejected } => Poll::Ready(Err(refuse_in_place(*rejected))),
+            StateProj::Refused { rejected } => Poll::Ready(Err(refuse(*rejected))),
         }
     }
 }
