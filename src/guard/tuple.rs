@@ -93,6 +93,9 @@ impl<A: GuardBase> Drop for HeldFirst<'_, A> {
     }
 }
 
+/// The answer of a pair of guards to a call.
+type PairAdmission<A, B> = Admission<<(A, B) as GuardBase>::Permit, <(A, B) as GuardBase>::Wait>;
+
 /// Asks the second guard about a call that the first has admitted with this permit.
 #[inline(always)]
 fn admit_second<Req, A: GuardBase, B: Guard<Req>>(
@@ -100,7 +103,7 @@ fn admit_second<Req, A: GuardBase, B: Guard<Req>>(
     permit: A::Permit,
     req: &Req,
     now: &Now,
-) -> Admission<(A::Permit, B::Permit), PairWait<A::Wait, A::Permit, B::Wait>> {
+) -> PairAdmission<A, B> {
     let mut held = HeldFirst {
         guard: first,
         permit: Some(permit),
