@@ -20,15 +20,19 @@
 //! of eight bytes, and functions that return it are inlined. A value that is returned through
 //! memory is written word by word and read back in larger pieces; a processor cannot forward such a
 //! read from its store buffer and stalls for longer than most policies' whole decision takes.
+//!
+//! The same happens to a result whose answer is a word and whose error is larger, if it is moved as
+//! a whole: `by_itself` and `ready_apart` move the answer alone.
 
 use std::{
     cell::Cell,
-    fmt, mem,
+    convert, fmt, mem,
     ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
     thread::available_parallelism,
 };
 
@@ -39,6 +43,26 @@ use std::{
 #[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns this value; whatever it was a part of is not moved in its place.
+///
+/// Whoever matches on a result and makes the same of its parts is seen through by the compiler: it
+/// moves the whole result. It does not look through a pointer to a function before that is decided.
+#[inline(always)]
+pub(crate) fn by_itself<T>(value: T) -> T {
+    let same: fn(T) -> T = convert::identity;
+    same(value)
+}
+
+/// Ends a poll with this result, whose answer is moved by itself.
+#[allow(dead_code)] // which features use it depends on which are on
+#[inline(always)]
+pub(crate) fn ready_apart<T, E>(result: Result<T, E>) -> Poll<Result<T, E>> {
+    match result {
+        Ok(answer) => Poll::Ready(Ok(by_itself(answer))),
+        Err(error) => Poll::Ready(Err(error)),
+    }
 }
 
 /// Keeps a value on a cache line (and its prefetched neighbour) of its own.

@@ -179,6 +179,9 @@ fn found<E: 'static>() -> Option<Find> {
     })
 }
 
+/// A rejection that no policy has made, where there has to be one.
+pub(super) const PLACEHOLDER: Rejected = Rejected::new(Kind::NotReady, "");
+
 /// Learns what there is to know of an error type that a policy meets, if it is [`Error`].
 ///
 /// The compiler cannot be asked whether a type is an `Error` of something. But an `Error` can be
@@ -192,7 +195,7 @@ pub(super) fn learn_type<E: FromRejected>() {
     }
     if type_name::<E>().starts_with(wrapper) {
         ASKING.set(true);
-        let _ = E::from_rejected(Rejected::new(Kind::NotReady, ""));
+        let _ = E::from_rejected(PLACEHOLDER);
         ASKING.set(false);
     } else {
         // It can hold a rejection and does not tell, also where it is wrapped in an `Error`.
@@ -206,19 +209,17 @@ impl<E: 'static> From<Rejected> for Error<E> {
     fn from(rejected: Rejected) -> Self {
         match ASKING.get() {
             false => Self::Rejected(rejected),
-            true => {
-                let (policy, word) = rejected.into_parts();
-                asked(policy, word)
-            }
+            true => asked(),
         }
     }
 }
 
-/// Makes an error, and says what its type is to tell.
-// A tail call with words, so that nothing is kept, or lies in memory, where it is not made.
+/// Makes an error, which nobody will see, and says what its type is to tell.
+// Without the rejection: one that was taken apart for this call would be put together word by word
+// where it is not made.
 #[cold]
 #[inline(never)]
-fn asked<E: 'static>(policy: &'static str, word: u64) -> Error<E> {
+fn asked<E: 'static>() -> Error<E> {
     ASKING.set(false);
     learn::<Error<E>>(|error| match error {
         Error::Rejected(rejected) => Provenance::Rejected(*rejected),
@@ -227,7 +228,7 @@ fn asked<E: 'static>(policy: &'static str, word: u64) -> Error<E> {
             known => known,
         },
     });
-    Error::Rejected(Rejected::from_parts(policy, word))
+    Error::Rejected(PLACEHOLDER)
 }
 
 #[cfg(test)]

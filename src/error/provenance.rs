@@ -9,12 +9,15 @@
 //! In the same way a policy that waits says so when it returns `Pending`, because its time is not
 //! the service's; and whoever cuts a call off says whose limit that was, while he drops it.
 
-use super::{FromRejected, Rejected, known::learn_type};
+use super::{
+    FromRejected, Rejected,
+    known::{PLACEHOLDER, learn_type},
+};
 use crate::{
     context::Limiter,
     events::{self, Event},
 };
-use std::{any::TypeId, cell::Cell};
+use std::{any::TypeId, cell::Cell, ptr};
 #[cfg(feature = "retry")]
 use std::{
     future::{Future, poll_fn},
@@ -27,13 +30,21 @@ struct Notes {
     /// a policy. Both wrap, after more than there can be in one poll. One word, because it is read
     /// in every poll.
     counts: Cell<u64>,
-    last: Cell<Option<Rejected>>,
+    /// The last refusal; at first none.
+    last: Cell<Rejected>,
     /// Whose limit it was, while a call is being cut off.
     cut: Cell<Option<Limiter>>,
     /// Whose limit it was that the last call was cut off by.
     last_cut: Cell<Limiter>,
     /// The type of the last error that was made of a refusal: known, and not to be looked up.
     last_type: Cell<Option<TypeId>>,
+}
+
+impl Notes {
+    #[inline(always)]
+    fn count_refusal(&self) {
+        self.counts.set(self.counts.get().wrapping_add(REFUSAL));
+    }
 }
 
 const REFUSAL: u64 = 1 << 32;
@@ -43,7 +54,7 @@ thread_local! {
     static NOTES: Notes = const {
         Notes {
             counts: Cell::new(0),
-            last: Cell::new(None),
+            last: Cell::new(PLACEHOLDER),
             cut: Cell::new(None),
             last_cut: Cell::new(Limiter::UNKNOWN),
             last_type: Cell::new(None),
@@ -54,23 +65,46 @@ thread_local! {
 /// Makes the rejection the service's error, and leaves the note.
 // Handed on in parts: as a whole it would be a pointer into the future that has kept it, and that
 // future would lie in memory, and be copied, in every call. Made in place, without this call, a
-// refusal would be done some nanoseconds sooner, and calls that are admitted some later.
+// refusal would be no sooner done, and calls that are admitted some nanoseconds later.
 #[inline(always)]
 pub(crate) fn refuse<E: FromRejected>(rejected: Rejected) -> E {
     let (policy, word) = rejected.into_parts();
     refuse_parts(policy, word)
 }
 
+/// Does the same. A policy that refuses many calls refuses them alike, one after the other: then
+/// the note is there already, and is copied.
+// Whoever polls copies the error on, in a piece of two words and one of one. Made of these
+// arguments it would be written word by word, and that copy would stall: "Values on the hot path"
+// in shared.rs. The note was written long ago, and what is copied from it can be copied on.
 #[cold]
 #[inline(never)]
 fn refuse_parts<E: FromRejected>(policy: &'static str, word: u64) -> E {
-    let rejected = Rejected::from_parts(policy, word);
     let is_known = NOTES.with(|notes| notes.last_type.get() == Some(TypeId::of::<E>()));
     if !is_known | events::is_listened_to() {
         return refuse_telling(policy, word);
     }
-    note_refusal(rejected);
-    E::from_rejected(rejected)
+    let is_noted = NOTES.with(|notes| {
+        let (last_policy, last_word) = notes.last.get().into_parts();
+        last_word == word && ptr::eq(last_policy, policy)
+    });
+    if !is_noted {
+        let rejected = Rejected::from_parts(policy, word);
+        note_refusal(rejected);
+        return E::from_rejected(rejected);
+    }
+    NOTES.with(Notes::count_refusal);
+    last_as_error()
+}
+
+/// Makes an error of the last refusal.
+// Apart, because whoever also compares the note has it in words, and would write those. Returned by
+// the closure, whose answer is looked at, the note is copied as a word and a piece of two: in the
+// same pieces in which a poll whose answer is a word copies its error on.
+#[cold]
+#[inline(never)]
+fn last_as_error<E: FromRejected>() -> E {
+    E::from_rejected(NOTES.with(|notes| notes.last.get()))
 }
 
 /// Does the same where there is more to do: to learn what the error's type says, and to tell
@@ -95,8 +129,8 @@ fn refuse_telling<E: FromRejected>(policy: &'static str, word: u64) -> E {
 #[inline(always)]
 fn note_refusal(rejected: Rejected) {
     NOTES.with(|notes| {
-        notes.last.set(Some(rejected));
-        notes.counts.set(notes.counts.get().wrapping_add(REFUSAL));
+        notes.last.set(rejected);
+        notes.count_refusal();
     });
 }
 
@@ -158,7 +192,7 @@ pub(crate) fn limiter() -> Option<Limiter> {
 /// Returns whose limit it was that a call was cut off by which ended in this rejection, as far as
 /// that is known: it was the last one on this thread.
 pub(crate) fn limiter_of(rejected: &Rejected) -> Limiter {
-    NOTES.with(|notes| match notes.last.get() == Some(*rejected) {
+    NOTES.with(|notes| match notes.last.get() == *rejected {
         true => notes.last_cut.get(),
         false => Limiter::UNKNOWN,
     })
@@ -231,7 +265,7 @@ impl RefusalMark {
     pub(crate) fn refusal(self) -> Option<Rejected> {
         match self.changed() & !WAITS {
             0 => None,
-            _ => NOTES.with(|notes| notes.last.get()),
+            _ => Some(NOTES.with(|notes| notes.last.get())),
         }
     }
 
@@ -267,6 +301,30 @@ mod tests {
         let _: Rejected = refuse(rejected);
         assert_eq!(mark.refusal(), Some(rejected));
         assert_eq!(RefusalMark::set().refusal(), None);
+    }
+
+    #[test]
+    fn every_refusal_is_noted_and_made_an_error_also_if_it_is_the_same_again() {
+        let soon = std::time::Duration::from_secs(1);
+        let open = Rejected::new(Kind::CircuitOpen, "db");
+        let other = Rejected::new(Kind::CircuitOpen, "cache");
+        for rejected in [
+            open,
+            open,
+            open.with_retry_after(soon),
+            open,
+            other,
+            other,
+            open,
+        ] {
+            let mark = RefusalMark::set();
+            let error: crate::Error<std::fmt::Error> = refuse(rejected);
+            assert_eq!(error, crate::Error::Rejected(rejected));
+            assert_eq!(mark.refusal(), Some(rejected));
+            let mark = RefusalMark::set();
+            assert_eq!(refuse::<Rejected>(rejected), rejected);
+            assert_eq!(mark.refusal(), Some(rejected));
+        }
     }
 
     #[test]

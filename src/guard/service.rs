@@ -7,6 +7,7 @@ use super::{
 use crate::{
     clock::Now,
     error::{FromRejected, Kind, RefusalMark, Rejected, refuse},
+    shared::{by_itself, ready_apart},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -210,10 +211,13 @@ where
             StateProj::Running { call, call_guard } => {
                 let mark = RefusalMark::set();
                 // Two ends, so that an answer need not lie where an error would, which is larger.
-                Poll::Ready(match ready!(call_guard.poll(mark, || call.poll(cx))) {
-                    Ok(response) => R::Strategy::settle(call_guard, Ok(response)),
-                    Err(error) => settle_error(call_guard, mark, error),
-                })
+                match ready!(call_guard.poll(mark, || call.poll(cx))) {
+                    Ok(response) => {
+                        let response = by_itself(response);
+                        ready_apart(R::Strategy::settle(call_guard, Ok(response)))
+                    }
+                    Err(error) => Poll::Ready(settle_error(call_guard, mark, error)),
+                }
             }
             StateProj::Refused { rejected } => Poll::Ready(Err(refuse(*rejected))),
         }

@@ -11,7 +11,7 @@ use crate::{
     error::{FromRejected, KeptRefusal, RefusalMark, note_wait, refuse},
     events::{self, Event},
     guard::{StrategyFor, poll_until},
-    shared::Shared,
+    shared::{Shared, ready_apart},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -136,7 +136,7 @@ where
                     let verdict = this.layer.verdict(this.choice, mark, result.as_ref());
                     let AttemptVerdict::Failed(failed) = verdict else {
                         this.layer.record_end(verdict);
-                        return Poll::Ready(result);
+                        return ready_apart(result);
                     };
                     let now = Now::lazy();
                     let next = this.next.as_mut();
