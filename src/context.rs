@@ -136,13 +136,13 @@ impl Context {
         }
     }
 
-    /// Returns a future that runs the given one in this context, whatever context it is polled in.
+    /// Returns a future that runs the given one in this context, whatever context it is polled or
+    /// dropped in.
     ///
     /// Use it for tasks that a call spawns as a part of itself, so that they keep its deadline.
     pub const fn scope<F: Future>(self, future: F) -> ContextScope<F> {
         ContextScope {
-            future,
-            context: self,
+            future: Entered::new(future, self),
         }
     }
 
@@ -172,11 +172,12 @@ impl Context {
 
 pin_project! {
     /// The future that runs another one in a given context: see [`Context::scope`].
+    ///
+    /// The other one is dropped in that context too, whoever drops this one.
     #[derive(Debug)]
     pub struct ContextScope<F> {
         #[pin]
-        future: F,
-        context: Context,
+        future: Entered<F, Context>,
     }
 }
 
@@ -185,8 +186,84 @@ impl<F: Future> Future for ContextScope<F> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+/// A context, or a part of one, that can be entered.
+pub(crate) trait Enter {
+    /// Runs `f` in this context.
+    fn enter<T>(&self, f: impl FnOnce() -> T) -> T;
+}
+
+impl Enter for Context {
+    #[inline]
+    fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        Self::enter(*self, f)
+    }
+}
+
+pin_project! {
+    /// A future or a body that is polled and dropped in a context of its own: what it lets go of
+    /// then, such as the permit of a call, may ask for the context as well as what it does.
+    #[derive(Debug)]
+    pub(crate) struct Entered<T, C>
+    where
+        C: Enter,
+    {
+        // `None` once it is being dropped.
+        #[pin]
+        inner: Option<T>,
+        context: C,
+    }
+
+    impl<T, C> PinnedDrop for Entered<T, C>
+    where
+        C: Enter,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            this.context.enter(|| this.inner.set(None));
+        }
+    }
+}
+
+impl<T, C: Enter> Entered<T, C> {
+    #[inline]
+    pub(crate) const fn new(inner: T, context: C) -> Self {
+        Self {
+            inner: Some(inner),
+            context,
+        }
+    }
+
+    /// Runs one poll in the context.
+    #[inline]
+    pub(crate) fn poll_with<R>(
+        self: Pin<&mut Self>,
+        poll: impl FnOnce(Pin<&mut T>) -> Poll<R>,
+    ) -> Poll<R> {
         let this = self.project();
-        this.context.enter(|| this.future.poll(cx))
+        let Some(inner) = this.inner.as_pin_mut() else {
+            debug_assert!(false, "what is being dropped is not polled");
+            return Poll::Pending;
+        };
+        this.context.enter(|| poll(inner))
+    }
+
+    /// Returns the future or the body, unless it is being dropped.
+    #[cfg(all(feature = "http", feature = "load-shed"))]
+    pub(crate) const fn get(&self) -> Option<&T> {
+        self.inner.as_ref()
+    }
+}
+
+impl<F: Future, C: Enter> Future for Entered<F, C> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
+        self.poll_with(|future| future.poll(cx))
     }
 }
 
@@ -221,6 +298,49 @@ mod tests {
             assert_eq!(rejected.kind(), Kind::DeadlineExceeded);
             assert_eq!(rejected.is_callers_limit(), by_caller);
         }
+    }
+
+    /// Tells in which context it was dropped.
+    struct Tells<'a>(&'a Cell<Option<Context>>);
+    impl Drop for Tells<'_> {
+        fn drop(&mut self) {
+            self.0.set(Some(current()));
+        }
+    }
+
+    #[test]
+    fn a_scope_holds_while_its_future_is_dropped_begun_or_not_and_also_in_a_panic() {
+        for polls in [0, 1, 2] {
+            let dropped = Cell::new(None);
+            let tells = Tells(&dropped);
+            let mut scope = tokio_test::task::spawn(INNER.scope(async move {
+                let _tells = tells;
+                tokio::task::yield_now().await;
+            }));
+            for _ in 0..polls {
+                let _ = scope.poll();
+            }
+            drop(scope);
+            assert_eq!(dropped.get(), Some(INNER), "after {polls} polls");
+            assert_eq!(current(), NOTHING);
+        }
+        let dropped = Cell::new(None);
+        let tells = Tells(&dropped);
+        let scope = INNER.scope(async move {
+            let _tells = tells;
+            struct Panics;
+            impl Drop for Panics {
+                fn drop(&mut self) {
+                    panic!("on purpose");
+                }
+            }
+            let _panics = Panics;
+            std::future::pending::<()>().await;
+        });
+        let mut scope = tokio_test::task::spawn(scope);
+        assert!(scope.poll().is_pending());
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(scope))).is_err());
+        assert_eq!((dropped.get(), current()), (Some(INNER), NOTHING));
     }
 
     #[tokio::test]

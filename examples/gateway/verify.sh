@@ -168,7 +168,8 @@ check 'GET /metrics is Prometheus text for who asks for it' \
   '[[ $status == 200 && $(field content-type) == text/plain* && $body == *"# TYPE "* ]]'
 
 ask "${GATEWAY%/}/no/such/path"
-check 'an unknown path is 404' '[[ $status == 404 ]]'
+check 'an unknown path is 404, in a problem document' \
+  '[[ $status == 404 && $(field content-type) == application/problem+json ]]'
 ask -X DELETE "$DATA"
 check 'a wrong method is 405' '[[ $status == 405 ]]'
 

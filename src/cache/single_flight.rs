@@ -5,10 +5,11 @@
 //! been acknowledged in between; so the leader tells what it is about to send, and each follower
 //! is remembered with the stage at which it joined. Those who may share the answer get it. If any
 //! are left, the first of them becomes the leader of all the others: they have all asked before it
-//! begins. So nobody waits for more than two loads, and a crowd never loads one by one.
+//! begins. So nobody waits for more than two loads whose leaders stay, the one under way and the
+//! next, and a crowd never loads one by one.
 //!
 //! An answer that may not be stored for others is not one to share, either: then each of the
-//! followers loads for itself, all of them at once.
+//! followers has a load of its own after that, all of them at once.
 //!
 //! A leader that is dropped before it is done, cancelled or panicking, hands over to the first
 //! follower, and with the lead its lease. What it knew to be stored is not handed on: that may have

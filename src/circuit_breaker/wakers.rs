@@ -4,7 +4,12 @@ use crate::{
     clock::{Now, Time},
     shared::lock,
 };
-use std::{collections::HashMap, mem, sync::Mutex, task::Waker};
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{Arc, Mutex},
+    task::Waker,
+};
 
 /// So few arrivals are not worth a sweep.
 const FEW: usize = 64;
@@ -26,13 +31,14 @@ const PAUSE: u64 = 100_000_000;
 ///
 /// # Invariants
 /// 1. A task that was parked is in the list, or has been woken since.
+/// 2. No waker is cloned, woken or dropped under the lock: all of these may run code of the
+///    application, which may come back here.
 #[derive(Debug, Default)]
 pub(super) struct Wakers(Mutex<Parked>);
 
 #[derive(Debug, Default)]
 struct Parked {
-    /// By what makes two wakers one, see [`Waker::will_wake`].
-    by_task: HashMap<(usize, usize), ParkedTask>,
+    by_task: HashMap<WakerId, ParkedTask>,
     /// How many have arrived since the list was swept last.
     arrived: usize,
     /// How many were found waiting then, and when that was.
@@ -40,9 +46,19 @@ struct Parked {
     swept: Time,
 }
 
+/// What makes two wakers one, see [`Waker::will_wake`]. It is that of the waker in the list: while
+/// that is there, no other task gets the same.
+type WakerId = (usize, usize);
+
+fn id(waker: &Waker) -> WakerId {
+    let vtable = std::ptr::from_ref(waker.vtable());
+    (waker.data() as usize, vtable as usize)
+}
+
 #[derive(Debug)]
 struct ParkedTask {
-    waker: Waker,
+    /// Shared, because a sweep wakes it after the lock has been let go of.
+    waker: Arc<Waker>,
     seen: Seen,
 }
 
@@ -60,35 +76,18 @@ enum Seen {
 impl Wakers {
     /// Remembers the task.
     pub(super) fn park(&self, waker: &Waker, now: &Now) {
-        let id = (
-            waker.data() as usize,
-            std::ptr::from_ref(waker.vtable()) as usize,
-        );
-        let mut parked = lock(&self.0);
-        if let Some(task) = parked.by_task.get_mut(&id) {
-            if task.seen == Seen::Woken {
-                task.seen = Seen::Back;
-            }
+        if lock(&self.0).is_back(waker) {
             return;
         }
-        let swept = if parked.is_to_be_swept(now) {
-            parked.sweep(now)
-        } else {
-            Swept::default()
-        };
-        let (waker, seen) = (waker.clone(), Seen::Arrived);
-        parked.by_task.insert(id, ParkedTask { waker, seen });
-        parked.arrived += 1;
-        drop(parked);
-        // Not under the lock: a task may be run, or dropped, in here.
-        swept.waiting.into_iter().for_each(Waker::wake);
-        drop(swept.gone);
+        let waker = Arc::new(waker.clone());
+        let swept = lock(&self.0).add(&waker, now);
+        swept.waiting.iter().for_each(|waker| waker.wake_by_ref());
     }
 
     pub(super) fn wake_all(&self) {
         let parked = mem::take(&mut *lock(&self.0));
         let tasks = parked.by_task.into_values();
-        tasks.for_each(|task| task.waker.wake());
+        tasks.for_each(|task| task.waker.wake_by_ref());
     }
 }
 
@@ -96,12 +95,39 @@ impl Wakers {
 #[derive(Default)]
 struct Swept {
     /// To be woken.
-    waiting: Vec<Waker>,
+    waiting: Vec<Arc<Waker>>,
     /// To be dropped.
-    gone: Vec<Waker>,
+    gone: Vec<Arc<Waker>>,
 }
 
 impl Parked {
+    /// Returns whether the task is in the list, and notes that it still waits.
+    fn is_back(&mut self, waker: &Waker) -> bool {
+        let Some(task) = self.by_task.get_mut(&id(waker)) else {
+            return false;
+        };
+        if task.seen == Seen::Woken {
+            task.seen = Seen::Back;
+        }
+        true
+    }
+
+    /// Adds a task, unless another thread was quicker.
+    fn add(&mut self, waker: &Arc<Waker>, now: &Now) -> Swept {
+        if self.is_back(waker) {
+            return Swept::default();
+        }
+        let swept = if self.is_to_be_swept(now) {
+            self.sweep(now)
+        } else {
+            Swept::default()
+        };
+        let (waker, seen) = (Arc::clone(waker), Seen::Arrived);
+        self.by_task.insert(id(&waker), ParkedTask { waker, seen });
+        self.arrived += 1;
+        swept
+    }
+
     fn is_to_be_swept(&self, now: &Now) -> bool {
         if self.by_task.len() < FEW {
             return false;
@@ -119,7 +145,7 @@ impl Parked {
         for task in self.by_task.values_mut() {
             self.waited += usize::from(task.seen == Seen::Back);
             task.seen = Seen::Woken;
-            swept.waiting.push(task.waker.clone());
+            swept.waiting.push(Arc::clone(&task.waker));
         }
         swept
     }
@@ -130,7 +156,7 @@ mod tests {
     use super::*;
     use std::{
         sync::{
-            Arc,
+            Weak,
             atomic::{AtomicUsize, Ordering::Relaxed},
         },
         task::Wake,
@@ -252,5 +278,42 @@ mod tests {
             park(&Arc::new(Task::default()), n * SWEEP);
         }
         assert_eq!(lock(&wakers.0).by_task.len(), 2);
+    }
+
+    /// A task whose waker, woken or dropped, runs code that needs the lock.
+    struct Asks(Weak<Wakers>, Arc<AtomicUsize>);
+
+    impl Asks {
+        fn asserts_free(&self) {
+            let wakers = self.0.upgrade().unwrap();
+            assert!(wakers.0.try_lock().is_ok(), "under the lock");
+        }
+    }
+
+    impl Wake for Asks {
+        fn wake(self: Arc<Self>) {
+            self.asserts_free();
+        }
+    }
+
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.asserts_free();
+            self.1.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn wakers_are_woken_and_dropped_while_nobody_holds_the_lock() {
+        let (wakers, dropped) = (Arc::new(Wakers::default()), Arc::<AtomicUsize>::default());
+        let crowd = 4 * FEW;
+        for n in 0..crowd {
+            // Nobody but the list keeps it: it ends with a sweep, or with the list.
+            let asks = Asks(Arc::downgrade(&wakers), dropped.clone());
+            wakers.park(&Waker::from(Arc::new(asks)), &at(n as u64 * SWEEP));
+        }
+        assert!(dropped.load(Relaxed) > 0, "nobody was swept");
+        wakers.wake_all();
+        assert_eq!(dropped.load(Relaxed), crowd);
     }
 }

@@ -11,14 +11,6 @@ use crate::classify::{Classify, ErrorsAsFailures, Outcome};
 /// its strategy is [`Unclassified`], which does not implement this trait.
 ///
 /// A strategy of your own implements this trait and [`Settle`].
-#[diagnostic::on_unimplemented(
-    message = "this layer has not been told what responses mean (`{Self}`)",
-    label = "says nothing about which responses are failures",
-    note = "add `.http()` to the layer for services that answer with `http::Response` (axum, hyper, reqwest)",
-    note = "add `.grpc()` for tonic's servers and clients",
-    note = "add `.classify(ErrorsAsFailures)` where every `Err` is a failure and every `Ok` a success",
-    note = "or `.classify(classifier)` with a closure `|result: Result<&Response, &Error>| -> Outcome`"
-)]
 pub trait Strategy: Sized {}
 
 /// The strategy of a layer that has not been told what responses mean: see [`Strategy`].

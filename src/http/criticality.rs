@@ -8,7 +8,7 @@
 
 use super::ContextBody;
 use crate::{
-    context::{self, Context},
+    context::{self, Context, Entered},
     criticality::Criticality,
     key::{Global, Key},
     load_shed::{Prioritize, Priority},
@@ -47,9 +47,9 @@ fn lesser(a: Criticality, b: Criticality) -> Criticality {
 ///
 /// It puts the [`Criticality`] into the request's extensions, and into the
 /// [context](crate::context) of everything that the service does for the request, also while the
-/// body of the response is polled. A request without
-/// the header, or with one that cannot be read, is [`Critical`](Criticality::Critical), or less if
-/// the bound is lower. Put this layer outside the load shed:
+/// body of the response is polled or dropped. A request without the header, or with one that cannot
+/// be read, is [`Critical`](Criticality::Critical), or less if the bound is lower. Put this layer
+/// outside the load shed:
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -144,7 +144,10 @@ where
         req.extensions_mut().insert(class);
         let context = context::current().with_criticality(class);
         let call = context.enter(|| self.inner.call(req));
-        CriticalityHeaderFuture { call, context }
+        CriticalityHeaderFuture {
+            call: Entered::new(call, context),
+            context,
+        }
     }
 }
 
@@ -153,7 +156,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct CriticalityHeaderFuture<F> {
         #[pin]
-        call: F,
+        call: Entered<F, Context>,
         context: Context,
     }
 }
@@ -168,7 +171,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let context = *this.context;
-        let result = ready!(context.enter(|| this.call.poll(cx)));
+        let result = ready!(this.call.poll(cx));
         Poll::Ready(result.map(|response| response.map(|body| ContextBody::new(body, context))))
     }
 }
@@ -311,10 +314,12 @@ mod tests {
             tokio::task::yield_now().await;
             assert_eq!(context::current().criticality, given);
             assert_eq!(req.extensions().get(), given.as_ref());
-            given.map(Response::new).ok_or(())
+            let mut answer = Response::new(());
+            answer.extensions_mut().insert(given.ok_or(())?);
+            Ok::<_, ()>(answer)
         }));
         let answer = service.call(req).await.unwrap();
-        answer.into_body().into_inner()
+        *answer.extensions().get().unwrap()
     }
 
     #[tokio::test]

@@ -30,7 +30,8 @@ const WOKEN: usize = 16;
 ///    who for a moment holds permits that nobody can see.
 /// 3. While `waiters_or_deficit` is not 0, permits are handed out under the lock only: first to pay
 ///    the deficit, then to those who wait. It is put back to 0 under the lock only.
-/// 4. No waker is woken or dropped under the lock: either may run code that comes back here.
+/// 4. No waker is cloned, woken or dropped under the lock: all of these may run code of the
+///    application, which may come back here.
 #[derive(Debug)]
 pub(super) struct Gate {
     stripes: Stripes,
@@ -38,11 +39,11 @@ pub(super) struct Gate {
     waiters_or_deficit: Padded<AtomicUsize>,
     /// Written when the number of permits changes.
     issued: AtomicUsize,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     line: Line,
     limit: usize,
     /// How many permits a limit that was lowered leaves too many: taken out as they come back.
@@ -183,8 +184,13 @@ impl Gate {
         self.waiters_or_deficit.0.fetch_or(WAITING, SeqCst);
         let mut wakers = WakeList::default();
         let more = self.hand_over(&mut state, slot, now, &mut wakers);
-        let (turn, _) = state.line.poll(&ticket, Waker::noop(), now);
+        // Nobody has been told yet of whom to wake for it.
+        let (turn, waker) = state.line.poll(&ticket, now);
         drop(state);
+        debug_assert!(
+            waker.is_none(),
+            "the waker of a place that was never polled"
+        );
         wake(wakers);
         if more {
             self.attend(slot, now);
@@ -198,8 +204,16 @@ impl Gate {
 
     /// Returns what has become of a place in the line.
     pub(super) fn poll(&self, ticket: &Ticket, waker: &Waker, now: Time) -> Turn {
-        let (turn, old) = self.lock().line.poll(ticket, waker, now);
-        drop(old);
+        // Before it is known whether it is needed: under the lock it would be too late.
+        let waker = waker.clone();
+        let mut state = self.lock();
+        let (turn, old) = state.line.poll(ticket, now);
+        let spare = match turn {
+            Turn::Waiting(_) => state.line.set_waker(ticket, waker),
+            Turn::Granted | Turn::Out(_) => Some(waker),
+        };
+        drop(state);
+        drop((old, spare));
         turn
     }
 

@@ -1,8 +1,17 @@
-//! Of the stripes. Not beside them, because the model checker builds that file, too.
+//! Of the stripes and the gate. Not beside them, because the model checker builds these files, too.
 
-use super::stripes::{Stripes, TAKEN};
+use super::{
+    gate::{Enqueued, Gate},
+    queue::{Discipline, Ticket, Turn},
+    stripes::{Stripes, TAKEN},
+};
+use crate::Time;
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Wake, Waker},
     thread,
 };
 
@@ -81,4 +90,78 @@ fn threads_that_need_no_more_than_there_are_always_get_one_and_none_is_made_or_l
         }
     });
     assert_eq!(stripes.free(), THREADS);
+}
+
+/// A task whose waker, woken or dropped, runs code that needs the lock of the gate.
+struct Asks(Weak<Gate>, Arc<AtomicUsize>);
+
+impl Asks {
+    fn asserts_free(&self) {
+        let gate = self.0.upgrade().unwrap();
+        assert!(gate.state.try_lock().is_ok(), "under the lock");
+        self.1.fetch_add(1, SeqCst);
+    }
+}
+
+impl Wake for Asks {
+    fn wake(self: Arc<Self>) {
+        self.asserts_free();
+    }
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        self.asserts_free();
+    }
+}
+
+#[test]
+fn wakers_are_woken_and_dropped_while_nobody_holds_the_lock() {
+    let discipline = Discipline {
+        capacity: 1,
+        wait: 100,
+        overloaded_wait: 100,
+        overloaded_after: 100,
+    };
+    let gate = Arc::new(Gate::new(1, 1, discipline));
+    let asked = Arc::<AtomicUsize>::default();
+    let join = |class, at| match gate.join(class, None, 0, Time(at)) {
+        Enqueued::Waiting(ticket) => ticket,
+        other => panic!("{other:?}"),
+    };
+    let poll = |ticket: &Ticket, at| {
+        let asks = Asks(Arc::downgrade(&gate), Arc::clone(&asked));
+        gate.poll(ticket, &Waker::from(Arc::new(asks)), Time(at))
+    };
+    // How many wakers were woken or dropped since it was asked last.
+    let since = || asked.swap(0, SeqCst);
+    assert!(gate.enter(0, || Time(0)).is_some());
+
+    // Replaced by another one, woken because a more important request takes its place, and dropped
+    // with that.
+    let ticket = join(1, 0);
+    assert!(matches!(poll(&ticket, 0), Turn::Waiting(_)));
+    assert!(matches!(poll(&ticket, 0), Turn::Waiting(_)));
+    assert_eq!(since(), 1);
+    let more_important = join(0, 0);
+    assert_eq!(since(), 2);
+    assert!(matches!(poll(&ticket, 0), Turn::Out(_)));
+    assert_eq!(since(), 1);
+
+    // Left behind in the line by a task that goes, and by one that comes too late.
+    assert!(matches!(poll(&more_important, 0), Turn::Waiting(_)));
+    gate.leave(&more_important, 0, || Time(0));
+    assert_eq!(since(), 1);
+    let late = join(0, 0);
+    assert!(matches!(poll(&late, 0), Turn::Waiting(_)));
+    assert!(matches!(poll(&late, 100), Turn::Out(_)));
+    assert_eq!(since(), 2);
+
+    // Woken with the permit, and not needed any more by the poll that takes it.
+    let next = join(0, 200);
+    assert!(matches!(poll(&next, 200), Turn::Waiting(_)));
+    gate.exit(0, || Time(200));
+    assert_eq!(since(), 2);
+    assert_eq!(poll(&next, 200), Turn::Granted);
+    assert_eq!(since(), 1);
 }

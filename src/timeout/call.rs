@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     clock::Time,
-    context::Limiter,
+    context::{Entered, Limiter},
     error::{FromRejected, Name, Rejected},
     shared::Shared,
 };
@@ -190,7 +190,7 @@ pin_project! {
     /// The response future of [`DeadlineService`].
     pub struct DeadlineFuture<F> {
         #[pin]
-        call: LimitedCall<F, CallLimit>,
+        call: LimitedCall<Entered<F, Deadline>, CallLimit>,
     }
 }
 
@@ -230,7 +230,9 @@ impl<F> DeadlineFuture<F> {
             Err(_) => deadline,
         };
         Self {
-            call: LimitedCall::start(limit, || call(deadline)),
+            call: LimitedCall::start(limit, || {
+                Entered::new(deadline.enter(|| call(deadline)), deadline)
+            }),
         }
     }
 
@@ -242,11 +244,6 @@ impl<F> DeadlineFuture<F> {
 }
 
 impl TimeLimit for CallLimit {
-    #[inline]
-    fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
-        self.deadline.enter(f)
-    }
-
     #[inline]
     fn until(&self, _: Time) -> Time {
         self.deadline.time()

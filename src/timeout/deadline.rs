@@ -2,7 +2,7 @@
 
 use crate::{
     clock::{Time, nanos},
-    context::{self, Limiter},
+    context::{self, Enter, Entered, Limiter},
     error::{Kind, Rejected},
 };
 use pin_project_lite::pin_project;
@@ -118,11 +118,10 @@ impl Deadline {
     /// [context](crate::context) if it comes sooner.
     ///
     /// The future is not cut off at the deadline, but the policies and clients inside it keep to
-    /// it.
+    /// it, also while it is dropped.
     pub fn scope<F: Future>(self, future: F) -> DeadlineScope<F> {
         DeadlineScope {
-            future,
-            deadline: self,
+            future: Entered::new(future, self),
         }
     }
 
@@ -159,19 +158,61 @@ impl Deadline {
 
 pin_project! {
     /// The future that runs another one under a deadline: see [`Deadline::scope`].
+    ///
+    /// The other one is dropped under that deadline too.
     #[derive(Debug)]
     pub struct DeadlineScope<F> {
         #[pin]
-        future: F,
-        deadline: Deadline,
+        future: Entered<F, Deadline>,
     }
 }
 
 impl<F: Future> Future for DeadlineScope<F> {
     type Output = F::Output;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        this.deadline.enter(|| this.future.poll(cx))
+        self.project().future.poll(cx)
+    }
+}
+
+impl Enter for Deadline {
+    #[inline]
+    fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        Self::enter(*self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Tells under which deadline it was dropped.
+    struct Tells<'a>(&'a Cell<Option<Deadline>>);
+    impl Drop for Tells<'_> {
+        fn drop(&mut self) {
+            self.0.set(Deadline::current());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scope_holds_while_its_future_is_dropped() {
+        let (deadline, dropped) = (Deadline::within(Duration::from_secs(1)), Cell::new(None));
+        let later = Deadline::within(Duration::from_secs(2)).of_caller();
+        for outer in [None, Some(later)] {
+            let tells = Tells(&dropped);
+            let mut scope = tokio_test::task::spawn(deadline.scope(async move {
+                let _tells = tells;
+                std::future::pending::<()>().await;
+            }));
+            assert!(scope.poll().is_pending());
+            match outer {
+                None => drop(scope),
+                Some(outer) => outer.enter(|| drop(scope)),
+            }
+            assert_eq!(dropped.take(), Some(deadline));
+            assert_eq!(Deadline::current(), None);
+        }
     }
 }

@@ -18,12 +18,6 @@ use tokio::time::{Sleep, sleep_until};
 
 /// How long a call may take, and what it is told when that is over.
 pub(super) trait TimeLimit {
-    /// Runs the making of the call, or one poll of it. By default in the context as it is.
-    #[inline]
-    fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
-        f()
-    }
-
     /// Returns when the call has to be over. Asked once, when the call is first pending.
     fn until(&self, now: Time) -> Time;
 
@@ -69,7 +63,7 @@ impl<F, L: TimeLimit> LimitedCall<F, L> {
     #[inline(always)]
     pub(super) fn start_within(limit: L, call: impl FnOnce() -> F) -> Self {
         let state = State::Running {
-            call: limit.enter(call),
+            call: call(),
             alarm: Alarm::default(),
             limit,
         };
@@ -112,7 +106,7 @@ where
                 limit,
             } => {
                 let mark = RefusalMark::set();
-                if let Poll::Ready(result) = limit.enter(|| call.poll(cx)) {
+                if let Poll::Ready(result) = call.poll(cx) {
                     return Poll::Ready(result);
                 }
                 if !mark.waits() {

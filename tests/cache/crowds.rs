@@ -215,6 +215,33 @@ async fn a_load_that_never_ends_is_waited_for_no_longer_than_its_lease() {
     }
 }
 
+/// Each answer is written over while it is read, so it is neither stored nor for those who asked
+/// later than it was read; a failure is for all.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_more_than_the_load_under_way_and_the_next() {
+    for broken in [false, true] {
+        let (cache, source) = (cache(), Source::taking(SECOND));
+        source.broken(broken);
+        let mut calls = Vec::new();
+        for _ in 0..200 {
+            let (asked, source) = (cache.clone(), source.clone());
+            calls.push(tokio::spawn(async move {
+                let start = tokio::time::Instant::now();
+                assert_eq!(source.ask(&asked).await.0.is_err(), broken);
+                start.elapsed()
+            }));
+            tokio::time::sleep(50 * MS).await;
+            cache.invalidate("7").await.unwrap();
+        }
+        let longest = join_all(calls).await.into_iter().map(Result::unwrap).max();
+        // Who asks just after a load has begun waits for it, and for a whole one.
+        let expected = if broken { SECOND } else { 2 * SECOND - 50 * MS };
+        assert_eq!(longest, Some(expected));
+        // One load after the other, in 10 s of questions: nobody loads beside somebody.
+        assert_eq!(source.loads(), if broken { 10 } else { 11 });
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn followers_of_many_keys_do_not_wait_for_each_other() {
     let cache = cache();

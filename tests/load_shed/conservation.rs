@@ -86,7 +86,7 @@ async fn apply(limit: usize, ops: Vec<Op>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
     #[test]
     fn whatever_happens_the_limit_holds_and_comes_back_whole(
         limit in 1_usize..5,

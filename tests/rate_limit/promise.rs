@@ -172,7 +172,7 @@ fn late(per_window: u64) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn the_global_log_keeps_the_promise_and_refuses_nothing_that_fits(steps in steps(4), quota in 1..40_u32) {

@@ -21,7 +21,7 @@ use std::{
     future::pending,
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
     task::{Context, Poll, Waker},
@@ -51,6 +51,45 @@ struct Flag(Arc<AtomicBool>);
 impl Drop for Flag {
     fn drop(&mut self) {
         self.0.store(true, SeqCst);
+    }
+}
+
+/// Says under which deadline it is dropped.
+struct Tells(Arc<Mutex<Option<Deadline>>>);
+impl Drop for Tells {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() = Deadline::current();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_under_a_deadline_is_dropped_under_it_whoever_drops_it() {
+    for (patience, over) in [(0, false), (1, false), (0, true)] {
+        let dropped = Arc::<Mutex<Option<Deadline>>>::default();
+        let hangs = service_fn(async |tells: Tells| {
+            let _tells = tells;
+            pending::<Answer>().await
+        });
+        let layer = DeadlineLayer::within("api", 100 * MS);
+        let deadline = Deadline::within(100 * MS);
+        let mut service = layer.layer(hangs);
+        let mut call = task::spawn(service.call(Tells(Arc::clone(&dropped))));
+        for _ in 0..patience {
+            assert_pending!(call.poll());
+        }
+        if over {
+            assert_pending!(call.poll());
+            advance(101 * MS).await;
+            assert_eq!(
+                rejected(call.await).kind(),
+                Kind::DeadlineExceeded,
+                "dropped at its deadline"
+            );
+        } else {
+            drop(call);
+        }
+        assert_eq!(*dropped.lock().unwrap(), Some(deadline));
+        assert_eq!(Deadline::current(), None);
     }
 }
 

@@ -18,6 +18,7 @@ use buttress::{
     CircuitBreaker, Error, InvalidConfig, LoadShed, Timeout,
     cache::{Cached, KeyRef},
     http::RespondLayer,
+    registry::Registry,
 };
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -58,6 +59,14 @@ impl Guarded {
             breaker: breaker.build()?,
             requests: requests.build()?,
         })
+    }
+
+    /// Lists all that counts.
+    pub(crate) fn observe(&self, registry: &Registry) {
+        registry.add(&self.requests);
+        registry.add(&self.answers);
+        registry.add(&self.breaker);
+        registry.add(&self.timeout);
     }
 
     /// Limits the requests that these routes work on at once, and sees to it that every answer of

@@ -10,10 +10,12 @@ mod config;
 mod guarded;
 mod health;
 mod items;
+mod metrics;
 mod outbox;
 mod pool;
 
 use app::Service;
+use axum::Router;
 use config::Config;
 use example_support::{env, servers, shutdown};
 use guarded::Guarded;
@@ -76,23 +78,26 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
 
     let limit = config.resilient.then_some(config.postgres_timeout);
     let items = Items(Pool::new(database, limit)?);
-    let service = if config.resilient {
+    let (service, metrics) = if config.resilient {
         let answers = cached::new(&config, &redis)?;
         let redis = health::Redis::new(&redis, config.redis_timeout)?;
         let guarded = Arc::new(Guarded::new(&config, items, answers, redis)?);
+        let metrics = metrics::router(&guarded)?;
         if let Err(error) = outbox::prepare(&guarded).await {
             say(format_args!("Postgres is not there yet: {error}"));
         }
         tokio::spawn(outbox::work(Arc::clone(&guarded)));
-        Service::Guarded(guarded)
+        (Service::Guarded(guarded), metrics)
     } else {
         items.prepare().await?;
-        Service::Bare(items)
+        // It has no policies that could have done anything.
+        (Service::Bare(items), Router::new())
     };
 
     let url = format!("http://{}", listener.local_addr()?);
     let (drain, drained) = oneshot::channel::<()>();
-    let server = axum::serve(listener, app::router(service)).with_graceful_shutdown(async {
+    let app = app::router(service).merge(metrics);
+    let server = axum::serve(listener, app).with_graceful_shutdown(async {
         let _ = drained.await;
     });
     say(format_args!("data service listening on {url}"));
@@ -102,6 +107,9 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         "  curl -i {url}/data -d '{{\"name\": \"a\", \"value\": 1}}'"
     ));
     say(format_args!("  curl -i {url}/health"));
+    if config.resilient {
+        say(format_args!("  curl {url}/metrics"));
+    }
     say(format_args!("Ctrl-C drains and stops."));
 
     let mut server = pin!(server.into_future());

@@ -1,7 +1,6 @@
 //! What the client is told.
 
 use axum::{
-    Json,
     body::{Body, Bytes},
     http::{HeaderName, Response, StatusCode, header},
     response::{IntoResponse, Response as Answer},
@@ -19,9 +18,16 @@ pub(crate) fn instead<E>(error: Error<E>) -> Answer {
     }
 }
 
-/// An error in JSON.
+/// A problem document (RFC 9457), as the policies' refusals are.
 pub(crate) fn refuse(status: StatusCode, why: &str) -> Answer {
-    (status, Json(json!({"error": why}))).into_response()
+    let problem = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": why,
+    });
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, kind, problem.to_string()).into_response()
 }
 
 fn failed(why: &str) -> Answer {

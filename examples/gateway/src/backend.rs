@@ -1,5 +1,6 @@
 //! The flaky backend: it succeeds, answers 503, or is slow, at random.
 
+use crate::answer::refuse;
 use axum::{
     Json, Router,
     body::Bytes,
@@ -57,8 +58,8 @@ pub(crate) fn router(behaviour: Behaviour) -> Router {
 async fn flaky_data(State(behaviour): State<Shared>) -> Response {
     let now = *behaviour.lock();
     if chance(now.failure_rate) {
-        let body = Json(json!({"error": "the backend has failed, as it was told to"}));
-        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+        let why = "the backend has failed, as it was told to";
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, why);
     }
     let slow = chance(now.slow_rate);
     if slow {
@@ -75,8 +76,10 @@ async fn show(State(behaviour): State<Shared>) -> Json<Behaviour> {
 async fn change(State(behaviour): State<Shared>, body: Bytes) -> Response {
     let change: Change = match serde_json::from_slice(&body) {
         Ok(change) => change,
-        Err(error) if error.is_data() => return refused(StatusCode::UNPROCESSABLE_ENTITY, &error),
-        Err(error) => return refused(StatusCode::BAD_REQUEST, &error),
+        Err(error) if error.is_data() => {
+            return refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string());
+        }
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     let mut current = behaviour.lock();
     let new = Behaviour {
@@ -92,15 +95,11 @@ async fn change(State(behaviour): State<Shared>, body: Bytes) -> Response {
     for (name, given, most) in wrong {
         if !(0.0..=most).contains(&given) {
             let text = format!("{name} is {given}, but must be from 0 to {most}");
-            return refused(StatusCode::UNPROCESSABLE_ENTITY, text);
+            return refuse(StatusCode::UNPROCESSABLE_ENTITY, &text);
         }
     }
     *current = new;
     Json(new).into_response()
-}
-
-fn refused(status: StatusCode, why: impl ToString) -> Response {
-    (status, Json(json!({"error": why.to_string()}))).into_response()
 }
 
 // Randomness is the point here; elsewhere the lint asks for a seed.

@@ -72,7 +72,8 @@ pub(super) struct Lost {
 ///    not count, and are never put out.
 /// 3. Every request that waits is among the `expiries`, which are at most twice as many as wait,
 ///    and `SPARE` more.
-/// 4. Wakers are handed out and not dropped here: dropping one may run code that comes back here.
+/// 4. Wakers are taken in and handed out, and neither cloned nor dropped here: either may run code
+///    that comes back here.
 #[derive(Debug)]
 pub(super) struct Line {
     discipline: Discipline,
@@ -321,12 +322,7 @@ impl Line {
 
     /// Returns what has become of this place, and takes it away if it has been granted or lost. The
     /// waker that comes back is to be dropped where nothing is locked.
-    pub(super) fn poll(
-        &mut self,
-        ticket: &Ticket,
-        waker: &Waker,
-        now: Time,
-    ) -> (Turn, Option<Waker>) {
+    pub(super) fn poll(&mut self, ticket: &Ticket, now: Time) -> (Turn, Option<Waker>) {
         let key = ticket.0;
         // A place that is no more was lost long ago.
         let gone = (Turn::Out(LeftBecause::Waited), None);
@@ -334,17 +330,27 @@ impl Line {
             return gone;
         };
         let (expires, why) = (waiter.expires, waiter.too_late());
-        match &mut waiter.place {
+        match waiter.place {
             QueuePlace::Waiting(_) if expires <= now => {
                 self.put_out(key, why);
                 (Turn::Out(why), self.remove(key))
             }
-            QueuePlace::Waiting(Some(known)) if known.will_wake(waker) => {
-                (Turn::Waiting(expires), None)
-            }
-            QueuePlace::Waiting(known) => (Turn::Waiting(expires), known.replace(waker.clone())),
+            QueuePlace::Waiting(_) => (Turn::Waiting(expires), None),
             QueuePlace::Granted => (Turn::Granted, self.remove(key)),
-            &mut QueuePlace::Out(why, _) => (Turn::Out(why), self.remove(key)),
+            QueuePlace::Out(why, _) => (Turn::Out(why), self.remove(key)),
+        }
+    }
+
+    /// Sets who is woken for a place that waits. The waker that comes back, the one before or this
+    /// one, is to be dropped where nothing is locked.
+    pub(super) fn set_waker(&mut self, ticket: &Ticket, waker: Waker) -> Option<Waker> {
+        match self
+            .waiters
+            .get_mut(ticket.0)
+            .map(|waiter| &mut waiter.place)
+        {
+            Some(QueuePlace::Waiting(known)) => known.replace(waker),
+            Some(QueuePlace::Granted | QueuePlace::Out(..)) | None => Some(waker),
         }
     }
 

@@ -17,7 +17,7 @@ fn join(line: &mut Line, class: usize, at: u64) -> Ticket {
 }
 
 fn turn(line: &mut Line, ticket: &Ticket, at: u64) -> Turn {
-    line.poll(ticket, Waker::noop(), ms(at)).0
+    line.poll(ticket, ms(at)).0
 }
 
 /// Who gets the next permit, by position.

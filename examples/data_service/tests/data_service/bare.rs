@@ -20,6 +20,7 @@ async fn without_resilience_it_answers_the_same_and_500_when_postgres_is_away() 
         (201, Some(1001))
     );
     assert_eq!(service.get("/health").await.status, 200);
+    assert_eq!(service.get("/metrics").await.error().0, 404);
 
     servers.postgres.kill().unwrap();
     for path in ["/data/7", "/data", "/health"] {

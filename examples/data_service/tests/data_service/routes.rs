@@ -38,6 +38,40 @@ async fn items_are_read_through_the_cache_and_every_answer_says_how() {
 }
 
 #[tokio::test]
+async fn metrics_say_what_every_policy_has_done_and_also_when_postgres_is_away() {
+    let mut servers = Servers::start();
+    let service = Service::before(&servers, &[("MAX_CONCURRENT", "1")]);
+    for _ in 0..3 {
+        service.get("/data/7").await;
+    }
+    for is_up in [true, false] {
+        if !is_up {
+            servers.postgres.kill().unwrap();
+            assert_eq!(service.get("/data/8").await.status, 503);
+        }
+        let answer = service.get("/metrics").await;
+        assert_eq!(answer.status, 200);
+        let kind = answer.header("content-type");
+        assert!(kind.starts_with("text/plain; version=0.0.4"), "{answer:?}");
+        let has = |what: &str| answer.body.lines().any(|line| line.starts_with(what));
+        for line in [
+            "# TYPE buttress_cache_hits_total counter",
+            r#"buttress_cache_hits_total{policy="items",served="fresh"} 2"#,
+            r#"buttress_load_shed_limit{policy="requests"} 1"#,
+            r#"buttress_circuit_breaker_state{policy="postgres","#,
+            r#"buttress_timeout_timed_out_total{policy="postgres"} 0"#,
+        ] {
+            assert!(has(line), "no {line}: {}", answer.body);
+        }
+        // The limit is on what asks Postgres.
+        let admitted = if is_up { 3 } else { 4 };
+        let admitted =
+            format!(r#"buttress_load_shed_admitted_total{{policy="requests"}} {admitted}"#);
+        assert!(has(&admitted), "no {admitted}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn who_asks_wrongly_is_told_so_in_json() {
     let servers = Servers::start();
     let service = Service::before(&servers, &[]);

@@ -2,7 +2,7 @@
 
 use crate::{
     outside::{Act, Outside},
-    process::Gateway,
+    process::{Gateway, problem},
 };
 use std::time::{Duration, Instant};
 
@@ -77,9 +77,10 @@ async fn a_hanging_backend_is_given_up_on_after_the_timeout_of_each_attempt() {
         ("REQUEST_TIMEOUT_SECONDS", "0.3"),
     ]);
     let begun = Instant::now();
-    assert_eq!(gateway.data().await.status, 503);
+    let answer = gateway.data().await;
     // Four attempts, and waits of 20, 40 and 80 ms.
     let took = begun.elapsed();
+    assert!(problem(&answer, 503).contains("too long"), "{answer:?}");
     assert!(took >= 1340 * MS && took < 2500 * MS, "{took:?}");
     assert_eq!(backend.hits(), 4);
 }
@@ -97,9 +98,8 @@ async fn reset_connections_are_retried_then_503() {
 async fn a_backend_that_does_not_listen_is_retried_then_503() {
     let gateway = Gateway::start(&[("BACKEND_URL", "http://127.0.0.1:1")]);
     let answer = gateway.data().await;
-    assert_eq!(answer.status, 503);
+    assert!(problem(&answer, 503).contains("reached"), "{answer:?}");
     assert_eq!(gateway.metrics().await["total_retries"], 3);
-    assert!(answer.header("content-type").contains("json"), "{answer:?}");
 }
 
 #[tokio::test]

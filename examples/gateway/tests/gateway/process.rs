@@ -51,6 +51,18 @@ pub(crate) fn command(settings: &[(&str, &str)]) -> Command {
     command
 }
 
+/// What a problem document with this status says.
+#[track_caller]
+pub(crate) fn problem(answer: &Answer, status: u16) -> String {
+    assert_eq!(answer.status, status, "{answer:?}");
+    let kind = answer.header("content-type");
+    assert_eq!(kind, "application/problem+json", "{answer:?}");
+    let problem = answer.json();
+    assert_eq!(problem["status"], status, "{answer:?}");
+    assert!(problem["type"].is_string() && problem["title"].is_string());
+    problem["detail"].as_str().unwrap().to_owned()
+}
+
 /// A running gateway.
 pub(crate) struct Gateway {
     process: Process,
