@@ -59,8 +59,8 @@ policies! {
     "load-shed" [P] crate::LoadShed<P>;
     "load-shed" [P] crate::load_shed::Backpressure<P>;
     "load-shed" [P] crate::load_shed::Queued<P>;
-    "rate-limit" [K, C] crate::RateLimiter<K, C>;
-    "rate-limit" [K, C] crate::rate_limit::WaitingLimiter<K, C>;
+    "rate-limit" [K, C, Q] crate::RateLimiter<K, C, Q>;
+    "rate-limit" [K, C, Q] crate::rate_limit::WaitingLimiter<K, C, Q>;
     "retry" [] crate::Retry;
     "throttle" [] crate::Throttle;
     "timeout" [] crate::Timeout;
@@ -112,7 +112,7 @@ builders! {
     "circuit-breaker" [] crate::circuit_breaker::CircuitBreakerBuilder: layer run;
     "circuit-breaker" [K] crate::circuit_breaker::KeyedCircuitBreakerBuilder<K>: layer run;
     "load-shed" [P] crate::load_shed::LoadShedBuilder<P>: backpressure layer queued run;
-    "rate-limit" [K, C] crate::rate_limit::RateLimiterBuilder<K, C>: layer run wait_up_to;
+    "rate-limit" [K, C, Q] crate::rate_limit::RateLimiterBuilder<K, C, Q>: layer run wait_up_to;
     "retry" [] crate::retry::RetryBuilder: layer run;
     "throttle" [] crate::throttle::ThrottleBuilder: layer run;
 }

@@ -4,11 +4,10 @@
 //! The tables themselves differ; ARCHITECTURE.md says why.
 
 use crate::shared::{Padded, lock};
-use std::sync::{Mutex, MutexGuard};
-#[cfg(feature = "circuit-breaker")]
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
+    sync::{Mutex, MutexGuard},
 };
 
 /// The shards of a table of keys, each under a lock of its own.
@@ -23,12 +22,18 @@ pub(crate) struct KeyShards<S>(Box<[Padded<Mutex<S>>]>);
 impl<S: Default> KeyShards<S> {
     /// Makes that many shards, which must be a power of two.
     pub(crate) fn new(shards: usize) -> Self {
-        debug_assert!(shards.is_power_of_two(), "{shards} shards");
-        Self((0..shards).map(|_| Padded::default()).collect())
+        Self::with(shards, S::default)
     }
 }
 
 impl<S> KeyShards<S> {
+    /// Makes that many shards, which must be a power of two.
+    pub(crate) fn with(shards: usize, shard: impl Fn() -> S) -> Self {
+        debug_assert!(shards.is_power_of_two(), "{shards} shards");
+        let shard = |_| Padded(Mutex::new(shard()));
+        Self((0..shards).map(shard).collect())
+    }
+
     /// Locks the shard that keeps the key with this hash, if anyone does.
     #[inline]
     pub(crate) fn lock(&self, hash: u64) -> MutexGuard<'_, S> {
@@ -65,15 +70,12 @@ impl ClockHand {
 }
 
 /// A map whose keys are hashes, seeded, already.
-#[cfg(feature = "circuit-breaker")]
 pub(crate) type PrehashedMap<V> = HashMap<u64, V, BuildHasherDefault<IdentityHasher>>;
 
 /// The hasher of what is a hash already.
-#[cfg(feature = "circuit-breaker")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct IdentityHasher(u64);
 
-#[cfg(feature = "circuit-breaker")]
 impl Hasher for IdentityHasher {
     #[inline]
     fn write_u64(&mut self, hash: u64) {

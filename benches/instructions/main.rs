@@ -7,9 +7,10 @@
 #![allow(clippy::expect_used)]
 
 use buttress::{
-    CircuitBreaker, ErrorsAsFailures, GuardLayer, InvalidConfig, LoadShed, RateLimiter, Retry,
+    CircuitBreaker, ErrorsAsFailures, GuardLayer, InvalidConfig, LoadShed, Now, RateLimiter, Retry,
     Throttle, Timeout,
     cache::{Cache, Freshness, MemoryStore},
+    guard::{Admission, Guard},
 };
 use buttress_benches::{
     options::runtime,
@@ -23,7 +24,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Makes what is called: only that of the chosen kind, because filling a table takes instructions.
 type Make = fn() -> Result<Row, InvalidConfig>;
 
-const KINDS: [(&str, Make); 14] = [
+const KINDS: [(&str, Make); 15] = [
     ("bare", || Ok(service(Bare))),
     ("circuit_breaker", || {
         let breaker = CircuitBreaker::new("breaker");
@@ -47,6 +48,16 @@ const KINDS: [(&str, Make); 14] = [
         // The quota is one call, and this is it.
         let _ = row::call(&mut service, 7, Result::is_ok);
         Ok(refused(service))
+    }),
+    ("rate_limit.queued", || {
+        let queued = RateLimiter::new("queued", 1, MINUTE)?;
+        let mut service = queued.layer().layer(other());
+        let _ = row::call(&mut service, 7, Result::is_ok);
+        // Whoever waits: refusals do not overtake.
+        match queued.wait_up_to(MINUTE).admit(&7_u64, &Now::lazy()) {
+            Admission::Wait(_) => Ok(refused(service)),
+            _ => unreachable!("the quota is used up"),
+        }
     }),
     ("rate_limit.keyed", || {
         let keyed = RateLimiter::builder("keyed", 10_000, MINUTE).keyed(|key: &u64| *key % 1_000);

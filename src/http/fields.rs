@@ -2,7 +2,7 @@
 
 use crate::{
     key::Key,
-    rate_limit::{QuotaStatus, RateLimiter},
+    rate_limit::{Caller, Quota, QuotaStatus, RateLimiter},
     shared::Shared,
 };
 use bytes::Bytes;
@@ -29,7 +29,8 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 /// "api";r=50;t=30` says that 50 are left, and that there will be more in 30 seconds.
 ///
 /// Put the layer outside the one that answers rejections, so that those responses have the fields
-/// too; on a 429 with nothing left, `Retry-After` is then no earlier than `t`. With several of
+/// too. A limiter of several windows has a member for each, the further ones called by name and
+/// window, such as `"api per 86400s"`. On a 429 with nothing left, `Retry-After` is then no earlier than `t`. With several of
 /// these layers, each adds its own member to the fields.
 ///
 /// ```
@@ -120,14 +121,15 @@ impl<S: fmt::Debug, L: fmt::Debug> fmt::Debug for RateLimitHeadersService<S, L> 
     }
 }
 
-impl<S, K, C, B, B2> Service<Request<B>> for RateLimitHeadersService<S, RateLimiter<K, C>>
+impl<S, K, C, Q, B, B2> Service<Request<B>> for RateLimitHeadersService<S, RateLimiter<K, C, Q>>
 where
     S: Service<Request<B>, Response = Response<B2>>,
     K: Key<Request<B>>,
+    Q: Quota<Request<B>>,
 {
     type Response = Response<B2>;
     type Error = S::Error;
-    type Future = RateLimitHeadersFuture<S::Future, RateLimiter<K, C>>;
+    type Future = RateLimitHeadersFuture<S::Future, RateLimiter<K, C, Q>>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -136,11 +138,11 @@ where
 
     #[inline]
     fn call(&mut self, req: Request<B>) -> Self::Future {
-        let count = self.limiter.count_of(&req);
+        let caller = self.limiter.caller(&req);
         RateLimitHeadersFuture {
             call: self.inner.call(req),
             limiter: self.limiter.clone(),
-            count,
+            caller,
         }
     }
 }
@@ -151,11 +153,11 @@ pin_project! {
         #[pin]
         call: F,
         limiter: Shared<L>,
-        count: u64,
+        caller: Caller,
     }
 }
 
-impl<F, B, E, K, C> Future for RateLimitHeadersFuture<F, RateLimiter<K, C>>
+impl<F, B, E, K, C, Q> Future for RateLimitHeadersFuture<F, RateLimiter<K, C, Q>>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
@@ -165,9 +167,22 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
-        let left = this.limiter.status_of(*this.count);
         let refused = response.status() == StatusCode::TOO_MANY_REQUESTS;
-        tell(response.headers_mut(), this.limiter.name(), left, refused);
+        for (i, left) in this
+            .limiter
+            .statuses_of(this.caller)
+            .into_iter()
+            .enumerate()
+        {
+            let name = this.limiter.name();
+            match i {
+                0 => tell(response.headers_mut(), name, left, refused),
+                _ => {
+                    let name = format!("{name} per {:?}", left.window);
+                    tell(response.headers_mut(), &name, left, refused);
+                }
+            }
+        }
         Poll::Ready(Ok(response))
     }
 }
@@ -256,6 +271,42 @@ mod tests {
         let headers = told("a \"b\" \\ ü\n", Duration::from_millis(1500), 1, "");
         assert_eq!(headers[POLICY], r#""a \"b\" \\ __";q=2"#);
         assert_eq!(headers[LEFT], r#""a \"b\" \\ __";r=1;t=2"#);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_window_has_a_member_and_every_key_its_own_quota() {
+        let call = tower::service_fn(async |_: Request<u32>| {
+            Ok::<_, std::convert::Infallible>(Response::new(()))
+        });
+        let limiter = RateLimiter::builder("api", 10, Duration::from_secs(1))
+            .window(1_000, Duration::from_secs(86_400))
+            .keyed(|req: &Request<u32>| *req.body())
+            .quota(|req: &Request<u32>| [*req.body(), 100 * req.body()])
+            .build()
+            .unwrap();
+        let mut service = RateLimitHeadersLayer::new(limiter).layer(call);
+        for plan in [5, 50] {
+            let answer = service.call(Request::new(plan)).await.unwrap();
+            let all = |name| {
+                answer
+                    .headers()
+                    .get_all(name)
+                    .iter()
+                    .cloned()
+                    .collect::<Vec<_>>()
+            };
+            let many = 100 * plan;
+            let policies = [
+                format!(r#""api";q={plan};w=1"#),
+                format!(r#""api per 86400s";q={many};w=86400"#),
+            ];
+            assert_eq!(all(POLICY), policies);
+            let left = [
+                format!(r#""api";r={plan};t=0"#),
+                format!(r#""api per 86400s";r={many};t=0"#),
+            ];
+            assert_eq!(all(LEFT), left);
+        }
     }
 
     #[tokio::test(start_paused = true)]

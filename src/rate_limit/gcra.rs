@@ -4,6 +4,8 @@
 //! scheduling form: each admission moves a *theoretical arrival time* (`tat`) on by one interval,
 //! and a call is admitted if that time is not further ahead than the burst allows.
 
+use super::status::RemainingQuota;
+
 /// One call per `interval` nanoseconds, `burst` of them at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gcra {
@@ -20,6 +22,18 @@ impl Gcra {
             interval: window.div_ceil(u64::from(quota).max(1)),
             burst,
         }
+    }
+
+    /// Returns the arrival time under another pace, at which what has been taken is made up for: a
+    /// raised quota would otherwise let nobody in for as long as the old one wanted, and a lowered
+    /// one a second burst.
+    pub(super) fn at_the_pace_of(self, other: Self, tat: u64, now: u64) -> u64 {
+        let Some(ahead) = tat.checked_sub(now) else {
+            return tat;
+        };
+        let ahead = u128::from(ahead) * u128::from(other.interval);
+        let ahead = ahead.div_ceil(u128::from(self.interval.max(1)));
+        now.saturating_add(u64::try_from(ahead).unwrap_or(u64::MAX))
     }
 
     /// Returns how far ahead the theoretical arrival time may be after a call.
@@ -51,6 +65,12 @@ impl Gcra {
         next.saturating_sub(self.tolerance()).max(now)
     }
 
+    /// Returns the arrival time that leaves half of the burst, rounded up.
+    pub(super) fn half(self, now: u64) -> u64 {
+        let half = u64::from(self.burst / 2);
+        now.saturating_add(self.interval.saturating_mul(half))
+    }
+
     /// Returns the arrival time from before the admission that made it `at`.
     ///
     /// Only the newest admission can be taken back: of older ones the time does not tell how much
@@ -58,6 +78,31 @@ impl Gcra {
     #[inline]
     pub(super) fn give_back(self, tat: u64, at: u64, cost: u32) -> Option<u64> {
         (tat == at).then(|| at.saturating_sub(self.interval.saturating_mul(cost.into())))
+    }
+
+    /// Returns the arrival time after a cost that is known afterwards, whether it fits or not.
+    pub(super) fn charge(self, tat: u64, cost: u32, now: u64) -> u64 {
+        let more = self.interval.saturating_mul(cost.into());
+        tat.max(now).saturating_add(more)
+    }
+
+    /// Returns the arrival time without a part of what was charged or admitted.
+    pub(super) fn refund(self, tat: u64, cost: u32) -> u64 {
+        tat.saturating_sub(self.interval.saturating_mul(cost.into()))
+    }
+
+    pub(super) fn status(self, tat: u64, now: u64, quota: u64) -> RemainingQuota {
+        let (remaining, mut reset) = self.remaining(tat, now);
+        let beyond = tat.saturating_sub(now).saturating_sub(self.tolerance());
+        if beyond > 0 {
+            reset = beyond.saturating_add(self.interval);
+        }
+        RemainingQuota {
+            quota,
+            remaining: remaining.into(),
+            debt: beyond.div_ceil(self.interval.max(1)),
+            reset,
+        }
     }
 
     /// Returns how much of the burst remains, and in how many nanoseconds there is one more.

@@ -1,20 +1,21 @@
 use super::{
-    Cost, Permit, QuotaStatus, RateLimiterBuilder, Snapshot, UnitCost, WaitingLimiter, config,
-    state::{Inner, State},
+    Cost, FixedQuota, Permit, Quota, QuotaStatus, RateLimiterBuilder, Snapshot, UnitCost,
+    WaitingLimiter,
+    state::{Caller, Inner, State},
 };
 use crate::{
     Global, InvalidConfig, Key, Name,
-    clock::{Now, Time, nanos},
+    clock::{Now, Time},
     guard::{Admission, End, Guard, GuardBase, GuardLayer, Never, OnResponse},
 };
-use std::{fmt, sync::Arc, task::Context, time::Duration};
+use std::{cmp::Reverse, fmt, sync::Arc, task::Context, time::Duration};
 
 /// A limit on how many calls may start within any window of time.
 ///
 /// It is a cheap handle: clones, and all layers made from them, share one limit. The
 /// [module](super) describes how it decides, with an example and the defaults.
 #[doc(alias = "token_bucket")]
-pub struct RateLimiter<K = Global, C = UnitCost>(Arc<Inner<K, C>>);
+pub struct RateLimiter<K = Global, C = UnitCost, Q = FixedQuota>(Arc<Inner<K, C, Q>>);
 
 impl RateLimiter {
     /// Creates a limit of `quota` per `window` for all requests together, with the default
@@ -39,40 +40,12 @@ impl RateLimiter {
     }
 }
 
-impl<C> RateLimiter<Global, C> {
-    /// Changes the quota, for all handles and layers of this limiter.
-    ///
-    /// What was admitted in the last window still counts. Calls that wait are admitted as soon as
-    /// the new quota allows it. Under [`Gcra`](super::Algorithm::Gcra), what has been taken of the
-    /// burst is made up for at the new rate.
-    ///
-    /// The limiter goes on counting in the way it was built with: if it was built with a quota up
-    /// to 1024, that is an exact log. When such a quota is raised above 1024, the log takes 16
-    /// bytes for each admission of the last window, and allocates them as calls come.
-    ///
-    /// # Errors
-    /// If the quota is 0, or if it would take a full burst longer than 100 years to fall due.
-    pub fn set_quota(&self, quota: u32) -> Result<(), InvalidConfig> {
-        let named = |invalid: InvalidConfig| invalid.named(self.0.name);
-        config::check_quota(quota).map_err(named)?;
-        if let State::Global(state) = &self.0.state {
-            let window = nanos(self.0.window);
-            if let Some(burst) = state.burst() {
-                config::check_burst(quota, window, burst).map_err(named)?;
-            }
-            state.set_quota(quota, window, Time::now().0);
-            self.0.wake(0);
-        }
-        Ok(())
-    }
-}
-
-impl<K, C> RateLimiter<K, C> {
-    pub(super) fn of(inner: Inner<K, C>) -> Self {
+impl<K, C, Q> RateLimiter<K, C, Q> {
+    pub(super) fn of(inner: Inner<K, C, Q>) -> Self {
         Self(Arc::new(inner))
     }
 
-    pub(super) fn inner(&self) -> &Inner<K, C> {
+    pub(super) fn inner(&self) -> &Inner<K, C, Q> {
         &self.0
     }
 
@@ -84,7 +57,7 @@ impl<K, C> RateLimiter<K, C> {
     #[doc(alias = "timeout_duration")]
     #[doc(alias = "until_ready")]
     #[must_use]
-    pub fn wait_up_to(&self, max: Duration) -> WaitingLimiter<K, C> {
+    pub fn wait_up_to(&self, max: Duration) -> WaitingLimiter<K, C, Q> {
         WaitingLimiter::new(self.clone(), max)
     }
 
@@ -106,8 +79,15 @@ impl<K, C> RateLimiter<K, C> {
                 (status.quota, admitted_total, Some(status.remaining), None)
             }
             State::Keyed(state) => {
-                let (admitted_total, keys) = state.totals();
-                (state.quota(), admitted_total, None, Some(keys))
+                let totals = state.totals();
+                (state.quota(), totals.admitted_total, None, Some(totals))
+            }
+            State::Accounts(state) => {
+                let totals = state.totals();
+                let quota = state.built().next().map_or(0, |(quota, _)| quota);
+                let remaining = (!inner.keyed).then(|| self.status_of(&Caller::ANY).remaining);
+                let keys = inner.keyed.then_some(totals);
+                (quota, totals.admitted_total, remaining, keys)
             }
         };
         Snapshot {
@@ -116,39 +96,75 @@ impl<K, C> RateLimiter<K, C> {
             window: inner.window,
             admitted_total,
             rejected_total: inner.rejected_total.sum(),
+            exempt_total: inner.exempt_total.sum(),
             waiting: inner.queues.waiting(),
             remaining,
-            keys,
+            keys: keys.map(|totals| totals.keys),
+            overflowed_total: keys.map(|totals| totals.overflowed_total),
         }
     }
 
     /// Returns what is left of the quota that this request belongs to. Takes nothing.
+    ///
+    /// Of several windows it is the one that has least left for calls: what the next calls are
+    /// held up by. [`statuses`](Self::statuses) returns all.
     pub fn status<Req>(&self, req: &Req) -> QuotaStatus
     where
         K: Key<Req>,
+        Q: Quota<Req>,
     {
-        self.status_of(self.count_of(req))
+        self.status_of(&self.caller(req))
     }
 
-    /// Returns which count this request belongs to, for whoever asks for its status when the
-    /// request is gone.
-    pub(crate) fn count_of<Req>(&self, req: &Req) -> u64
+    /// Returns what is left of the quota that this request belongs to, in every window, in the
+    /// order in which they were given. Takes nothing.
+    pub fn statuses<Req>(&self, req: &Req) -> Vec<QuotaStatus>
     where
         K: Key<Req>,
+        Q: Quota<Req>,
     {
-        match &self.0.state {
-            State::Global(_) => 0,
-            State::Keyed(_) => self.0.hash(req),
-        }
+        self.statuses_of(&self.caller(req))
     }
 
-    pub(crate) fn status_of(&self, count: u64) -> QuotaStatus {
+    /// Returns whose quota a request takes from, for whoever asks for its status when the request
+    /// is gone.
+    pub(crate) fn caller<Req>(&self, req: &Req) -> Caller
+    where
+        K: Key<Req>,
+        Q: Quota<Req>,
+    {
+        self.0.caller(req)
+    }
+
+    fn status_of(&self, caller: &Caller) -> QuotaStatus {
+        let statuses = self.statuses_of(caller).into_iter();
+        let least = statuses.reduce(|a, b| {
+            let held_up = |status: &QuotaStatus| (status.remaining, Reverse(status.reset));
+            if held_up(&b) < held_up(&a) { b } else { a }
+        });
+        debug_assert!(least.is_some(), "a limiter has a window");
+        least.unwrap_or(QuotaStatus {
+            quota: 0,
+            window: self.0.window,
+            remaining: 0,
+            debt: 0,
+            reset: Duration::ZERO,
+        })
+    }
+
+    pub(crate) fn statuses_of(&self, caller: &Caller) -> Vec<QuotaStatus> {
         let (inner, now) = (&*self.0, Time::now().0);
         let remaining = match &inner.state {
             State::Global(state) => state.remaining(now),
-            State::Keyed(state) => state.remaining(count, now),
+            State::Keyed(state) => state.remaining(caller.key, now),
+            State::Accounts(state) => {
+                let windows = state.remaining(caller.key, &caller.quotas, now).into_iter();
+                let status = windows
+                    .map(|(remaining, window)| remaining.status(Duration::from_nanos(window)));
+                return status.collect();
+            }
         };
-        remaining.status(inner.window)
+        vec![remaining.status(inner.window)]
     }
 
     guard_runs! {
@@ -162,7 +178,10 @@ impl<K, C> RateLimiter<K, C> {
     }
 }
 
-impl<K: Send + Sync + 'static, C: Send + Sync + 'static> RateLimiter<K, C> {
+impl<K, C, Q> RateLimiter<K, C, Q>
+where
+    Self: Send + Sync + 'static,
+{
     /// Returns a tower layer. All layers of this handle and of its clones share one limit.
     ///
     /// A rejected call ends with a [`Rejected`](crate::Rejected) as the service's error. In front
@@ -173,7 +192,7 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static> RateLimiter<K, C> {
     }
 }
 
-impl<K, C> GuardBase for RateLimiter<K, C> {
+impl<K, C, Q> GuardBase for RateLimiter<K, C, Q> {
     type Permit = Permit;
     type Wait = Never;
 
@@ -192,25 +211,26 @@ impl<K, C> GuardBase for RateLimiter<K, C> {
                 0 => false,
                 until => now.get().0 < until,
             },
-            State::Keyed(_) => false,
+            State::Keyed(_) | State::Accounts(_) => false,
         }
     }
 }
 
-impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
+impl<Req, K: Key<Req>, C: Cost<Req>, Q: Quota<Req>> Guard<Req> for RateLimiter<K, C, Q> {
     // Always, as for a tuple of guards.
     #[inline(always)]
     fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, Never> {
         let inner = &*self.0;
         let (key, cost) = inner.identify(req);
         if cost == 0 {
+            inner.exempt();
             return Admission::Admitted(Permit { key, at: 0, cost });
         }
         let now = now.get();
         let taken = if inner.queues.is_empty(key) {
-            inner.take(key, cost, now)
+            inner.take_for(req, key, cost, now)
         } else {
-            inner.take_unless_queued(key, cost, now)
+            inner.take_unless_queued(&inner.caller_of(key, req), cost, now)
         };
         match taken {
             Ok(at) => Admission::Admitted(Permit { key, at, cost }),
@@ -219,14 +239,14 @@ impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for RateLimiter<K, C> {
     }
 }
 
-impl<K, C> Clone for RateLimiter<K, C> {
+impl<K, C, Q> Clone for RateLimiter<K, C, Q> {
     #[inline]
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<K, C> fmt::Debug for RateLimiter<K, C> {
+impl<K, C, Q> fmt::Debug for RateLimiter<K, C, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
             .field("name", &self.name())

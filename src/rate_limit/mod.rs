@@ -62,14 +62,23 @@
 //! to become ready. However else a call ends, also refused by another layer of the stack, it
 //! counts.
 //!
+//! # Costs that are known afterwards
+//!
+//! [`RateLimiter::charge`] counts what a call turned out to cost, and [`RateLimiter::refund`] gives
+//! back what it did not need. A charge always succeeds: beyond the quota it is a debt, which is
+//! counted as soon as there is room, and until then no call of that key is admitted.
+//!
 //! # Defaults
 //!
 //! | setting | default | why |
 //! |---|---|---|
 //! | name, quota, window | none | only you know them; the window is between 1 ms and 366 days |
+//! | [`window`](RateLimiterBuilder::window) | one window | |
 //! | [`algorithm`](RateLimiterBuilder::algorithm) | [`Algorithm::SlidingWindow`] | what a quota is usually taken to mean |
 //! | [`keyed`](RateLimiterBuilder::keyed) | one quota for all requests together | |
+//! | [`quota`](RateLimiterBuilder::quota) | the same for every key ([`FixedQuota`]) | |
 //! | [`max_keys`](RateLimiterBuilder::max_keys) | 1,000,000 | about 110 MB at most, whoever comes |
+//! | [`key_overflow`](RateLimiterBuilder::key_overflow) | [`KeyOverflow::ShareSmallest`] | a flood of made-up keys locks nobody out |
 //! | [`cost`](RateLimiterBuilder::cost) | 1 for every request ([`UnitCost`]) | |
 //! | waiting | none: calls are refused at once | calls that should wait go through [`RateLimiter::wait_up_to`] |
 //!
@@ -80,6 +89,9 @@
 //! | exact log | quotas up to 1024: 16 bytes for each admission | quotas up to 15: 110 | the quota | 98 % |
 //! | sub-window counters | larger quotas: 1 KiB, and a cache line per thread | larger quotas: 110 | the quota | 97 % |
 //! | [`Algorithm::Gcra`] | 8 bytes | 22 | burst + quota | 100 % |
+//!
+//! With several windows, or a quota per key, every window of a key is counted as under keyed, and
+//! takes about 220 bytes. A key whose quota is raised goes on in the coarser form that it needs.
 //!
 //! The bytes per key are measured with all overhead of the table; just after it has grown they are
 //! 134 in place of 110, and 27 in place of 22. The last column is for a quota of 100 and calls that
@@ -97,8 +109,9 @@
 //! | exact log, global | a short lock | a read; a short lock for the first one, and if the cost is not 1 |
 //! | sub-window counters, global | a write to the units that its thread holds; a short lock when these are used up, and once in a sub-window | a read; a short lock for the first one, and if the cost is not 1 |
 //! | GCRA, global | writes to two words that all threads share | a read |
-//! | keyed | the short lock of the key's shard | the same lock |
+//! | keyed, or several windows | the short lock of the key's shard | the same lock |
 //! | calls that wait | the short lock of the key's queue at every poll, and memory in the queue | |
+//! | calls that do not, while others with their key wait | | the short lock of the key's queue |
 //!
 //! Threads draw units of a large global quota a few at a time, so that an admitted call usually
 //! writes nothing that another thread reads. A key that calls more than once in a sub-window is
@@ -108,11 +121,12 @@
 //!
 //! # Keys
 //!
-//! Only a hash of a key is kept: see [`Key`](crate::Key). A key that has been admitted within the
-//! last window is never evicted; an idle one is, when a new key needs its place. At
-//! [`max_keys`](RateLimiterBuilder::max_keys), with no idle key at hand, new keys share a quota,
-//! and take over what was counted there when they get a place of their own. So a flood of new keys
-//! makes the limiter stricter with newcomers, and changes nothing for the keys it knows.
+//! Only a hash of a key is kept: see [`Key`](crate::Key). An idle key, which has been admitted
+//! nothing within the last window, is evicted when a new one needs its place. At
+//! [`max_keys`](RateLimiterBuilder::max_keys), with no idle key at hand, a new key takes the place
+//! of the one that has used least among some twenty, and begins with what that has used, up to half
+//! of the quota. So a flood of made-up keys neither grows the memory nor locks anybody out, and the
+//! keys that have used much are counted on: [`KeyOverflow`] has the bounds, and other ways.
 //!
 //! # Metrics
 //!
@@ -121,27 +135,36 @@
 //! | metric | kind | |
 //! |---|---|---|
 //! | `buttress_rate_limiter_admitted_total` | counter | the cost admitted, without what was given back |
+//! | `buttress_rate_limiter_exempt_total` | counter | calls of cost 0, which are not counted |
 //! | `buttress_rejected_total` (`kind` is `rate_limiter`) | counter | calls refused |
 //! | `buttress_rate_limiter_waiting` | gauge | calls that wait for their turn |
 //! | `buttress_rate_limiter_quota` | gauge | the quota |
 //! | `buttress_rate_limiter_remaining` | gauge | the cost that would be admitted now; global limiters only |
 //! | `buttress_rate_limiter_keys` | gauge | keys that are kept; keyed limiters only |
+//! | `buttress_rate_limiter_overflowed_total` | counter | calls for new keys that found no place; keyed limiters only |
 
+mod account_access;
 mod capacity_forecast;
+mod change;
 mod config;
 mod cost;
 mod gcra;
 mod global;
 mod keyed;
 mod limiter;
+mod quota;
 mod state;
 mod status;
 mod wait_queue;
+mod wait_queues;
 mod waiting;
 
-pub use config::{Algorithm, RateLimiterBuilder};
-pub use cost::{Cost, UnitCost};
+pub use config::{Algorithm, KeyOverflow, RateLimiterBuilder};
+pub use cost::{Cost, Exempt, UnitCost, exempt};
 pub use limiter::RateLimiter;
+pub use quota::{FixedQuota, Quota, Quotas};
+#[cfg(feature = "http")]
+pub(crate) use state::Caller;
 pub use state::Permit;
 pub use status::{QuotaStatus, Snapshot};
 pub use waiting::{QuotaWait, WaitingLimiter};

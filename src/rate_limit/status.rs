@@ -17,6 +17,9 @@ pub struct QuotaStatus {
     /// The cost that would be admitted now. Under [`Gcra`](super::Algorithm::Gcra) this is what is
     /// left of the burst.
     pub remaining: u32,
+    /// The cost that was [charged](super::RateLimiter::charge) beyond the quota and has not been
+    /// made up for. As long as there is any, no call is admitted.
+    pub debt: u32,
     /// How long until `remaining` grows if nothing is admitted in the meantime, because the oldest
     /// admission leaves the window, or the next unit falls due. Zero if nothing has been taken.
     ///
@@ -47,6 +50,8 @@ pub struct Snapshot {
     pub admitted_total: u64,
     /// Calls refused since the limiter was made.
     pub rejected_total: u64,
+    /// Calls of cost 0 since the limiter was made, which were admitted without being counted.
+    pub exempt_total: u64,
     /// Calls that are waiting for their turn.
     pub waiting: usize,
     /// The cost that a global limiter would admit now; `None` for a keyed one.
@@ -54,6 +59,10 @@ pub struct Snapshot {
     /// How many keys are kept, including idle ones that have not been evicted yet; `None` for a
     /// global limiter.
     pub keys: Option<usize>,
+    /// Calls for new keys that came when [`max_keys`](super::RateLimiterBuilder::max_keys) were
+    /// kept and none of them was idle; `None` for a global limiter. What became of them is said by
+    /// [`key_overflow`](super::RateLimiterBuilder::key_overflow).
+    pub overflowed_total: Option<u64>,
 }
 
 /// A [`QuotaStatus`] in the units in which it is counted.
@@ -61,6 +70,7 @@ pub struct Snapshot {
 pub(super) struct RemainingQuota {
     pub(super) quota: u64,
     pub(super) remaining: u64,
+    pub(super) debt: u64,
     /// In nanoseconds.
     pub(super) reset: u64,
 }
@@ -72,6 +82,7 @@ impl RemainingQuota {
             quota: narrow(self.quota),
             window,
             remaining: narrow(self.remaining),
+            debt: narrow(self.debt),
             reset: Duration::from_nanos(self.reset),
         }
     }

@@ -1,8 +1,10 @@
 //! Waiting in order for a place in the window.
 
 use super::{
-    Cost, Permit, RateLimiter, Snapshot, UnitCost,
-    wait_queue::{Departure, WaitQueue, WaitingCall},
+    Cost, FixedQuota, Permit, Quota, RateLimiter, Snapshot, UnitCost,
+    state::Caller,
+    wait_queue::{WaitQueue, WaitingCall},
+    wait_queues::Departure,
 };
 use crate::{
     Global, Key,
@@ -25,8 +27,8 @@ use std::{fmt, task::Context, time::Duration};
 ///
 /// A call that waits takes a short lock at every poll, and memory for its place in the queue. A
 /// call that is admitted at once costs as much as through the limiter itself.
-pub struct WaitingLimiter<K = Global, C = UnitCost> {
-    limiter: RateLimiter<K, C>,
+pub struct WaitingLimiter<K = Global, C = UnitCost, Q = FixedQuota> {
+    limiter: RateLimiter<K, C, Q>,
     max: Duration,
 }
 
@@ -35,15 +37,15 @@ pub struct WaitingLimiter<K = Global, C = UnitCost> {
 /// It is plain data, and dropping it leaves the place taken. [`GuardBase::abandon`] gives it up.
 #[derive(Debug)]
 pub struct QuotaWait {
-    key: u64,
+    by: Caller,
     id: u64,
     cost: u32,
     /// The wait ends here at the latest.
     until: Time,
 }
 
-impl<K, C> WaitingLimiter<K, C> {
-    pub(super) fn new(limiter: RateLimiter<K, C>, max: Duration) -> Self {
+impl<K, C, Q> WaitingLimiter<K, C, Q> {
+    pub(super) fn new(limiter: RateLimiter<K, C, Q>, max: Duration) -> Self {
         Self { limiter, max }
     }
 
@@ -53,7 +55,7 @@ impl<K, C> WaitingLimiter<K, C> {
     }
 
     /// Returns the limiter itself, whose calls do not wait.
-    pub fn limiter(&self) -> &RateLimiter<K, C> {
+    pub fn limiter(&self) -> &RateLimiter<K, C, Q> {
         &self.limiter
     }
 
@@ -71,16 +73,16 @@ impl<K, C> WaitingLimiter<K, C> {
     }
 
     #[cold]
-    fn join(&self, key: u64, cost: u32, now: Time) -> Admission<Permit, QuotaWait> {
-        let inner = self.limiter.inner();
+    fn join(&self, by: Caller, cost: u32, now: Time) -> Admission<Permit, QuotaWait> {
+        let (inner, key) = (self.limiter.inner(), by.key);
         let mut queues = inner.queues.lock(key);
         queues.announce();
-        let forecast = || inner.forecast(key, now);
+        let forecast = || inner.forecast(&by, now);
         let mut passed = queues.come_by(key, None, now, forecast);
         let nobody = WaitQueue::default();
         let queue = queues.queue(key).unwrap_or(&nobody);
         let taken = if queue.is_empty() {
-            inner.take(key, cost, now)
+            inner.take(&by, cost, now)
         } else {
             Err(queue.admits_at(passed.forecast(forecast), cost, now))
         };
@@ -98,7 +100,7 @@ impl<K, C> WaitingLimiter<K, C> {
                         let call = WaitingCall::new(cost, until, Time(expected));
                         let id = queues.join(key, call);
                         Admission::Wait(QuotaWait {
-                            key,
+                            by,
                             id,
                             cost,
                             until,
@@ -118,13 +120,16 @@ impl<K, C> WaitingLimiter<K, C> {
 
     fn poll(&self, wait: &QuotaWait, cx: &mut Context<'_>, now: Time) -> WaitProgress<Permit> {
         let inner = self.limiter.inner();
-        let &QuotaWait { key, id, cost, .. } = wait;
+        let &QuotaWait { by, id, cost, .. } = wait;
+        let key = by.key;
+        // A waker's clone is the application's code, and not for under the lock.
+        let waker = cx.waker().clone();
         let mut queues = inner.queues.lock(key);
-        let forecast = || inner.forecast(key, now);
+        let forecast = || inner.forecast(&by, now);
         let mut passed = queues.come_by(key, Some(id), now, forecast);
         let mut left = Departure::default();
         let (until, ended): (Time, Option<Option<u64>>) = if queues.is_first(key, id) {
-            match inner.take(key, cost, now) {
+            match inner.take(&by, cost, now) {
                 // Waiting => admitted
                 Ok(at) => {
                     left = queues.leave(key, id, now);
@@ -156,7 +161,7 @@ impl<K, C> WaitingLimiter<K, C> {
                 left = queues.leave(key, id, now);
                 None
             }
-            None => queues.set_waker(key, id, cx.waker()),
+            None => queues.set_waker(key, id, waker),
         };
         drop(queues);
         drop(former);
@@ -169,7 +174,10 @@ impl<K, C> WaitingLimiter<K, C> {
     }
 }
 
-impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
+impl<K, C, Q> WaitingLimiter<K, C, Q>
+where
+    Self: Send + Sync + 'static,
+{
     /// Returns a tower layer whose calls wait for this limit. All layers of one limiter, waiting or
     /// not, share it.
     ///
@@ -180,7 +188,7 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static> WaitingLimiter<K, C> {
     }
 }
 
-impl<K, C> GuardBase for WaitingLimiter<K, C> {
+impl<K, C, Q> GuardBase for WaitingLimiter<K, C, Q> {
     type Permit = Permit;
     type Wait = QuotaWait;
 
@@ -191,28 +199,29 @@ impl<K, C> GuardBase for WaitingLimiter<K, C> {
 
     fn abandon(&self, wait: QuotaWait, now: &Now) {
         let left: Departure = {
-            let mut queues = self.limiter.inner().queues.lock(wait.key);
-            queues.leave(wait.key, wait.id, now.get())
+            let mut queues = self.limiter.inner().queues.lock(wait.by.key);
+            queues.leave(wait.by.key, wait.id, now.get())
         };
         left.wake_next();
     }
 }
 
-impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for WaitingLimiter<K, C> {
+impl<Req, K: Key<Req>, C: Cost<Req>, Q: Quota<Req>> Guard<Req> for WaitingLimiter<K, C, Q> {
     #[inline]
     fn admit(&self, req: &Req, now: &Now) -> Admission<Permit, QuotaWait> {
         let inner = self.limiter.inner();
         let (key, cost) = inner.identify(req);
         if cost == 0 {
+            inner.exempt();
             return Admission::Admitted(Permit { key, at: 0, cost });
         }
         let now = now.get();
         if inner.queues.is_empty(key)
-            && let Ok(at) = inner.take(key, cost, now)
+            && let Ok(at) = inner.take_for(req, key, cost, now)
         {
             return Admission::Admitted(Permit { key, at, cost });
         }
-        self.join(key, cost, now)
+        self.join(inner.caller_of(key, req), cost, now)
     }
 
     fn poll_wait(
@@ -226,7 +235,7 @@ impl<Req, K: Key<Req>, C: Cost<Req>> Guard<Req> for WaitingLimiter<K, C> {
     }
 }
 
-impl<K, C> Clone for WaitingLimiter<K, C> {
+impl<K, C, Q> Clone for WaitingLimiter<K, C, Q> {
     fn clone(&self) -> Self {
         Self {
             limiter: self.limiter.clone(),
@@ -235,7 +244,7 @@ impl<K, C> Clone for WaitingLimiter<K, C> {
     }
 }
 
-impl<K, C> fmt::Debug for WaitingLimiter<K, C> {
+impl<K, C, Q> fmt::Debug for WaitingLimiter<K, C, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WaitingLimiter")
             .field("limiter", &self.limiter)

@@ -126,6 +126,7 @@ pub(super) fn publish(policy: &PolicySnapshot) {
         #[cfg(feature = "rate-limit")]
         PolicySnapshot::RateLimiter(ref s) => {
             count!("buttress_rate_limiter_admitted_total", "Cost admitted", s.admitted_total, "policy" => s.name);
+            count!("buttress_rate_limiter_exempt_total", "Calls of cost 0", s.exempt_total, "policy" => s.name);
             level!("buttress_rate_limiter_waiting", "Calls that are waiting for their turn", s.waiting as f64, "policy" => s.name);
             level!("buttress_rate_limiter_quota", "Cost that one window admits", f64::from(s.quota), "policy" => s.name);
             if let Some(remaining) = s.remaining {
@@ -136,6 +137,9 @@ pub(super) fn publish(policy: &PolicySnapshot) {
             }
             if let Some(keys) = s.keys {
                 level!("buttress_rate_limiter_keys", "Keys that are kept", keys as f64, "policy" => s.name);
+            }
+            if let Some(overflowed) = s.overflowed_total {
+                count!("buttress_rate_limiter_overflowed_total", "Calls for new keys that found no place", overflowed, "policy" => s.name);
             }
             rejected("rate_limiter", s.name, s.rejected_total);
         }

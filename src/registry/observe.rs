@@ -120,7 +120,7 @@ observe!([] DeadlineHeaderLayer, "deadline", Deadline);
 #[cfg(feature = "load-shed")]
 observe!([P] LoadShed<P>, "load_shed", LoadShed);
 #[cfg(feature = "rate-limit")]
-observe!([K, C] RateLimiter<K, C>, "rate_limiter", RateLimiter);
+observe!([K, C, Q] RateLimiter<K, C, Q>, "rate_limiter", RateLimiter);
 #[cfg(feature = "retry")]
 observe!([] Retry, "retry", Retry);
 observe!([G] Shadow<G>, "shadow", Shadow);

@@ -12,9 +12,13 @@ fn the_settings_of_a_limiter_that_is_told_nothing_more() {
     window: 60s,
     algorithm: SlidingWindow,
     max_keys: 1000000,
+    key_overflow: ShareSmallest,
     keyed: false,
     keyed_by: Global,
     cost: UnitCost,
+    more_windows: [],
+    varies: false,
+    quota_by: FixedQuota,
 }"#;
     assert_eq!(format!("{builder:#?}"), settings);
 }
@@ -28,11 +32,13 @@ fn what_a_limiter_tells_that_has_seen_no_call() {
     window: 60s,
     admitted_total: 0,
     rejected_total: 0,
+    exempt_total: 0,
     waiting: 0,
     remaining: Some(
         100,
     ),
     keys: None,
+    overflowed_total: None,
 }"#;
     assert_eq!(format!("{:#?}", limiter.snapshot()), snapshot);
 }

@@ -12,26 +12,41 @@ use std::time::Duration;
 /// Key and cost.
 type Req = (u8, u32);
 
-const WINDOW: u64 = 1_000_000_007;
+pub(crate) const WINDOW: u64 = 1_000_000_007;
 const HOUR: u64 = 3_600_000_000_000;
 
 #[derive(Clone, Debug)]
-struct Step {
-    gap: Gap,
-    key: u8,
-    cost: u32,
+pub(crate) struct Step {
+    pub(crate) gap: Gap,
+    pub(crate) key: u8,
+    pub(crate) cost: u32,
     /// How many calls of this cost at this moment.
-    burst: u16,
+    pub(crate) burst: u16,
     /// Which of the permits held so far is given back, if any.
-    give_back: Option<u16>,
+    pub(crate) give_back: Option<u16>,
 }
 
 #[derive(Clone, Debug)]
-enum Gap {
+pub(crate) enum Gap {
     Some(u64),
     /// So many sub-windows (of this many per window), and this much more or less.
     Edge(u64, u64, i64),
     Back(u64),
+}
+
+impl Gap {
+    /// The time after this gap.
+    pub(crate) fn after(&self, clock: u64) -> u64 {
+        match *self {
+            Self::Some(gap) => clock + gap,
+            Self::Edge(per, n, by) => {
+                let sub = WINDOW.div_ceil(per);
+                let edge = ((clock / sub + n) * sub).saturating_add_signed(by);
+                clock.max(edge)
+            }
+            Self::Back(_) => clock,
+        }
+    }
 }
 
 fn gap() -> impl Strategy<Value = Gap> {
@@ -53,7 +68,7 @@ fn gap() -> impl Strategy<Value = Gap> {
     ]
 }
 
-fn steps(most: u32) -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps(most: u32) -> impl Strategy<Value = Vec<Step>> {
     let give_back = proptest::option::weighted(0.2, any::<u16>());
     let cost = prop_oneof![3 => Just(1), 2 => 1..=most];
     let burst = prop_oneof![3 => Just(1_u16), 1 => 1..60_u16];
@@ -72,10 +87,10 @@ fn steps(most: u32) -> impl Strategy<Value = Vec<Step>> {
 
 /// Whoever measures it: the time that has been reached, and what was admitted when.
 #[derive(Default)]
-struct Log(Vec<(u64, Req)>);
+pub(crate) struct Log(pub(crate) Vec<(u64, Req)>);
 
 impl Log {
-    fn within(&self, key: u8, now: u64, window: u64) -> u64 {
+    pub(crate) fn within(&self, key: u8, now: u64, window: u64) -> u64 {
         let counted = |(at, req): &&(u64, Req)| req.0 == key && now - at < window;
         self.0
             .iter()
@@ -103,13 +118,9 @@ where
     let mut log = Log::default();
     let mut held = Vec::new();
     for step in steps {
+        clock = step.gap.after(clock);
         match step.gap {
-            Gap::Some(gap) => clock += gap,
-            Gap::Edge(per, n, by) => {
-                let sub = WINDOW.div_ceil(per);
-                let edge = ((clock / sub + n) * sub).saturating_add_signed(by);
-                clock = clock.max(edge);
-            }
+            Gap::Some(_) | Gap::Edge(..) => {}
             Gap::Back(gap) => {
                 let key = step.key % keys;
                 if log.within(key, clock, WINDOW) == u64::from(quota) {

@@ -17,18 +17,18 @@ use std::{
 };
 use tokio_test::{assert_pending, assert_ready, task};
 
-const MS: Duration = Duration::from_millis(1);
-const WINDOW: Duration = Duration::from_millis(100);
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const WINDOW: Duration = Duration::from_millis(100);
 
-type Answer = Result<Duration, Error<Infallible>>;
+pub(crate) type Answer = Result<Duration, Error<Infallible>>;
 
-fn waiting(quota: u32, max: Duration) -> WaitingLimiter {
+pub(crate) fn waiting(quota: u32, max: Duration) -> WaitingLimiter {
     let limiter = RateLimiter::new("api", quota, WINDOW).unwrap();
     limiter.wait_up_to(max)
 }
 
 /// How long the call waited.
-async fn call(limiter: &WaitingLimiter) -> Answer {
+pub(crate) async fn call(limiter: &WaitingLimiter) -> Answer {
     let start = Time::now();
     limiter.run(async || Answer::Ok(elapsed(start))).await
 }
@@ -213,7 +213,7 @@ async fn what_is_given_back_wakes_the_first_in_the_queue() {
 }
 
 /// Calls through the limiter itself that are refused, and when to come back.
-async fn refused(limiter: &WaitingLimiter) -> Option<Duration> {
+pub(crate) async fn refused(limiter: &WaitingLimiter) -> Option<Duration> {
     let answer = limiter.limiter().run(async || Answer::Ok(MS)).await;
     answer.err().map(|error| {
         let rejected = rejected(Answer::Err(error));

@@ -7,7 +7,7 @@ use crate::{
 use std::sync::{
     Mutex,
     atomic::{
-        AtomicU64,
+        AtomicU32, AtomicU64,
         Ordering::{Relaxed, SeqCst},
     },
 };
@@ -19,7 +19,7 @@ pub(in crate::rate_limit) struct AtomicGcra {
     /// The theoretical arrival time.
     tat: Padded<AtomicU64>,
     interval: AtomicU64,
-    burst: u32,
+    burst: AtomicU32,
     quota: AtomicU64,
     /// One change of the quota at a time.
     changing: Mutex<()>,
@@ -31,7 +31,7 @@ impl AtomicGcra {
         Self {
             tat: Padded::default(),
             interval: Gcra::new(quota, window, burst).interval.into(),
-            burst,
+            burst: burst.into(),
             quota: u64::from(quota).into(),
             changing: Mutex::default(),
             admitted_total: Padded::default(),
@@ -41,7 +41,7 @@ impl AtomicGcra {
     fn gcra(&self) -> Gcra {
         Gcra {
             interval: self.interval.load(Relaxed),
-            burst: self.burst,
+            burst: self.burst.load(Relaxed),
         }
     }
 
@@ -69,28 +69,52 @@ impl AtomicGcra {
         }
     }
 
-    /// Changes the quota. What has been taken is made up for at the new pace: a raised quota would
-    /// otherwise let nobody in for as long as the old one wanted, and a lowered one a second burst.
-    pub(super) fn set_quota(&self, quota: u32, window: u64, now: u64) {
+    /// Counts a cost that is known afterwards.
+    pub(super) fn charge(&self, cost: u32, now: u64) {
+        let gcra = self.gcra();
+        let later = |tat| Some(gcra.charge(tat, cost, now));
+        let _ = self.tat.0.fetch_update(SeqCst, SeqCst, later);
+        self.admitted_total.0.fetch_add(cost.into(), Relaxed);
+    }
+
+    /// Forgets all that has been admitted or charged.
+    pub(super) fn reset(&self) {
+        self.tat.0.store(0, SeqCst);
+    }
+
+    /// Takes back a part of what was charged or admitted.
+    pub(super) fn refund(&self, cost: u32) {
+        let gcra = self.gcra();
+        let earlier = |tat| Some(gcra.refund(tat, cost));
+        let _ = self.tat.0.fetch_update(SeqCst, SeqCst, earlier);
+        let less = |total: u64| Some(total.saturating_sub(cost.into()));
+        let _ = self.admitted_total.0.fetch_update(Relaxed, Relaxed, less);
+    }
+
+    /// Changes the quota and the burst. What has been taken is made up for at the new pace.
+    pub(super) fn set(&self, quota: u32, window: u64, burst: u32, now: u64) {
         let _changing = lock(&self.changing);
-        let before = self.interval.load(Relaxed).max(1);
-        let interval = Gcra::new(quota, window, self.burst).interval;
-        let at_the_new_pace = |tat: u64| {
-            let ahead = u128::from(tat.checked_sub(now)?) * u128::from(interval);
-            let ahead = u64::try_from(ahead.div_ceil(u128::from(before))).unwrap_or(u64::MAX);
-            Some(now.saturating_add(ahead))
-        };
+        let (before, after) = (self.gcra(), Gcra::new(quota, window, burst));
         // Whoever comes between the two finds too little left rather than too much.
-        if interval <= before {
-            self.interval.store(interval, Relaxed);
+        if after.interval <= before.interval {
+            self.interval.store(after.interval, Relaxed);
         }
+        if burst <= before.burst {
+            self.burst.store(burst, Relaxed);
+        }
+        let at_the_new_pace = |tat| Some(before.at_the_pace_of(after, tat, now));
         let _ = self.tat.0.fetch_update(SeqCst, SeqCst, at_the_new_pace);
-        self.interval.store(interval, Relaxed);
+        self.interval.store(after.interval, Relaxed);
+        self.burst.store(burst, Relaxed);
         self.quota.store(quota.into(), Relaxed);
     }
 
+    pub(super) fn quota(&self) -> u32 {
+        u32::try_from(self.quota.load(Relaxed)).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn burst(&self) -> u32 {
-        self.burst
+        self.burst.load(Relaxed)
     }
 
     pub(super) fn admitted_total(&self) -> u64 {
@@ -104,12 +128,8 @@ impl AtomicGcra {
     }
 
     pub(super) fn remaining(&self, now: u64) -> RemainingQuota {
-        let (remaining, reset) = self.gcra().remaining(self.tat.0.load(SeqCst), now);
-        RemainingQuota {
-            quota: self.quota.load(Relaxed),
-            remaining: remaining.into(),
-            reset,
-        }
+        let gcra = self.gcra();
+        gcra.status(self.tat.0.load(SeqCst), now, self.quota.load(Relaxed))
     }
 
     pub(super) fn forecast(&self, now: u64) -> CapacityForecast {

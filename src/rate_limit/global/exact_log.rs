@@ -10,11 +10,14 @@ use std::collections::VecDeque;
 /// 1. `used` is the sum of the costs of all entries.
 /// 2. The times of the entries ascend strictly, up to `latest`.
 /// 3. An admission never makes `used` exceed the quota (but a quota that is lowered may).
+/// 4. There is a debt only while nothing is free.
 #[derive(Debug)]
 pub(super) struct ExactLog {
     quota: u64,
     window: u64,
     used: u64,
+    /// Charged beyond the quota: counted as soon as there is room for it.
+    debt: u64,
     /// The latest time seen. A clock that goes backwards frees nothing and records nothing earlier.
     latest: u64,
     /// Admitted since the beginning, less what was given back.
@@ -30,6 +33,7 @@ impl ExactLog {
             quota: quota.into(),
             window,
             used: 0,
+            debt: 0,
             latest: 0,
             admitted_total: 0,
             entries: VecDeque::with_capacity(quota as usize),
@@ -42,6 +46,7 @@ impl ExactLog {
 
     pub(super) fn set_quota(&mut self, quota: u32) {
         self.quota = quota.into();
+        self.pay(self.latest);
         // Now, and not in a call. Above that as calls come: a quota that stands for "no limit" may
         // be more than there is memory for.
         let most = quota.min(EXACT_UP_TO) as usize;
@@ -52,15 +57,96 @@ impl ExactLog {
     /// Lets go what has left the window. Returns the time that counts.
     pub(super) fn advance(&mut self, now: u64) -> u64 {
         self.latest = self.latest.max(now);
+        if self.debt > 0 {
+            self.skip_windows();
+        }
         while let Some(&(at, cost)) = self.entries.front() {
             if self.latest - at < self.window {
                 break;
             }
             self.entries.pop_front();
             self.used -= cost;
+            self.pay(at.saturating_add(self.window));
         }
         debug_assert!(!self.entries.is_empty() || self.used == 0, "{self:?}");
         self.latest
+    }
+
+    /// Counts at this time what fits of the debt.
+    fn pay(&mut self, at: u64) {
+        let paid = self.debt.min(self.quota.saturating_sub(self.used));
+        if paid > 0 {
+            self.debt -= paid;
+            self.push(at, paid);
+        }
+    }
+
+    /// Moves on over the windows in which a debt takes every place that becomes free.
+    fn skip_windows(&mut self) {
+        let Some(&(newest, _)) = self.entries.back() else {
+            return;
+        };
+        if self.used == self.quota {
+            let windows = (self.debt / self.quota.max(1)).min((self.latest - newest) / self.window);
+            self.debt -= windows * self.quota;
+            for (at, _) in &mut self.entries {
+                *at += windows * self.window;
+            }
+        }
+    }
+
+    fn push(&mut self, at: u64, cost: u64) {
+        self.used += cost;
+        match self.entries.back_mut() {
+            Some((newest, sum)) if *newest == at => *sum += cost,
+            newest => {
+                debug_assert!(
+                    newest.is_none_or(|(newest, _)| *newest < at),
+                    "time went back"
+                );
+                self.entries.push_back((at, cost));
+            }
+        }
+    }
+
+    /// Counts a cost that is known afterwards. What does not fit is a debt.
+    pub(super) fn charge(&mut self, cost: u32, now: u64) {
+        let now = self.advance(now);
+        self.debt = self.debt.saturating_add(cost.into());
+        self.admitted_total += u64::from(cost);
+        self.pay(now);
+    }
+
+    /// Takes back a part of what was charged or admitted in this window: the debt, and then what
+    /// leaves first, so that nothing is counted for too short a time.
+    pub(super) fn refund(&mut self, cost: u32, now: u64) {
+        self.advance(now);
+        let mut cost = u64::from(cost);
+        self.admitted_total -= cost.min(self.admitted_total);
+        let forgiven = cost.min(self.debt);
+        self.debt -= forgiven;
+        cost -= forgiven;
+        while cost > 0
+            && let Some((_, sum)) = self.entries.front_mut()
+        {
+            let taken = cost.min(*sum);
+            *sum -= taken;
+            cost -= taken;
+            self.used -= taken;
+            if *sum == 0 {
+                self.entries.pop_front();
+            }
+        }
+    }
+
+    /// Forgets all that has been admitted or charged.
+    pub(super) fn reset(&mut self) {
+        self.entries.clear();
+        (self.used, self.debt) = (0, 0);
+    }
+
+    pub(super) fn debt(&self) -> u64 {
+        self.debt
     }
 
     /// Returns the moment at which the admission counts, or when it would be admitted, or `None`
@@ -74,15 +160,9 @@ impl ExactLog {
         if self.used + cost > self.quota {
             return Err(Some(self.free_at(cost)));
         }
-        self.used += cost;
+        debug_assert!(self.debt == 0, "room in spite of a debt");
         self.admitted_total += cost;
-        match self.entries.back_mut() {
-            Some((at, sum)) if *at == now => *sum += cost,
-            newest => {
-                debug_assert!(newest.is_none_or(|(at, _)| *at < now), "time went back");
-                self.entries.push_back((now, cost));
-            }
-        }
+        self.push(now, cost);
         Ok(now)
     }
 
@@ -99,6 +179,7 @@ impl ExactLog {
             if *sum == 0 {
                 self.entries.remove(i);
             }
+            self.pay(self.latest);
         }
     }
 
@@ -123,6 +204,7 @@ impl ExactLog {
             now: self.latest,
             quota: self.quota,
             used: self.used,
+            debt: self.debt,
             leaving: self
                 .entries
                 .iter()
@@ -134,6 +216,9 @@ impl ExactLog {
 
     /// Returns when `cost` will be free.
     fn free_at(&self, cost: u64) -> u64 {
+        if self.debt > 0 {
+            return self.forecast().unit_at(cost.max(1) - 1);
+        }
         let mut must_leave = (self.used + cost).saturating_sub(self.quota);
         for &(at, cost) in &self.entries {
             if cost >= must_leave {

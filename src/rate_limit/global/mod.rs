@@ -43,7 +43,8 @@ impl State {
     }
 
     /// Returns what identifies the admission, or when it would be admitted, or `None` for never.
-    #[inline]
+    // Always, as `Guard::admit`.
+    #[inline(always)]
     pub(super) fn take(&self, cost: u32, now: u64) -> Result<u64, Option<u64>> {
         match self {
             Self::Log(log) => log.take(cost, now),
@@ -57,6 +58,37 @@ impl State {
             Self::Log(log) => log.give_back(at, cost),
             Self::Leases(leases) => leases.give_back(at, cost),
             Self::Gcra(gcra) => gcra.give_back(at, cost),
+        }
+    }
+
+    /// Forgets all that has been admitted or charged.
+    pub(super) fn reset(&self) {
+        match self {
+            Self::Log(log) => {
+                let mut entries = lock(&log.log.0);
+                entries.reset();
+                log.full_until.0.store(0, Relaxed);
+            }
+            Self::Leases(leases) => leases.reset(),
+            Self::Gcra(gcra) => gcra.reset(),
+        }
+    }
+
+    /// Counts a cost that is known afterwards.
+    pub(super) fn charge(&self, cost: u32, now: u64) {
+        match self {
+            Self::Log(log) => log.charge(cost, now),
+            Self::Leases(leases) => leases.charge(cost, now),
+            Self::Gcra(gcra) => gcra.charge(cost, now),
+        }
+    }
+
+    /// Takes back a part of what was charged or admitted in this window.
+    pub(super) fn refund(&self, cost: u32, now: u64) {
+        match self {
+            Self::Log(log) => log.refund(cost, now),
+            Self::Leases(leases) => leases.refund(cost, now),
+            Self::Gcra(gcra) => gcra.refund(cost),
         }
     }
 
@@ -82,7 +114,18 @@ impl State {
         match self {
             Self::Log(log) => log.set_quota(quota),
             Self::Leases(leases) => leases.set_quota(quota),
-            Self::Gcra(gcra) => gcra.set_quota(quota, window, now),
+            Self::Gcra(gcra) => gcra.set(quota, window, gcra.burst(), now),
+        }
+    }
+
+    /// Changes the burst. Returns whether there is one.
+    pub(super) fn set_burst(&self, burst: u32, window: u64, now: u64) -> bool {
+        match self {
+            Self::Log(_) | Self::Leases(_) => false,
+            Self::Gcra(gcra) => {
+                gcra.set(gcra.quota(), window, burst, now);
+                true
+            }
         }
     }
 
@@ -124,12 +167,17 @@ pub(super) struct LockedLog {
 }
 
 impl LockedLog {
-    #[inline]
+    #[inline(always)]
     fn take(&self, cost: u32, now: u64) -> Result<u64, Option<u64>> {
         let full_until = self.full_until.0.load(Relaxed);
         if now < full_until && cost == 1 {
             return Err(Some(full_until));
         }
+        self.take_locked(cost, now)
+    }
+
+    #[inline(never)]
+    fn take_locked(&self, cost: u32, now: u64) -> Result<u64, Option<u64>> {
         let mut log = lock(&self.log.0);
         let taken = log.take(cost, now);
         if taken.is_err()
@@ -138,6 +186,20 @@ impl LockedLog {
             self.full_until.0.store(until, Relaxed);
         }
         taken
+    }
+
+    fn charge(&self, cost: u32, now: u64) {
+        let mut log = lock(&self.log.0);
+        log.charge(cost, now);
+        if let Some(until) = log.full_until() {
+            self.full_until.0.store(until, Relaxed);
+        }
+    }
+
+    fn refund(&self, cost: u32, now: u64) {
+        let mut log = lock(&self.log.0);
+        log.refund(cost, now);
+        self.full_until.0.store(0, Relaxed);
     }
 
     fn give_back(&self, at: u64, cost: u32) {
@@ -155,10 +217,15 @@ impl LockedLog {
     fn remaining(&self, now: u64) -> RemainingQuota {
         let mut log = lock(&self.log.0);
         log.advance(now);
+        let next = match log.debt() {
+            0 => log.next_leaving(),
+            _ => log.full_until(),
+        };
         RemainingQuota {
             quota: log.quota(),
             remaining: log.quota().saturating_sub(log.used()),
-            reset: log.next_leaving().map_or(0, |at| at.saturating_sub(now)),
+            debt: log.debt(),
+            reset: next.map_or(0, |at| at.saturating_sub(now)),
         }
     }
 

@@ -118,7 +118,10 @@ impl ThreadLeases {
                 .is_ok()
         {
             if self.full_until.0.load(SeqCst) != 0 {
-                let _counts = lock(&self.counts.0);
+                let mut counts = lock(&self.counts.0);
+                if counts.debt() > 0 {
+                    self.reclaim_all(&mut counts);
+                }
                 self.reopen();
             }
         } else {
@@ -126,6 +129,37 @@ impl ThreadLeases {
             counts.give_back(number, cost);
             self.reopen();
         }
+    }
+
+    /// Counts a cost that is known afterwards.
+    pub(super) fn charge(&self, cost: u32, now: u64) {
+        let mut counts = self.reclaimed(now);
+        counts.charge(cost.into());
+        if counts.free() == 0 {
+            self.full_until.0.store(counts.free_at(1), SeqCst);
+            // As before a refusal.
+            self.reclaim_all(&mut counts);
+            if counts.free() > 0 {
+                self.reopen();
+            }
+        }
+    }
+
+    /// Forgets all that has been admitted or charged.
+    pub(super) fn reset(&self) {
+        let mut counts = lock(&self.counts.0);
+        self.reclaim_all(&mut counts);
+        if counts.next_number() <= LAST_NUMBER {
+            counts.reset();
+        }
+        self.reopen();
+    }
+
+    /// Takes back a part of what was charged or admitted.
+    pub(super) fn refund(&self, cost: u32, now: u64) {
+        self.reclaimed(now).refund(cost.into());
+        let _counts = lock(&self.counts.0);
+        self.reopen();
     }
 
     pub(super) fn full_until(&self) -> u64 {
@@ -152,10 +186,14 @@ impl ThreadLeases {
 
     pub(super) fn remaining(&self, now: u64) -> RemainingQuota {
         let counts = self.reclaimed(now);
-        let next = counts.next_leaving();
+        let next = match counts.debt() {
+            0 => counts.next_leaving(),
+            _ => Some(counts.free_at(1)),
+        };
         RemainingQuota {
             quota: counts.quota(),
             remaining: counts.free(),
+            debt: counts.debt(),
             reset: next.map_or(0, |at| at.saturating_sub(now)),
         }
     }

@@ -14,7 +14,7 @@ use crate::rate_limit::{
     status::RemainingQuota,
 };
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct PackedLog {
     quota: usize,
     /// In nanoseconds.
@@ -29,7 +29,7 @@ pub(super) const LARGEST_QUOTA: u32 = (RING_BYTES / 4) as u32;
 /// A slot, opened: the `sum` of its window holds where the oldest time is, and how many there are.
 ///
 /// # Invariants
-/// 1. There are no more times than the quota.
+/// 1. There are no more times than the largest quota that there has been.
 /// 2. From the oldest to the newest they ascend, and none is later than `newest`.
 struct TimeRing<'a> {
     oldest: usize,
@@ -50,11 +50,15 @@ impl PackedLog {
         }
     }
 
+    /// Returns how long the window is, in nanoseconds, rounded up.
+    pub(super) fn window_length(&self) -> u64 {
+        self.window.saturating_mul(self.tick)
+    }
+
     /// Lets go what has left.
     fn advance<'a>(&self, slot: Slot<'a, PackedWindow>, now: u64) -> TimeRing<'a> {
         let now = now / self.tick;
         let mut ring = TimeRing::open(slot);
-        debug_assert!(ring.len <= self.quota, "more than the quota");
         while ring.len > 0 && now.saturating_sub(ring.get(0)) >= self.window {
             ring.oldest = wrapped(ring.oldest + 1);
             ring.len -= 1;
@@ -74,6 +78,7 @@ impl PackedLog {
             now,
             quota: self.quota as u64,
             used: ring.len as u64,
+            debt: 0,
             leaving: leaving.collect(),
             counted_for: CountedFor::Window(self.window * self.tick),
         };
@@ -99,7 +104,7 @@ impl Counting for PackedLog {
         let taken = match (ring.len + cost).saturating_sub(self.quota) {
             0 => {
                 // A clock that went backwards counts as the newest time.
-                let at = now.div_ceil(self.tick).max(*ring.newest);
+                let at = self.at(now).max(*ring.newest);
                 *ring.newest = at;
                 for _ in 0..cost {
                     ring.push(at);
@@ -111,6 +116,20 @@ impl Counting for PackedLog {
         };
         ring.close();
         taken
+    }
+
+    fn at(&self, time: u64) -> u64 {
+        time.div_ceil(self.tick)
+    }
+
+    fn end_lease(&self, _: Slot<'_, PackedWindow>) {}
+
+    fn refund(&self, slot: Slot<'_, PackedWindow>, cost: u64, now: u64) {
+        let mut ring = self.advance(slot, now);
+        let less = usize::try_from(cost).map_or(ring.len, |cost| cost.min(ring.len));
+        ring.oldest = wrapped(ring.oldest + less);
+        ring.len -= less;
+        ring.close();
     }
 
     fn give_back(&self, slot: Slot<'_, PackedWindow>, at: u64, cost: u32) {
@@ -133,6 +152,18 @@ impl Counting for PackedLog {
         // What is newer than the last time that is kept has been given back.
         let (_, len) = split(slot.detail.sum);
         len == 0 || (now / self.tick).saturating_sub(*slot.word) >= self.window
+    }
+
+    fn used(&self, slot: Slot<'_, PackedWindow>, _: u64) -> u64 {
+        split(slot.detail.sum).1 as u64
+    }
+
+    fn keep_half(&self, slot: Slot<'_, PackedWindow>, now: u64) {
+        let mut ring = self.advance(slot, now);
+        let more = ring.len.saturating_sub(self.quota / 2);
+        ring.oldest = wrapped(ring.oldest + more);
+        ring.len -= more;
+        ring.close();
     }
 
     fn remaining(&self, slot: Slot<'_, PackedWindow>, now: u64) -> RemainingQuota {

@@ -18,9 +18,10 @@ use crate::rate_limit::{
 /// at its number, modulo their number: one more than a window has sub-windows.
 ///
 /// # Invariants
-/// 1. The `sum` of a window is the sum of the counts in its ring, and never above the quota.
+/// 1. The `sum` of a window is the sum of the counts in its ring, and never above the largest quota
+///    that there has been.
 /// 2. What is leased is counted in the newest sub-window.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct PackedSubWindows<const BYTES: usize> {
     quota: u32,
     /// How long a sub-window is, in nanoseconds.
@@ -48,6 +49,18 @@ impl<const BYTES: usize> PackedSubWindows<BYTES> {
         }
     }
 
+    /// Returns how long a sub-window is, in nanoseconds.
+    #[inline]
+    pub(super) fn sub_window(&self) -> u64 {
+        self.length
+    }
+
+    /// Returns how long the window is, in nanoseconds, rounded up.
+    pub(super) fn window_length(&self) -> u64 {
+        let parts = CountRing::<BYTES>::LEN - 1;
+        self.length.saturating_mul(parts)
+    }
+
     /// Returns the number of the sub-window at this time.
     #[inline]
     fn number(&self, now: u64) -> u64 {
@@ -62,7 +75,6 @@ impl<const BYTES: usize> PackedSubWindows<BYTES> {
         number: u64,
     ) -> Result<u64, Option<u64>> {
         ring.advance(number);
-        debug_assert!(ring.window.sum <= self.quota, "more than the quota");
         let left = self.quota.saturating_sub(ring.window.sum);
         match left.checked_sub(cost) {
             Some(left) => {
@@ -70,7 +82,11 @@ impl<const BYTES: usize> PackedSubWindows<BYTES> {
                 ring.lend(cost, left.min(MOST_LEASED));
                 Ok(number)
             }
-            None => Err(self.admits_at(&ring, cost - left)),
+            None => {
+                // More than the quota if that was lowered.
+                let more = ring.window.sum.saturating_sub(self.quota);
+                Err(self.admits_at(&ring, (cost - left).saturating_add(more)))
+            }
         }
     }
 
@@ -94,6 +110,7 @@ impl<const BYTES: usize> PackedSubWindows<BYTES> {
             now: now.max(ring.newest.saturating_mul(self.length)),
             quota: self.quota.into(),
             used: ring.window.sum.into(),
+            debt: 0,
             leaving: leaving.collect(),
             counted_for: CountedFor::SubWindows {
                 length: self.length,
@@ -117,21 +134,42 @@ impl<const BYTES: usize> Counting for PackedSubWindows<BYTES> {
 
     #[inline]
     fn take(&self, slot: Slot<'_, PackedWindow>, cost: u32, now: u64) -> Result<u64, Option<u64>> {
-        let (newest, leased) = split(*slot.word);
-        // Whether the newest sub-window is that of now, without a division.
-        let since = now.wrapping_sub(newest.wrapping_mul(self.length));
-        if since < self.length && leased >= cost {
-            *slot.word -= u64::from(cost);
-            return Ok(newest);
+        if let Some(number) = spend_lease(slot.word, self.length, cost, now) {
+            return Ok(number);
         }
         self.take_from_ring(CountRing::open(slot), cost, self.number(now))
+    }
+
+    fn at(&self, time: u64) -> u64 {
+        self.number(time)
+    }
+
+    fn end_lease(&self, slot: Slot<'_, PackedWindow>) {
+        CountRing::<BYTES>::open(slot);
+    }
+
+    fn refund(&self, slot: Slot<'_, PackedWindow>, mut cost: u64, now: u64) {
+        let mut ring = CountRing::<BYTES>::open(slot);
+        ring.advance(self.number(now));
+        for age in (0..CountRing::<BYTES>::LEN.min(ring.newest + 1)).rev() {
+            let number = ring.newest - age;
+            let count = ring.get(number % CountRing::<BYTES>::LEN);
+            let taken = u64::from(count).min(cost);
+            cost -= taken;
+            ring.uncount(number, taken as u32);
+        }
     }
 
     fn give_back(&self, slot: Slot<'_, PackedWindow>, number: u64, cost: u32) {
         let mut ring = CountRing::<BYTES>::open(slot);
         let age = ring.newest.checked_sub(number);
         if age.is_some_and(|age| age < CountRing::<BYTES>::LEN) {
-            ring.uncount(number, cost);
+            let left = cost - ring.uncount(number, cost);
+            // Counted anew in a coarser form, it may be one further on. (Not if its own has left:
+            // what is further on then is somebody else's.)
+            if number < ring.newest {
+                ring.uncount(number + 1, left);
+            }
         }
     }
 
@@ -142,6 +180,24 @@ impl<const BYTES: usize> Counting for PackedSubWindows<BYTES> {
             || slot.detail.sum == leased
     }
 
+    fn used(&self, slot: Slot<'_, PackedWindow>, _: u64) -> u64 {
+        let (_, leased) = split(*slot.word);
+        slot.detail.sum.saturating_sub(leased).into()
+    }
+
+    fn keep_half(&self, slot: Slot<'_, PackedWindow>, now: u64) {
+        let mut ring = CountRing::<BYTES>::open(slot);
+        ring.advance(self.number(now));
+        let mut left = self.quota / 2;
+        for age in 0..CountRing::<BYTES>::LEN.min(ring.newest + 1) {
+            let number = ring.newest - age;
+            let count = ring.get(number % CountRing::<BYTES>::LEN);
+            let kept = count.min(left);
+            left -= kept;
+            ring.uncount(number, count - kept);
+        }
+    }
+
     fn remaining(&self, slot: Slot<'_, PackedWindow>, now: u64) -> RemainingQuota {
         remaining(&self.window(slot, now), now)
     }
@@ -149,6 +205,19 @@ impl<const BYTES: usize> Counting for PackedSubWindows<BYTES> {
     fn forecast(&self, slot: Slot<'_, PackedWindow>, now: u64) -> CapacityForecast {
         CapacityForecast::Window(self.window(slot, now))
     }
+}
+
+/// Takes `cost` of what is leased in the newest sub-window, if that is the one of now. Returns its
+/// number. (A word that is no lease is one that has length 0.)
+#[inline(always)]
+pub(super) fn spend_lease(word: &mut u64, length: u64, cost: u32, now: u64) -> Option<u64> {
+    let (newest, leased) = split(*word);
+    // Whether the newest sub-window is that of now, without a division.
+    let since = now.wrapping_sub(newest.wrapping_mul(length));
+    (since < length && leased >= cost).then(|| {
+        *word -= u64::from(cost);
+        newest
+    })
 }
 
 /// Returns the newest sub-window, and what is leased in it.
@@ -187,13 +256,15 @@ impl<'a, const BYTES: usize> CountRing<'a, BYTES> {
         self.set_word(leased);
     }
 
-    fn uncount(&mut self, number: u64, n: u32) {
+    /// Takes back `n`, or what there is. Returns how much.
+    fn uncount(&mut self, number: u64, n: u32) -> u32 {
         let at = number % Self::LEN;
         let count = self.get(at);
         let n = n.min(count);
         self.set(at, count - n);
         debug_assert!(n <= self.window.sum, "a part is more than the sum");
         self.window.sum -= n;
+        n
     }
 
     /// Moves on to the present.

@@ -2,9 +2,13 @@
 
 use super::{
     counting::Counting,
-    slot_table::{Slot, SlotTable},
+    debts::Debts,
+    slot_table::{Slot, SlotTable, home},
 };
-use crate::key_table::ClockHand;
+use crate::{
+    key_table::ClockHand,
+    rate_limit::{KeyOverflow, capacity_forecast::CapacityForecast, status::RemainingQuota},
+};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// In the order in which it is used: what every call touches makes a cache line with the lock.
@@ -16,6 +20,8 @@ pub(super) struct Shard<D> {
     latest: u64,
     /// Admitted since the beginning, less what was given back.
     pub(super) admitted_total: u64,
+    /// How many keys have a debt.
+    in_debt: usize,
     cold: Box<ColdPart<D>>,
 }
 
@@ -24,15 +30,18 @@ pub(super) struct Shard<D> {
 struct ColdPart<D> {
     /// Where the search for idle keys goes on.
     hand: ClockHand,
-    /// Shared by keys that find no slot of their own.
-    overflow: (u64, D),
+    /// New keys that found neither room nor an idle key, since the beginning.
+    overflowed_total: u64,
+    debts: Debts,
+    /// What a key that is not kept is looked at with: nothing.
+    unknown: (u64, D),
 }
 
-impl<D> ColdPart<D> {
-    fn overflow(&mut self) -> Slot<'_, D> {
-        let (word, detail) = &mut self.overflow;
-        Slot { word, detail }
-    }
+/// Where a new key is counted.
+enum NewKey {
+    Counted(usize),
+    Uncounted,
+    Refused,
 }
 
 /// Slots looked at for each new key: enough that the table stays near the number of live keys, few
@@ -41,12 +50,18 @@ const SEARCH: usize = 8;
 /// Slots looked at when there may be no more keys.
 const SEARCH_WHEN_FULL: usize = 32;
 
+/// In how many places keys are looked for that have used little.
+const PLACES: u32 = 8;
+/// A cache line of heads.
+const SLOTS_PER_PLACE: usize = SEARCH_WHEN_FULL / PLACES as usize;
+
 impl<D: Default> Default for Shard<D> {
     fn default() -> Self {
         Self {
             table: SlotTable::default(),
             latest: 0,
             admitted_total: 0,
+            in_debt: 0,
             cold: Box::default(),
         }
     }
@@ -55,6 +70,10 @@ impl<D: Default> Default for Shard<D> {
 impl<D: Copy + Default> Shard<D> {
     pub(super) fn keys(&self) -> usize {
         self.table.keys()
+    }
+
+    pub(super) fn overflowed_total(&self) -> u64 {
+        self.cold.overflowed_total
     }
 
     #[inline]
@@ -68,15 +87,186 @@ impl<D: Copy + Default> Shard<D> {
     ) -> Result<u64, Option<u64>> {
         let now = self.latest.max(now);
         self.latest = now;
-        let slot = match self.table.find(hash) {
-            None => self.insert(counting, spare, hash),
-            found => found,
+        let Some(slot) = self.table.find(hash) else {
+            return self.take_new(counting, spare, hash, cost);
         };
-        let taken = counting.take(self.slot(slot), cost, now);
+        if self.in_debt > 0 {
+            return self.take_beside_debts(counting, slot, hash, cost);
+        }
+        self.take_at(counting, slot, cost)
+    }
+
+    #[inline(always)]
+    fn take_at<C: Counting<Detail = D>>(
+        &mut self,
+        counting: &C,
+        slot: usize,
+        cost: u32,
+    ) -> Result<u64, Option<u64>> {
+        let Some(slot) = self.table.get(slot) else {
+            debug_assert!(false, "a slot that was just found");
+            return Err(None);
+        };
+        let taken = counting.take(slot, cost, self.latest);
         if taken.is_ok() {
             self.admitted_total += u64::from(cost);
         }
         taken
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_new<C: Counting<Detail = D>>(
+        &mut self,
+        counting: &C,
+        spare: &SpareKeys,
+        hash: u64,
+        cost: u32,
+    ) -> Result<u64, Option<u64>> {
+        if !counting.fits(cost) {
+            return Err(None);
+        }
+        match self.insert(counting, spare, hash) {
+            NewKey::Counted(slot) => self.take_beside_debts(counting, slot, hash, cost),
+            NewKey::Uncounted => {
+                self.admitted_total += u64::from(cost);
+                Ok(0)
+            }
+            // By then every key that is kept may be idle.
+            NewKey::Refused => Err(Some(self.latest.saturating_add(spare.window))),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_beside_debts<C: Counting<Detail = D>>(
+        &mut self,
+        counting: &C,
+        slot: usize,
+        hash: u64,
+        cost: u32,
+    ) -> Result<u64, Option<u64>> {
+        if self.settle(counting, slot, hash) > 0 {
+            let forecast = self.forecast(counting, hash, self.latest);
+            return Err(match forecast.fits(cost) {
+                true => Some(forecast.at_least(0, cost)),
+                false => None,
+            });
+        }
+        self.take_at(counting, slot, cost)
+    }
+
+    /// Makes up for a debt as far as there has been room. Returns what is left of it.
+    #[cold]
+    fn settle<C: Counting<Detail = D>>(&mut self, counting: &C, i: usize, hash: u64) -> u64 {
+        let Some(slot) = self.table.get(i) else {
+            return 0;
+        };
+        let debts = &mut self.cold.debts;
+        let left = debts.settle(counting, hash, slot, self.latest);
+        self.in_debt = debts.len();
+        left
+    }
+
+    /// Counts a cost that is known afterwards. Returns whether the key is counted at all.
+    pub(super) fn charge<C: Counting<Detail = D>>(
+        &mut self,
+        counting: &C,
+        spare: &SpareKeys,
+        hash: u64,
+        cost: u32,
+        now: u64,
+    ) {
+        self.latest = self.latest.max(now);
+        let slot = match self.table.find(hash) {
+            Some(found) => found,
+            None => match self.insert(counting, spare, hash) {
+                NewKey::Counted(slot) => slot,
+                NewKey::Uncounted | NewKey::Refused => return,
+            },
+        };
+        self.admitted_total += u64::from(cost);
+        let (mut debt, now) = (u64::from(cost), self.latest);
+        if self.settle(counting, slot, hash) == 0
+            && let Some(slot) = self.table.get(slot)
+        {
+            debt = counting.charge(slot, debt, now);
+        }
+        self.cold.debts.add(hash, debt, now);
+        self.in_debt = self.cold.debts.len();
+    }
+
+    /// Forgets a key.
+    pub(super) fn reset(&mut self, spare: &SpareKeys, hash: u64) {
+        if let Some(slot) = self.table.find(hash) {
+            self.table.remove(slot);
+            spare.give(1);
+        }
+        self.cold.debts.forget(hash);
+        self.in_debt = self.cold.debts.len();
+    }
+
+    /// Takes back a part of what was charged or admitted in this window.
+    pub(super) fn refund<C: Counting<Detail = D>>(
+        &mut self,
+        counting: &C,
+        hash: u64,
+        cost: u32,
+        now: u64,
+    ) {
+        self.latest = self.latest.max(now);
+        self.admitted_total -= u64::from(cost).min(self.admitted_total);
+        let Some(slot) = self.table.find(hash) else {
+            return;
+        };
+        self.settle(counting, slot, hash);
+        let cost = u64::from(cost);
+        let cost = cost - self.cold.debts.forgive(hash, cost);
+        self.in_debt = self.cold.debts.len();
+        if let Some(slot) = self.table.get(slot) {
+            counting.refund(slot, cost, self.latest);
+        }
+    }
+
+    pub(super) fn forecast<C: Counting<Detail = D>>(
+        &mut self,
+        counting: &C,
+        hash: u64,
+        now: u64,
+    ) -> CapacityForecast {
+        let now = self.latest.max(now);
+        if self.in_debt > 0
+            && let Some(slot) = self.table.find(hash)
+        {
+            self.latest = now;
+            self.settle(counting, slot, hash);
+        }
+        let mut forecast = counting.forecast(self.look(hash), now);
+        if let CapacityForecast::Window(window) = &mut forecast {
+            window.debt = self.cold.debts.get(hash);
+        }
+        forecast
+    }
+
+    pub(super) fn remaining<C: Counting<Detail = D>>(
+        &mut self,
+        counting: &C,
+        hash: u64,
+        now: u64,
+    ) -> RemainingQuota {
+        let now = self.latest.max(now);
+        if self.in_debt > 0
+            && let CapacityForecast::Window(window) = self.forecast(counting, hash, now)
+            && window.debt > 0
+        {
+            return RemainingQuota {
+                quota: window.quota,
+                remaining: 0,
+                debt: window.debt,
+                reset: window.unit_at(0).saturating_sub(now),
+            };
+        }
+        counting.remaining(self.look(hash), now)
     }
 
     pub(super) fn give_back<C: Counting<Detail = D>>(
@@ -87,20 +277,19 @@ impl<D: Copy + Default> Shard<D> {
         cost: u32,
     ) {
         self.admitted_total -= u64::from(cost).min(self.admitted_total);
-        // A key that was evicted since had nothing left to give back to, and then neither does the
-        // overflow hold anything of that time that still counts.
-        counting.give_back(self.look(hash), at, cost);
+        if let Some(slot) = self.table.find(hash).and_then(|i| self.table.get(i)) {
+            counting.give_back(slot, at, cost);
+        }
     }
 
-    /// Returns a key's slot, or what it would start with.
-    pub(super) fn look(&mut self, hash: u64) -> Slot<'_, D> {
-        self.slot(self.table.find(hash))
-    }
-
-    #[inline]
-    fn slot(&mut self, i: Option<usize>) -> Slot<'_, D> {
-        let own = i.and_then(|i| self.table.get(i));
-        own.unwrap_or_else(|| self.cold.overflow())
+    /// Returns a key's slot, or an empty one.
+    fn look(&mut self, hash: u64) -> Slot<'_, D> {
+        let own = self.table.find(hash).and_then(|i| self.table.get(i));
+        own.unwrap_or_else(|| {
+            self.cold.unknown = (0, D::default());
+            let (word, detail) = &mut self.cold.unknown;
+            Slot { word, detail }
+        })
     }
 
     /// Finds a slot for a new key, if it may have one.
@@ -110,7 +299,7 @@ impl<D: Copy + Default> Shard<D> {
         counting: &C,
         spare: &SpareKeys,
         hash: u64,
-    ) -> Option<usize> {
+    ) -> NewKey {
         let mut free = self.evict(counting, SEARCH);
         if free == 0 && spare.take() {
             free = 1;
@@ -118,14 +307,78 @@ impl<D: Copy + Default> Shard<D> {
         if free == 0 {
             free = self.evict(counting, SEARCH_WHEN_FULL);
         }
-        spare.give(free.checked_sub(1)?);
-        // The key may have been among those that shared the overflow: it starts with what was
-        // counted there. A little too strict for a while is right; twice the quota would not be.
-        let (word, detail) = match counting.is_idle(self.cold.overflow(), self.latest) {
-            true => (0, D::default()),
-            false => self.cold.overflow,
+        if let Some(more) = free.checked_sub(1) {
+            spare.give(more);
+            return NewKey::Counted(self.table.insert(hash, 0, D::default()));
+        }
+        self.cold.overflowed_total += 1;
+        match (spare.overflow, self.smallest(counting, hash)) {
+            (KeyOverflow::ShareSmallest, Some(smallest)) => {
+                NewKey::Counted(self.take_over(counting, smallest, hash))
+            }
+            (KeyOverflow::Refuse, _) => NewKey::Refused,
+            // None is the smallest in a shard without a key, when all the others have them all.
+            (KeyOverflow::Admit, _) | (KeyOverflow::ShareSmallest, None) => NewKey::Uncounted,
+        }
+    }
+
+    /// Gives the slot of another key to a new one, with what was counted there, but no more than
+    /// half of what fits: whoever is new gets in.
+    fn take_over<C: Counting<Detail = D>>(&mut self, counting: &C, i: usize, hash: u64) -> usize {
+        let now = self.latest;
+        let (word, detail) = match self.table.get(i) {
+            Some(Slot { word, detail }) => {
+                counting.keep_half(Slot { word, detail }, now);
+                (*word, *detail)
+            }
+            None => (0, D::default()),
         };
-        Some(self.table.insert(hash, word, detail))
+        if let Some(displaced) = self.table.hash(i) {
+            self.cold.debts.forget(displaced);
+            self.in_debt = self.cold.debts.len();
+        }
+        self.table.remove(i);
+        self.table.insert(hash, word, detail)
+    }
+
+    /// Returns who has used least, of some twenty that this hash chooses at random: with neighbours
+    /// of the hand, a stretch in which all are known would have to give one of them up in every
+    /// round.
+    fn smallest<C: Counting<Detail = D>>(&mut self, counting: &C, hash: u64) -> Option<usize> {
+        let (slots, now) = (self.table.slots(), self.latest);
+        let mut smallest: Option<(u64, usize)> = None;
+        let places = (0..PLACES).map(|i| home(hash.rotate_left(i * (64 / PLACES)), slots));
+        let looked_at = places.flat_map(|place| place..place + SLOTS_PER_PLACE);
+        // If all of them are nobody's, there are few.
+        for (looks, at) in looked_at.chain(0..slots).enumerate() {
+            if looks >= SEARCH_WHEN_FULL && smallest.is_some() {
+                break;
+            }
+            let i = if at < slots { at } else { at - slots };
+            if let Some(slot) = self.table.get(i) {
+                let used = counting.used(slot, now);
+                if smallest.is_none_or(|(least, _)| used < least) {
+                    smallest = Some((used, i));
+                }
+            }
+        }
+        smallest.map(|(_, i)| i)
+    }
+
+    /// Goes on with another way of counting.
+    pub(super) fn adopt<C: Counting<Detail = D>>(&mut self, counting: &C, before: &C, now: u64) {
+        self.latest = self.latest.max(now);
+        for i in 0..self.table.slots() {
+            if self.in_debt > 0
+                && let Some(hash) = self.table.hash(i)
+            {
+                self.settle(before, i, hash);
+                self.cold.debts.settled(hash, self.latest);
+            }
+            if let Some(slot) = self.table.get(i) {
+                counting.adopt(before, slot, self.latest);
+            }
+        }
     }
 
     /// Moves the hand on over so many slots and forgets the idle keys that it finds. Returns how
@@ -134,6 +387,11 @@ impl<D: Copy + Default> Shard<D> {
         let (slots, before) = (self.table.slots(), self.table.keys());
         for _ in 0..search.min(slots) {
             let (i, latest) = (self.cold.hand.at(), self.latest);
+            if self.in_debt > 0
+                && let Some(hash) = self.table.hash(i)
+            {
+                self.settle(counting, i, hash);
+            }
             let slot = self.table.get(i);
             match slot.map(|slot| counting.is_idle(slot, latest)) {
                 // Another one may have its slot now.
@@ -145,24 +403,33 @@ impl<D: Copy + Default> Shard<D> {
     }
 }
 
-/// How many more keys may be kept, in all shards together.
+/// How many more keys may be kept, in all shards together, and what happens to those that are more.
 #[derive(Debug)]
-pub(super) struct SpareKeys(AtomicUsize);
+pub(super) struct SpareKeys {
+    spare: AtomicUsize,
+    overflow: KeyOverflow,
+    /// How long a key counts at most, in nanoseconds.
+    window: u64,
+}
 
 impl SpareKeys {
-    pub(super) fn new(keys: usize) -> Self {
-        Self(AtomicUsize::new(keys))
+    pub(super) fn new(keys: usize, overflow: KeyOverflow, window: u64) -> Self {
+        Self {
+            spare: AtomicUsize::new(keys),
+            overflow,
+            window,
+        }
     }
 
     fn take(&self) -> bool {
-        self.0
+        self.spare
             .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
             .is_ok()
     }
 
     fn give(&self, keys: usize) {
         if keys > 0 {
-            self.0.fetch_add(keys, Relaxed);
+            self.spare.fetch_add(keys, Relaxed);
         }
     }
 }

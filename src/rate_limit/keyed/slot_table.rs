@@ -87,6 +87,12 @@ impl<D: Copy + Default> SlotTable<D> {
         Some(Slot { word, detail })
     }
 
+    /// Returns whose slot this is, if it is somebody's.
+    pub(super) fn hash(&self, i: usize) -> Option<u64> {
+        let head = self.heads.get(i).filter(|head| head.hash != 0)?;
+        Some(head.hash)
+    }
+
     /// Keeps a key that is not there yet. Returns which slot it has.
     pub(super) fn insert(&mut self, hash: u64, word: u64, detail: D) -> usize {
         debug_assert!(self.find(hash).is_none(), "{hash:x} is there already");
@@ -155,7 +161,7 @@ impl<D: Copy + Default> SlotTable<D> {
 
 /// Returns the first slot in which a key is looked for, by the lower half of its hash.
 #[inline]
-fn home(hash: u64, slots: usize) -> usize {
+pub(super) fn home(hash: u64, slots: usize) -> usize {
     (((hash & u64::from(u32::MAX)) * slots as u64) >> 32) as usize
 }
 
