@@ -11,7 +11,7 @@ use std::time::Duration;
 /// | end | circuit breaker | adaptive load shed | throttle | retry |
 /// |---|---|---|---|---|
 /// | `Success` | success | a sample | accepted | is over |
-/// | `Failure` | failure | a sample; lost, if late | accepted | repeats |
+/// | `Failure` | failure | no proof of capacity; lost, if late | accepted | repeats |
 /// | `Overloaded` | nothing; it keeps to the wait, if it trips | overloaded | refused | repeats, after the wait |
 /// | `Overloaded`, by a load shed of this process further in | nothing | overloaded | refused | is over |
 /// | `Ignored` | nothing, but it is an answer: a probe has succeeded | a sample | accepted | is over |

@@ -24,6 +24,7 @@ use std::{
 pub struct LoadShedBuilder<P = Equal> {
     name: Name,
     limit: Choice,
+    long_lived: usize,
     queue: usize,
     wait: Duration,
     overloaded_wait: Duration,
@@ -40,7 +41,7 @@ enum Choice {
     Rule(Box<dyn Limit>),
 }
 
-const POLICY: &str = "load shed";
+pub(super) const POLICY: &str = "load shed";
 const MAX_QUEUE: usize = 1_000_000;
 const LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -49,6 +50,7 @@ impl LoadShedBuilder {
         Self {
             name,
             limit: Choice::Rule(Box::new(Adaptive::default())),
+            long_lived: 10_000,
             queue: 1_000,
             wait: Duration::from_millis(100),
             overloaded_wait: Duration::from_millis(20),
@@ -73,6 +75,7 @@ impl LoadShedBuilder {
         LoadShedBuilder {
             name: self.name,
             limit: self.limit,
+            long_lived: self.long_lived,
             queue: self.queue,
             wait: self.wait,
             overloaded_wait: self.overloaded_wait,
@@ -101,6 +104,17 @@ impl<P> LoadShedBuilder<P> {
     #[doc(alias("adaptive_concurrency", "aimd", "vegas", "gradient"))]
     pub fn limit(mut self, rule: impl Limit) -> Self {
         self.limit = Choice::Rule(Box::new(rule));
+        self
+    }
+
+    /// Sets how many [long-lived calls](super#long-lived-calls) there may be beside the limit, up
+    /// to 1,000,000. By default 10,000: more than most servers have of streams, and a bound on what
+    /// a service that hangs can make them hold. Those above it count as all others do.
+    ///
+    /// A [fixed](Self::fixed) limit is what it says, and counts them all.
+    #[doc(alias("streams", "sse", "websocket"))]
+    pub fn long_lived(mut self, most: usize) -> Self {
+        self.long_lived = most;
         self
     }
 
@@ -167,8 +181,8 @@ impl<P> LoadShedBuilder<P> {
     /// Builds the load shed.
     ///
     /// # Errors
-    /// If the limit or the queue is 0 or above 1,000,000, or one of the times is 0 or above an
-    /// hour.
+    /// If the limit or the queue is 0 or above 1,000,000, or the most long-lived calls are above
+    /// that, or one of the times is 0 or above an hour.
     pub fn build(self) -> Result<LoadShed<P>, InvalidConfig> {
         let checked = self.check();
         checked.map_err(|invalid| invalid.named(self.name))?;
@@ -184,6 +198,8 @@ impl<P> LoadShedBuilder<P> {
             let valid = (1..=MAX_LIMIT).contains(&limit);
             InvalidConfig::check(valid, POLICY, "limit", limit, "from 1 to 1,000,000")?;
         }
+        let (field, most) = ("long_lived", self.long_lived);
+        InvalidConfig::check(most <= MAX_LIMIT, POLICY, field, most, "at most 1,000,000")?;
         let valid = (1..=MAX_QUEUE).contains(&self.queue);
         InvalidConfig::check(valid, POLICY, "queue", self.queue, "from 1 to 1,000,000")?;
         for (field, given) in [
@@ -204,11 +220,11 @@ impl<P> LoadShedBuilder<P> {
         let (limit, control, width) = match self.limit {
             Choice::Fixed(limit) => fixed(limit),
             Choice::Rule(rule) if rule.is_fixed() => fixed(rule.initial()),
-            Choice::Rule(rule) => (
-                rule.initial().clamp(1, MAX_LIMIT),
-                Some(LimitControl::new(rule, stripes())),
-                stripes(),
-            ),
+            Choice::Rule(rule) => {
+                let (limit, stripes) = (rule.initial().clamp(1, MAX_LIMIT), stripes());
+                let control = LimitControl::new(rule, limit, self.long_lived, stripes);
+                (limit, Some(control), stripes)
+            }
         };
         let discipline = Discipline {
             capacity: self.queue,

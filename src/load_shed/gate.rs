@@ -139,10 +139,14 @@ impl Gate {
         self.waiters_or_deficit.0.load(SeqCst) != 0 || self.stripes.free() == 0
     }
 
-    /// Returns how many calls are in flight. A look, not a promise.
-    pub(super) fn in_flight(&self) -> usize {
-        let issued = self.issued.load(Relaxed);
-        issued.saturating_sub(self.stripes.free())
+    /// Returns how many permits are free. A look, not a promise.
+    pub(super) fn free(&self) -> usize {
+        self.stripes.free()
+    }
+
+    /// Returns how many are in use when so many are free. A look, not a promise.
+    pub(super) fn in_use(&self, free: usize) -> usize {
+        self.issued.load(Relaxed).saturating_sub(free)
     }
 
     /// Joins the queue of requests.
@@ -324,7 +328,7 @@ impl Gate {
         debug_assert!(state.granted <= admitted, "granted, and yet not let in");
         GateCounts {
             limit: state.limit,
-            in_flight: self.in_flight(),
+            in_flight: self.in_use(self.free()),
             queued: state.line.queued(),
             admitted,
             granted: state.granted,

@@ -1,11 +1,11 @@
 //! What all modes of one load shed share.
 
 use super::{
-    Permit, Snapshot, control::LimitControl, gate::Gate, permit::Timing, priority::Threshold,
-    queue::LeftBecause,
+    Permit, Snapshot, config::POLICY, control::LimitControl, gate::Gate, permit::Timing,
+    priority::Threshold, queue::LeftBecause, stripes::MAX_LIMIT,
 };
 use crate::{
-    Kind, Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
+    InvalidConfig, Kind, Now, Rejected, Time, context, guard::End, rng::Dice, shared::thread_index,
     striped::StripedCounter,
 };
 use std::{
@@ -13,9 +13,6 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
-
-/// Every so many rejections the clock is read: if nothing ends, they alone can close a window.
-const LOOK_EVERY: u64 = 64;
 
 pub(super) struct Inner<P> {
     pub(super) name: &'static str,
@@ -122,7 +119,11 @@ impl<P> Inner<P> {
     /// Counts and returns the rejection of a call that finds no permit, and no place in the queue.
     #[inline]
     pub(super) fn refuse(&self, now: &Now) -> Rejected {
-        if self.rejected.add(1).is_multiple_of(LOOK_EVERY) {
+        let before = self.rejected.add(1);
+        // If nothing ends, rejections alone can close a window.
+        if let Some(control) = &self.control
+            && control.looks_at(before)
+        {
             self.look(now);
         }
         self.full
@@ -156,12 +157,25 @@ impl<P> Inner<P> {
         }
     }
 
+    /// Changes a fixed limit.
+    pub(super) fn set_limit(&self, limit: usize) -> Result<(), InvalidConfig> {
+        let valid = self.control.is_none() && (1..=MAX_LIMIT).contains(&limit);
+        let range = "from 1 to 1,000,000, of a load shed whose limit is fixed";
+        let checked = InvalidConfig::check(valid, POLICY, "limit", limit, range);
+        checked.map_err(|invalid| invalid.named(self.name))?;
+        self.gate.set_limit(limit);
+        self.gate.attend(thread_index(), Time::now());
+        Ok(())
+    }
+
     pub(super) fn snapshot(&self) -> Snapshot {
         let counts = self.gate.counts();
+        let control = self.control.as_ref();
         Snapshot {
             name: self.name,
-            limit: counts.limit,
+            limit: control.map_or(counts.limit, LimitControl::limit),
             in_flight: counts.in_flight,
+            long_lived: control.map_or(0, LimitControl::long_lived),
             queued: counts.queued,
             admitted_total: counts.admitted,
             rejected_total: self.rejected.sum() + counts.lost.evicted,
@@ -178,6 +192,7 @@ impl<P> fmt::Debug for Inner<P> {
             name,
             limit,
             in_flight,
+            long_lived,
             queued,
             ..
         } = self.snapshot();
@@ -185,6 +200,7 @@ impl<P> fmt::Debug for Inner<P> {
             .field("name", &name)
             .field("limit", &limit)
             .field("in_flight", &in_flight)
+            .field("long_lived", &long_lived)
             .field("queued", &queued)
             .finish_non_exhaustive()
     }

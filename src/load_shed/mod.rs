@@ -30,9 +30,14 @@
 //!
 //! | mode | a call that finds no permit | use it |
 //! |---|---|---|
-//! | [`queued().layer()`](LoadShed::queued) | waits in a bounded queue, 100 ms at most | **at a server's edge**: bursts are served, and only lasting overload is shed |
-//! | [`layer()`](LoadShed::layer) | is rejected at once | before something that has a queue of its own, or when the caller has somewhere else to go; where a service cannot be cloned |
-//! | [`backpressure().layer()`](LoadShed::backpressure) | is not made: `poll_ready` waits | inside one process, where callers can be slowed down: a worker that takes jobs from a queue, a client under a load balancer. **Never at the edge of a server**: there, waiting callers form a queue without a bound |
+//! | [`queued().layer()`](LoadShed::queued) | waits in a bounded queue, 100 ms at most | **at a
+//! server's edge**: bursts are served, and only lasting overload is shed |
+//! | [`layer()`](LoadShed::layer) | is rejected at once | before something that has a queue of its
+//! own, or when the caller has somewhere else to go; where a service cannot be cloned |
+//! | [`backpressure().layer()`](LoadShed::backpressure) | is not made: `poll_ready` waits | inside
+//! one process, where callers can be slowed down: a worker that takes jobs from a queue, a client
+//! under a load balancer. **Never at the edge of a server**: there, waiting callers form a queue
+//! without a bound |
 //!
 //! ```
 //! use buttress::{Criticality, Error, ErrorsAsFailures, LoadShed};
@@ -61,9 +66,25 @@
 //!
 //! Use [`fixed`](LoadShedBuilder::fixed) where the service's parallelism is known. Then calls wait
 //! here and not inside the service, and no longer than the queue allows. Otherwise use
-//! [`Adaptive`](limit::Adaptive), the default, which finds the limit by itself: it costs half a
-//! percent of the work, and takes some seconds to adjust when the service changes. The [`limit`]
-//! module has others.
+//! [`Adaptive`](limit::Adaptive), the default, which finds the limit by itself: it costs one or two
+//! percent of the work, and takes a second or two to adjust when the service changes. The [`limit`]
+//! module has others, and says where each holds.
+//!
+//! # Long-lived calls
+//!
+//! An event stream, a long poll, or a reader that is slow holds its permit for as long as it is
+//! open, and so does a call that hangs. It says nothing about how busy the service is. So under a
+//! limit that changes, a call that has been in flight for eight times as long as calls usually
+//! take, but at least a second, no longer counts: the limit stands beside such
+//! calls, and they never take it from calls that end. [`Snapshot::long_lived`] says how many there
+//! are, and [`long_lived`](LoadShedBuilder::long_lived) how many there may be, which bounds what a
+//! service that hangs can make a server hold.
+//!
+//! For that second it is taken for any other call. If more streams come at once than the limit
+//! allows, they and other calls are refused until the first ones have become long-lived: a thousand
+//! that all come back after a start, with a limit of 20, for the better part of a minute. A server
+//! that expects that begins with a [higher limit](limit::Adaptive::starting_at), or puts streams
+//! behind a load shed of their own. A [fixed](LoadShedBuilder::fixed) limit counts them all.
 //!
 //! # The queue
 //!
@@ -78,13 +99,20 @@
 //!
 //! | setting | default | why |
 //! |---|---|---|
-//! | [`limit`](LoadShedBuilder::limit) | [`Adaptive`](limit::Adaptive), from 20 | what a service can do at once is rarely known and seldom stays the same |
-//! | [`queue`](LoadShedBuilder::queue) | 1,000 requests | the time they may wait is the bound that matters; this one is for memory |
+//! | [`limit`](LoadShedBuilder::limit) | [`Adaptive`](limit::Adaptive), from 20 | what a service
+//! can do at once is rarely known and seldom stays the same |
+//! | [`long_lived`](LoadShedBuilder::long_lived) | 10,000 calls | more streams than most servers
+//! have; a bound on what one that hangs holds |
+//! | [`queue`](LoadShedBuilder::queue) | 1,000 requests | the time they may wait is the bound that
+//! matters; this one is for memory |
 //! | [`wait`](LoadShedBuilder::wait) | 100 ms | outlasts a burst |
-//! | [`overloaded_wait`](LoadShedBuilder::overloaded_wait) | 20 ms | the best of those simulated: a shorter one leaves workers idle, a longer one keeps requests for nothing |
-//! | [`overloaded_after`](LoadShedBuilder::overloaded_after) | 100 ms | tells lasting overload from a burst |
+//! | [`overloaded_wait`](LoadShedBuilder::overloaded_wait) | 20 ms | the best of those simulated: a
+//! shorter one leaves workers idle, a longer one keeps requests for nothing |
+//! | [`overloaded_after`](LoadShedBuilder::overloaded_after) | 100 ms | tells lasting overload from
+//! a burst |
 //! | [`priority`](LoadShedBuilder::priority) | all requests matter equally | |
-//! | [`retry_after`](LoadShedBuilder::retry_after) | 1 ms | a call that is refused now has the same chance a moment later |
+//! | [`retry_after`](LoadShedBuilder::retry_after) | 1 ms | a call that is refused now has the same
+//! chance a moment later |
 //! | [`seed`](LoadShedBuilder::seed) | random | |
 //!
 //! # Metrics
@@ -93,14 +121,19 @@
 //!
 //! | metric | kind | |
 //! |---|---|---|
-//! | `buttress_load_shed_limit` | gauge | how many calls may be in flight |
+//! | `buttress_load_shed_limit` | gauge | how many calls may be in flight, beside long-lived ones |
 //! | `buttress_load_shed_in_flight` | gauge | how many calls are in flight |
+//! | `buttress_load_shed_long_lived` | gauge | how many of them are long-lived |
 //! | `buttress_load_shed_queued` | gauge | how many calls wait in the queue |
-//! | `buttress_load_shed_shed_share` | gauge | the share of recent arrivals refused for being less important than others |
+//! | `buttress_load_shed_shed_share` | gauge | the share of recent arrivals refused for being less
+//! important than others |
 //! | `buttress_load_shed_admitted_total` | counter | calls admitted |
-//! | `buttress_rejected_total` (`kind` is `load_shed`) | counter | calls refused because there was neither a permit nor a place in the queue, or because a more important call took their place |
-//! | `buttress_load_shed_expired_total` | counter | calls that waited for as long as they may, without getting a permit |
-//! | `buttress_load_shed_deadline_exceeded_total` | counter | calls whose caller's deadline had passed when they came, or passed while they waited |
+//! | `buttress_rejected_total` (`kind` is `load_shed`) | counter | calls refused because there was
+//! neither a permit nor a place in the queue, or because a more important call took their place |
+//! | `buttress_load_shed_expired_total` | counter | calls that waited for as long as they may,
+//! without getting a permit |
+//! | `buttress_load_shed_deadline_exceeded_total` | counter | calls whose caller's deadline had
+//! passed when they came, or passed while they waited |
 //!
 //! # Trade-offs
 //!
@@ -120,6 +153,7 @@ mod backpressure;
 mod config;
 mod control;
 mod gate;
+mod histogram;
 mod inner;
 pub mod limit;
 mod permit;
@@ -131,6 +165,7 @@ mod stripes;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use backpressure::Backpressure;
 pub use config::LoadShedBuilder;
@@ -138,7 +173,7 @@ pub use permit::{Permit, QueueWait};
 pub use priority::{Equal, Prioritize, Priority};
 pub use queued::Queued;
 
-use crate::{Name, Time};
+use crate::{InvalidConfig, Name, Time};
 use inner::Inner;
 use std::{fmt, sync::Arc};
 
@@ -176,6 +211,28 @@ impl<P> LoadShed<P> {
         self.0.name
     }
 
+    /// Changes a [fixed](LoadShedBuilder::fixed) limit while calls run: 1 to 1,000,000.
+    ///
+    /// With a higher one, those who wait are let in at once. With a lower one, calls that run are
+    /// left to end first.
+    ///
+    /// ```
+    /// # use buttress::LoadShed;
+    /// # fn main() -> Result<(), buttress::InvalidConfig> {
+    /// let shed = LoadShed::builder("reports").fixed(8).build()?;
+    /// shed.set_limit(12)?;
+    /// assert_eq!(shed.snapshot().limit, 12);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If it is 0 or above 1,000,000, or if the limit is not a fixed one: what a rule finds, it
+    /// would change back.
+    pub fn set_limit(&self, limit: usize) -> Result<(), InvalidConfig> {
+        self.0.set_limit(limit)
+    }
+
     /// Returns what the load shed has done so far, and what it is doing.
     pub fn snapshot(&self) -> Snapshot {
         self.0.snapshot()
@@ -205,10 +262,12 @@ impl<P> fmt::Debug for LoadShed<P> {
 pub struct Snapshot {
     /// The name of the load shed.
     pub name: &'static str,
-    /// How many calls may be in flight.
+    /// How many calls may be in flight, beside long-lived ones.
     pub limit: usize,
     /// How many calls are in flight. For a while this is more than a limit that has been lowered.
     pub in_flight: usize,
+    /// How many of them are [long-lived](self#long-lived-calls). Always 0 if the limit is fixed.
+    pub long_lived: usize,
     /// How many calls wait in the queue, without the callers that backpressure holds back.
     pub queued: usize,
     /// Calls that were admitted.

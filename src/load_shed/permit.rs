@@ -2,13 +2,15 @@ use super::{queue::Ticket, samples::ONE_IN};
 use crate::clock::Time;
 
 /// What a call that a [`LoadShed`](super::LoadShed) has let in holds until it ends.
-// Its timing in the upper 3 bits, and in the lower 61 when it began, which is enough for 73 years.
-// One word: see `shared.rs` about values on the hot path.
+// Its timing in the upper 3 bits, then whether it was seen to take the last permit, and in the
+// lower 60 when it began, which is enough for 36 years. One word: see `shared.rs` about values on
+// the hot path.
 #[doc(alias("semaphore", "SemaphorePermit"))]
 #[derive(Debug)]
 pub struct Permit(u64);
 
-const START: u64 = (1 << 61) - 1;
+const START: u64 = (1 << 60) - 1;
+const AT_LIMIT: u64 = 1 << 60;
 
 /// What is known of when a running call began.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,6 +46,21 @@ impl Permit {
     #[inline]
     pub(super) const fn start(&self) -> Time {
         Time(self.0 & START)
+    }
+
+    /// Notes that the call took the last permit.
+    pub(super) const fn at_limit(self) -> Self {
+        Self(self.0 | AT_LIMIT)
+    }
+
+    /// Returns whether it did.
+    pub(super) const fn was_at_limit(&self) -> bool {
+        self.0 & AT_LIMIT != 0
+    }
+
+    /// Returns the permit of the same call, of which this is known now.
+    pub(super) const fn with(&self, start: Time, timing: Timing) -> Self {
+        Self(Self::new(start, timing).0 | self.0 & AT_LIMIT)
     }
 
     /// Returns what is known of when the call began.
@@ -97,6 +114,10 @@ mod tests {
             for start in [Time(0), Time(1_234_567_890), Time(START)] {
                 let permit = Permit::new(start, timing);
                 assert_eq!((permit.start(), permit.timing()), (start, timing));
+                assert!(!permit.was_at_limit());
+                let permit = permit.at_limit().with(Time(7), timing);
+                assert_eq!((permit.start(), permit.timing()), (Time(7), timing));
+                assert!(permit.was_at_limit());
             }
         }
         assert_eq!(Permit::UNTIMED.timing(), Timing::Untimed);

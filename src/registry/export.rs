@@ -116,6 +116,7 @@ pub(super) fn publish(policy: &PolicySnapshot) {
         PolicySnapshot::LoadShed(ref s) => {
             level!("buttress_load_shed_limit", "How many calls may be in flight", s.limit as f64, "policy" => s.name);
             level!("buttress_load_shed_in_flight", "Calls in flight", s.in_flight as f64, "policy" => s.name);
+            level!("buttress_load_shed_long_lived", "Calls in flight that are long-lived, such as streams: the limit stands beside them", s.long_lived as f64, "policy" => s.name);
             level!("buttress_load_shed_queued", "Calls that wait in the queue", s.queued as f64, "policy" => s.name);
             level!("buttress_load_shed_shed_share", "Share of the arrivals that are refused for being less important than others", s.shed_share, "policy" => s.name);
             count!("buttress_load_shed_admitted_total", "Calls that were let in", s.admitted_total, "policy" => s.name);

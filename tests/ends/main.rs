@@ -17,6 +17,7 @@ mod provenance;
 mod readme;
 mod rpc;
 mod stacks;
+mod streams;
 mod table;
 mod uploads;
 

@@ -59,7 +59,7 @@ fn orders() -> Orders {
 }
 
 /// The server's, around this router.
-fn server(app: Router) -> Result<Router, Box<dyn error::Error>> {
+pub(crate) fn server(app: Router) -> Result<Router, Box<dyn error::Error>> {
     // As in the README:
     let client = ClientAddr::from_extension::<ConnectInfo<SocketAddr>>();
     let per_client = RateLimiter::builder("per client", 100, Duration::from_secs(60))

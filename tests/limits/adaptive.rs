@@ -1,174 +1,260 @@
-//! The gates of the adaptive limit, in a simulation that hides the service's parallelism.
-//!
-//! A few seeds run in every test run. All of them, with the table:
-//! `LIMIT_SEEDS=20 cargo test --release --features load-shed --test limits -- --ignored --nocapture`
+//! What adaptive limits used to fail at, each as a service that did it: in virtual time, with the
+//! real load shed.
 
 use super::{
-    scenarios::{Course, Table, phase, served},
-    sim::Service::{self, Bimodal, Lognormal},
+    cell::{Cell, Happens, Outcomes, Times},
+    world::World,
 };
-use buttress::load_shed::limit::Adaptive;
+use buttress::{LoadShed, load_shed::limit::Adaptive};
 
-const STEPS: [(&str, Service, usize); 6] = [
-    ("CV 1", Lognormal(1.0), 10),
-    ("CV 2", Lognormal(2.0), 10),
-    ("CV 0.3", Lognormal(0.3), 10),
-    ("bimodal", Bimodal, 10),
-    ("1 worker", Lognormal(1.0), 1),
-    ("200 workers", Lognormal(1.0), 200),
-];
+const CELL: Cell = Cell {
+    workers: 4,
+    times: Times::Constant,
+    mean: 0.02,
+    load: 2.0,
+    queued: true,
+    patience: 1.0,
+    streams: 0,
+    happens: Happens::Nothing,
+    seconds: 30.0,
+    seed: 1,
+};
 
-fn starting_at(initial: usize) -> impl Fn() -> Adaptive {
-    move || Adaptive::new().starting_at(initial).unwrap()
+fn ran(cell: Cell, rule: Adaptive) -> Outcomes {
+    World::new(cell, LoadShed::builder("it").limit(rule).build().unwrap()).run()
 }
 
-fn everything(initial: usize, seeds: std::ops::RangeInclusive<u64>, by_arrivals: bool) -> Table {
-    let mut table = Table::default();
-    let new = &starting_at(initial);
-    for seed in seeds {
-        let course = Course {
-            new,
-            seed,
-            by_arrivals,
-        };
-        for (name, service, workers) in STEPS {
-            course.steps(name, service, workers, &mut table);
+/// What is served by the adaptive limit, by what is served by a fixed one that knows the service.
+fn goodput(cell: Cell) -> f64 {
+    let c = cell.workers as f64;
+    let fixed = (c + 2.0 * c.sqrt() + 2.0).ceil() as usize + cell.streams;
+    let known = LoadShed::builder("known").fixed(fixed).build().unwrap();
+    let possible = World::new(cell, known).run().served;
+    ran(cell, Adaptive::new()).served as f64 / possible as f64
+}
+
+#[test]
+fn streams_that_stay_open_shut_nobody_out() {
+    for streams in [5, 20, 100] {
+        for queued in [true, false] {
+            // Ten quick calls a second.
+            let cell = Cell {
+                load: 10.0 * 0.02 / 4.0,
+                seconds: 120.0,
+                queued,
+                streams,
+                ..CELL
+            };
+            let idle = ran(cell, Adaptive::new());
+            assert_eq!(
+                (idle.served, idle.shed),
+                (idle.offered, 0),
+                "{streams} {queued}"
+            );
+            assert_eq!(idle.long_lived, streams);
+            let busy = goodput(Cell { load: 2.0, ..cell });
+            assert!(busy > 0.95, "{busy} beside {streams} {queued}");
         }
-        course.changes(&mut table);
-        course.slow(&mut table);
-        course.soak(&mut table);
-        course.without_throttle(&mut table);
     }
-    table
 }
 
 #[test]
-#[ignore = "takes minutes; prints the table"]
-fn every_scenario_holds_with_many_seeds() {
-    let seeds = std::env::var("LIMIT_SEEDS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(5);
-    for (initial, by_arrivals) in [(1, false), (20, false), (20, true)] {
-        let table = everything(initial, 101..=100 + seeds, by_arrivals);
-        table.print(&format!("from {initial}, by arrivals {by_arrivals}"));
-        hold(&table, initial, 0.0);
-        assert!(table.min("200 workers 2x goodput") >= 0.97);
-        assert!(table.min("200 workers 10x goodput") >= 0.97);
-        assert!(table.min("workers change") >= 0.93);
-        assert!(table.min("slow goodput") >= 0.92);
-        assert!(table.mean("no throttle 10x goodput") >= 0.89);
-        assert!(table.max("soak p99 drift") <= 0.10);
-        assert!(table.max("soak limit drift") <= 0.15);
-    }
-}
-
-/// The gates that the benchmark sets for an unknown parallelism.
-fn hold(table: &Table, initial: usize, slack: f64) {
-    for load in ["2x", "10x"] {
-        let goodput = |name: &str| table.mean(&format!("{name} {load} goodput")) + slack;
-        assert!(goodput("CV 1") >= 0.95, "{load}: {}", goodput("CV 1"));
-        assert!(goodput("CV 2") >= 0.94, "{load}: {}", goodput("CV 2"));
-        assert!(goodput("CV 0.3") >= 0.95, "{load}: {}", goodput("CV 0.3"));
-        assert!(goodput("bimodal") >= 0.94, "{load}: {}", goodput("bimodal"));
-        let worst = table.min(&format!("bimodal {load} goodput"));
-        assert!(worst >= 0.90, "{load}: {worst}");
-        assert!(table.max(&format!("CV 1 {load} p99")) <= 90.0);
-        assert!(table.mean(&format!("1 worker {load} p99")) <= 200.0);
-    }
-    let first = match initial {
-        1 => 90.0,
-        _ => 260.0,
-    };
-    assert!(table.max("CV 1 2x p99, first 6 s") <= first);
-    for name in ["CV 1", "CV 2", "CV 0.3"] {
-        let (first, again) = ("sheds at 0.5x", "sheds at 0.5x again");
-        // One in ten thousand where single calls take fifty times the mean.
-        let most = if name == "CV 2" { 5.0 } else { 0.0 };
-        assert!(table.mean(&format!("{name} {first}")) <= most, "{name}");
-        assert_eq!(table.max(&format!("{name} {again}")), 0.0, "{name}");
-    }
-}
-
-fn hold_with_a_few_seeds(initial: usize) {
-    let (mut table, new) = (Table::default(), &starting_at(initial));
-    for (name, service, workers) in STEPS.into_iter().filter(|(.., workers)| *workers <= 10) {
-        let course = Course {
-            new,
-            seed: 1,
-            by_arrivals: true,
+fn calls_that_never_end_are_bounded() {
+    let shed = |most| {
+        let builder = LoadShed::builder("it").long_lived(most);
+        let cell = Cell {
+            streams: 200,
+            load: 0.1,
+            ..CELL
         };
-        course.steps(name, service, workers, &mut table);
-    }
-    // One seed is off the mean by as much.
-    hold(&table, initial, 0.02);
-}
-
-#[test]
-fn it_holds_goodput_and_latency_without_knowing_the_parallelism_from_1() {
-    hold_with_a_few_seeds(1);
-}
-
-#[test]
-fn it_holds_goodput_and_latency_without_knowing_the_parallelism_from_20() {
-    hold_with_a_few_seeds(20);
-}
-
-#[test]
-fn it_finds_the_parallelism_of_two_hundred_workers() {
-    let course = Course {
-        new: &starting_at(1),
-        seed: 1,
-        by_arrivals: true,
+        World::new(cell, builder.build().unwrap()).run()
     };
-    let seen = course.run(Lognormal(1.0), true, &[phase(8.0, 2.0, 200)]);
+    assert_eq!(shed(1_000).long_lived, 200);
+    // Those above the bound count as all others do, so no more come in.
+    let bounded = shed(50);
     assert!(
-        served(&seen[4..]) >= 0.97 * 20_000.0,
-        "{}",
-        served(&seen[4..])
+        (50..=50 + bounded.highest).contains(&bounded.long_lived),
+        "{bounded:?}"
     );
 }
 
 #[test]
-fn it_follows_workers_that_come_and_go() {
-    let (mut table, new) = (Table::default(), &starting_at(20));
-    for seed in 1..=2 {
-        Course {
-            new,
-            seed,
-            by_arrivals: true,
+fn one_or_two_slow_workers_are_found_from_a_cold_start() {
+    for workers in [1, 2] {
+        // A minute has fewer calls the longer they take, and the first seconds count as much.
+        for (mean, least) in [(0.02, 0.95), (0.05, 0.88), (0.1, 0.8)] {
+            for times in [Times::Constant, Times::Even] {
+                for queued in [true, false] {
+                    let cell = Cell {
+                        workers,
+                        mean,
+                        times,
+                        queued,
+                        seconds: 60.0,
+                        ..CELL
+                    };
+                    let good = goodput(cell);
+                    assert!(good > least, "{good}: {cell:?}");
+                }
+            }
         }
-        .changes(&mut table);
     }
-    assert!(table.min("workers change") >= 0.93, "{table:?}");
 }
 
 #[test]
-fn it_follows_a_service_that_becomes_five_times_slower_and_well_again() {
-    let (mut table, new) = (Table::default(), &starting_at(20));
-    for seed in 1..=2 {
-        Course {
-            new,
-            seed,
-            by_arrivals: true,
-        }
-        .slow(&mut table);
+fn calls_that_take_seconds_are_no_streams() {
+    for (workers, mean, patience) in [(32, 2.0, 10.0), (32, 3.0, 10.0), (4, 3.0, 30.0)] {
+        let cell = Cell {
+            workers,
+            mean,
+            patience,
+            seconds: 600.0,
+            ..CELL
+        };
+        let good = goodput(cell);
+        assert!(good > 0.85, "{good}: {cell:?}");
     }
-    assert!(table.min("slow goodput") >= 0.92, "{table:?}");
-    assert!(table.max("slow p99") <= 330.0, "{table:?}");
-    assert!(table.min("slow, after") >= 0.97, "{table:?}");
 }
 
 #[test]
-fn it_does_not_drift_in_ten_minutes() {
-    let (mut table, new) = (Table::default(), &starting_at(20));
-    Course {
-        new,
-        seed: 1,
-        by_arrivals: true,
+fn a_limit_of_one_or_two_grows_in_front_of_slow_calls() {
+    for mean in [0.1, 0.4, 1.0] {
+        for times in [Times::Constant, Times::Exponential] {
+            let cell = Cell {
+                workers: 100,
+                mean,
+                times,
+                patience: 10.0,
+                seconds: 200.0,
+                queued: false,
+                ..CELL
+            };
+            let seen = ran(cell, Adaptive::new().starting_at(1).unwrap());
+            assert!(seen.limit >= 80, "{}: {cell:?}", seen.limit);
+        }
     }
-    .soak(&mut table);
-    assert!(table.mean("soak goodput") >= 0.95, "{table:?}");
-    assert!(table.mean("soak p99 drift").abs() <= 0.10, "{table:?}");
-    assert!(table.mean("soak limit drift").abs() <= 0.15, "{table:?}");
+}
+
+#[test]
+fn many_workers_keep_their_limit() {
+    for (workers, times) in [(200, Times::Constant), (400, Times::Even)] {
+        let cell = Cell {
+            workers,
+            times,
+            mean: 0.05,
+            seconds: 15.0,
+            ..CELL
+        };
+        let good = goodput(cell);
+        assert!(good > 0.97, "{good}: {cell:?}");
+        let limit = ran(cell, Adaptive::new()).limit;
+        assert!((workers..2 * workers).contains(&limit), "{limit}");
+    }
+}
+
+#[test]
+fn a_few_slow_calls_among_quick_ones_do_not_shed_at_half_the_load() {
+    for (times, mean) in [(Times::Bimodal, 0.029_75), (Times::Lognormal, 0.02)] {
+        for seed in [1, 2, 3] {
+            let cell = Cell {
+                workers: 64,
+                times,
+                mean,
+                load: 0.5,
+                queued: false,
+                seed,
+                ..CELL
+            };
+            let seen = ran(cell, Adaptive::new());
+            let shed = seen.shed as f64 / seen.offered as f64;
+            assert!(shed < 0.01, "{shed}: {cell:?}");
+        }
+    }
+}
+
+#[test]
+fn a_start_may_be_anywhere_and_a_warm_one_sheds_nothing() {
+    let cell = Cell {
+        workers: 200,
+        times: Times::Exponential,
+        mean: 0.05,
+        load: 0.8,
+        queued: false,
+        seconds: 10.0,
+        ..CELL
+    };
+    for initial in [1, 20, 267, 1_000] {
+        let seen = ran(cell, Adaptive::new().starting_at(initial).unwrap());
+        let shed = seen.shed as f64 / seen.offered as f64;
+        let most = match initial {
+            // It doubles, at first once a second.
+            1 => 0.6,
+            20 => 0.05,
+            _ => 0.0,
+        };
+        assert!(shed <= most, "{shed} from {initial}");
+    }
+}
+
+#[test]
+fn failures_that_come_fast_prove_no_capacity() {
+    for queued in [true, false] {
+        // Ten places, and what finds none fails within a millisecond.
+        let cell = Cell {
+            workers: 10,
+            mean: 0.1,
+            load: 10.0,
+            happens: Happens::NoQueue,
+            queued,
+            ..CELL
+        };
+        let seen = ran(cell, Adaptive::new());
+        assert!(seen.highest <= 40, "{seen:?}");
+    }
+}
+
+#[test]
+fn calls_that_hang_now_and_then_do_not_lower_the_limit_for_the_others() {
+    let cell = Cell {
+        workers: 32,
+        happens: Happens::Hangs,
+        ..CELL
+    };
+    // Fixed, it is taken by those that hang until their callers leave.
+    assert!(goodput(cell) > 2.0);
+}
+
+#[test]
+fn it_is_back_two_seconds_after_a_pause_a_slowdown_and_workers_that_went() {
+    for (happens, seconds) in [
+        (Happens::Pause(10.0, 1.0), 25.0),
+        (Happens::Slow(10.0, 60.0, 3.0), 84.0),
+        (Happens::Workers(10.0, 10.0, 0.5), 34.0),
+        (Happens::Workers(10.0, 10.0, 3.0), 34.0),
+    ] {
+        for times in [Times::Constant, Times::Exponential] {
+            let cell = Cell {
+                workers: 10,
+                times,
+                happens,
+                seconds,
+                ..CELL
+            };
+            let back = ran(cell, Adaptive::new()).back as f64;
+            let possible = 10.0 * 10.0 / 0.02;
+            assert!(back > 0.93 * possible, "{}: {cell:?}", back / possible);
+        }
+    }
+}
+
+#[test]
+fn a_service_that_is_down_leaves_one_try_and_gets_its_limit_back() {
+    let cell = Cell {
+        workers: 10,
+        happens: Happens::Pause(10.0, 30.0),
+        seconds: 60.0,
+        ..CELL
+    };
+    let seen = ran(cell, Adaptive::new());
+    assert!(seen.back as f64 > 0.8 * 10.0 * 10.0 / 0.02, "{seen:?}");
 }

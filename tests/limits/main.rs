@@ -1,11 +1,13 @@
-//! The rules for the limit, one by one and in a simulation of what they are for.
+//! The rules for the limit: window by window, and in front of services that they cannot see into.
 #![cfg(feature = "load-shed")]
-#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
+#![allow(missing_docs, unreachable_pub, clippy::panic, clippy::unwrap_used)]
 
 mod adaptive;
-mod event;
-mod relay;
-mod rng;
+#[allow(dead_code)]
+#[path = "../../benches/overload/grid/cell.rs"]
+mod cell;
+#[path = "../../benches/overload/grid/random.rs"]
+mod random;
 mod rules;
-mod scenarios;
-mod sim;
+#[path = "../../benches/overload/grid/world.rs"]
+mod world;

@@ -1,13 +1,14 @@
-//! Each limit window by window, and the alternatives in the simulation.
+//! Each limit window by window, and the alternatives in front of a service.
 
 use super::{
-    scenarios::{Course, Table},
-    sim::Service::Lognormal,
+    cell::{Cell, Happens, Times},
+    world::World,
 };
 use buttress::{
-    Time,
+    LoadShed, Time,
     load_shed::limit::{
-        Adaptive, Aimd, Fixed, Gradient2, Limit, NextWindow, SampleWindow, Vegas, WindowProgress,
+        Adaptive, Aimd, Fixed, Gradient2, Latencies, Limit, NextWindow, SampleWindow, Vegas,
+        WindowProgress,
     },
 };
 use std::time::Duration;
@@ -26,7 +27,15 @@ fn busy(limit: usize, millis: f64) -> SampleWindow {
     window.peak_in_flight = limit;
     window.saturated_share = 1.0;
     window.used = true;
+    window.within = latencies(latency);
+    window.at_limit = latencies(latency);
     window
+}
+
+fn latencies(seconds: f64) -> Latencies {
+    let mut latencies = Latencies::default();
+    (latencies.count, latencies.mean, latencies.trimmed) = (100, seconds, seconds);
+    latencies
 }
 
 /// The same with one call in flight, and a limit nobody ran into.
@@ -35,6 +44,7 @@ fn idle(limit: usize, millis: f64) -> SampleWindow {
     window.limit = limit;
     window.saturated_share = 0.0;
     window.used = false;
+    window.at_limit = Latencies::default();
     window
 }
 
@@ -106,12 +116,22 @@ fn no_window_however_odd_breaks_a_limit() {
 }
 
 #[test]
-fn calls_that_are_lost_halve_the_adaptive_limit_even_when_it_is_not_used() {
+fn when_most_calls_are_lost_the_adaptive_limit_halves_even_when_it_is_not_used() {
     let mut limit = Adaptive::new();
     let mut window = idle(20, 10.0);
-    window.peak_in_flight = 20;
+    window.peak_in_flight = 16;
+    window.lost = 150;
+    assert_eq!(limit.on_window(&window, Time::from_nanos(1)), 8);
+    // One who leaves a quiet service says nothing.
+    let mut quiet = idle(8, 10.0);
+    (quiet.completions, quiet.lost, quiet.peak_in_flight) = (0, 1, 1);
+    assert_eq!(limit.on_window(&quiet, Time::from_nanos(2)), 8);
+    // With fewer lost, a lower limit is tried, and kept if fewer are lost under it.
+    let mut window = busy(8, 10.0);
     window.lost = 50;
-    assert_eq!(limit.on_window(&window, Time::from_nanos(0)), 10);
+    assert_eq!(limit.on_window(&window, Time::from_nanos(2)), 4);
+    let n = limit.on_window(&busy(4, 10.0), Time::from_nanos(3));
+    assert!(n < 4, "{n}");
 }
 
 #[test]
@@ -126,80 +146,58 @@ fn the_refusals_of_one_round_trip_are_one_event() {
 }
 
 #[test]
-fn a_search_measures_only_after_the_calls_from_before_have_ended() {
-    let mut limit = Adaptive::new();
-    // The first time that a high start is used, it is looked at.
-    let n1 = limit.on_window(&busy(20, 20.0), Time::from_nanos(0));
-    assert_eq!(n1, 9);
-    let close = limit.close();
-    assert_eq!(close.drained, Some(9));
-    let so_far = |in_flight, elapsed| WindowProgress {
-        elapsed: Duration::from_millis(elapsed),
-        in_flight,
-        ..WindowProgress::default()
-    };
-    assert!(!close.is_over(&so_far(10, 999)));
-    assert!(close.is_over(&so_far(9, 0)) && close.is_over(&so_far(20, 1_000)));
-    // What those calls took is not looked at; flat latency means that there was no queue.
-    assert_eq!(limit.on_window(&busy(9, 1_000.0), Time::from_nanos(0)), 9);
-    assert_eq!(limit.close().drained, None);
-    assert_eq!(limit.on_window(&busy(9, 20.0), Time::from_nanos(0)), 20);
-    assert_eq!(limit.base_latency(), Some(Duration::from_millis(20)));
-}
-
-/// An adaptive limit of 20 that knows a base latency of 11 ms.
-fn steady() -> Adaptive {
-    let mut limit = Adaptive::new();
-    assert_eq!(limit.on_window(&busy(20, 20.0), Time::from_nanos(0)), 9);
-    assert_eq!(limit.on_window(&busy(9, 20.0), Time::from_nanos(0)), 9);
-    assert_eq!(limit.on_window(&busy(9, 11.0), Time::from_nanos(0)), 20);
-    limit
-}
-
-#[test]
-fn a_terrible_latency_halves_the_limit_though_there_were_permits_to_spare() {
-    let (mut limit, mut window) = (steady(), idle(20, 100.0));
-    window.peak_in_flight = 16;
-    assert_eq!(limit.on_window(&window, Time::from_nanos(1)), 8);
-    let (mut limit, mut window) = (steady(), idle(20, 80.0));
-    window.peak_in_flight = 16;
-    assert_eq!(limit.on_window(&window, Time::from_nanos(1)), 20);
-}
-
-#[test]
-fn two_windows_out_of_proportion_start_a_search_and_time_does() {
+fn two_limits_and_the_latencies_under_them_tell_the_parallelism() {
     let second = |n: u64| Time::from_nanos(n * 1_000_000_000);
-    let mut limit = steady();
-    let n = limit.on_window(&busy(20, 100.0), second(1));
-    assert_eq!(limit.close().drained, None);
-    assert_eq!(limit.on_window(&busy(n, 100.0), second(2)), 8);
-    assert_eq!(limit.close().drained, Some(8));
-
-    let mut limit = steady();
-    let mut n = 20;
-    for time in 1..=5 {
-        n = limit.on_window(&busy(n, 20.0), second(time));
-        assert_eq!(limit.close().drained, None, "{time}");
-    }
-    limit.on_window(&busy(n, 20.0), second(6));
-    assert!(limit.close().drained.is_some());
+    // Ten workers of 10 ms: beyond ten, latency is in proportion.
+    let seen = |n: usize| busy(n, 10.0 * (n as f64 / 10.0).max(1.0));
+    let mut limit = Adaptive::new();
+    // The first time that the limit is used, half of it is tried.
+    assert_eq!(limit.on_window(&seen(20), second(1)), 10);
+    // That is where it lies or above, so half of that is; and there nothing waits.
+    assert_eq!(limit.on_window(&seen(10), second(2)), 5);
+    let n = limit.on_window(&seen(5), second(3));
+    assert!((14..=20).contains(&n), "{n}");
+    assert_eq!(limit.base_latency(), Some(Duration::from_millis(10)));
+    // Nothing is tried while nothing is new, then what is known.
+    assert_eq!(limit.on_window(&seen(n), second(3)), n);
+    let tried = limit.on_window(&seen(n), second(30));
+    assert!((9..=11).contains(&tried), "{tried}");
+    let again = limit.on_window(&seen(tried), second(31));
+    assert!(again.abs_diff(n) <= 1, "{again} after {n}");
+    // Twice in a row out of proportion: at once.
+    let soon = |millis: u64| Time::from_nanos(31_000_000_000 + millis * 1_000_000);
+    assert_eq!(limit.on_window(&seen(again), soon(200)), again);
+    assert_eq!(limit.on_window(&busy(again, 100.0), soon(400)), again);
+    assert!(limit.on_window(&busy(again, 100.0), soon(600)) < again);
 }
 
 #[test]
-fn a_window_closes_after_its_ends_and_one_turnover_or_after_its_time_with_a_few() {
-    let close = NextWindow::after(50);
-    let at = |ends, millis, peak| {
-        close.is_over(&WindowProgress {
+fn a_window_closes_by_its_ends_and_their_latency_or_by_time() {
+    let next = NextWindow::after(50);
+    let at = |within, at_limit, millis, latency| {
+        next.is_over(&WindowProgress {
             elapsed: Duration::from_millis(millis),
-            ends,
-            in_flight: 0,
-            peak_in_flight: peak,
-            limit: 200,
+            within,
+            at_limit,
+            latency,
+            lost: 0,
         })
     };
-    assert!(at(50, 100, 10) && !at(49, 100, 10) && !at(50, 99, 10));
-    assert!(!at(50, 100, 51) && at(51, 100, 51) && at(200, 100, 400));
-    assert!(at(20, 1_000, 200) && !at(19, 1_000, 10));
+    // Where hardly any are at the limit, twice as many others do.
+    assert!(at(100, 0, 100, 0.05) && !at(99, 0, 100, 0.05) && !at(100, 0, 99, 0.01));
+    assert!(at(50, 50, 100, 0.05) && !at(200, 49, 100, 0.05));
+    // Two latencies.
+    assert!(!at(100, 100, 199, 0.1) && at(100, 100, 200, 0.1));
+    assert!(at(0, 0, 1_000, 0.0) && !at(0, 0, 999, 0.0));
+    let lost = |lost, within| {
+        next.is_over(&WindowProgress {
+            elapsed: Duration::from_millis(100),
+            within,
+            lost,
+            ..WindowProgress::default()
+        })
+    };
+    assert!(lost(10, 9) && !lost(9, 0) && !lost(10, 10));
 }
 
 #[test]
@@ -213,7 +211,7 @@ fn limits_that_cannot_work_are_refused() {
     assert_eq!(Adaptive::new().within(30, 50).unwrap().initial(), 30);
     assert_eq!(
         Adaptive::new().starting_at(usize::MAX).unwrap().initial(),
-        20
+        10_000
     );
     assert_eq!(Aimd::new().up_to(0, 5).unwrap_err().field(), "initial");
     assert_eq!(Aimd::new().up_to(6, 5).unwrap_err().field(), "max");
@@ -232,22 +230,26 @@ fn limits_that_cannot_work_are_refused() {
 
 #[test]
 fn the_alternatives_hold_a_plain_overload_of_ten_workers() {
-    fn goodput<L: Limit>(new: impl Fn() -> L) -> (f64, f64) {
-        let mut table = Table::default();
-        let course = Course {
-            new: &new,
+    let rules: [(&str, Box<dyn Limit>); 3] = [
+        ("fixed", Box::new(Fixed(15))),
+        ("Vegas", Box::new(Vegas::new())),
+        ("gradient", Box::new(Gradient2::new())),
+    ];
+    for (name, rule) in rules {
+        let cell = Cell {
+            workers: 10,
+            times: Times::Exponential,
+            mean: 0.01,
+            load: 2.0,
+            queued: true,
+            patience: 1.0,
+            streams: 0,
+            happens: Happens::Nothing,
+            seconds: 40.0,
             seed: 1,
-            by_arrivals: false,
         };
-        course.steps("it", Lognormal(1.0), 10, &mut table);
-        (table.mean("it 2x goodput"), table.mean("it 10x goodput"))
-    }
-    for (name, (twice, tenfold)) in [
-        ("fixed", goodput(|| Fixed(15))),
-        ("Vegas", goodput(Vegas::new)),
-        ("gradient", goodput(Gradient2::new)),
-    ] {
-        println!("{name} {twice} {tenfold}");
-        assert!(twice > 0.95 && tenfold > 0.95, "{name}: {twice} {tenfold}");
+        let shed = LoadShed::builder("it").limit(rule).build().unwrap();
+        let served = World::new(cell, shed).run().served as f64 / (38.0 * 1_000.0);
+        assert!(served > 0.95, "{name}: {served}");
     }
 }

@@ -1,11 +1,14 @@
+use crate::support::*;
 use buttress::{
-    InvalidConfig, LoadShed,
+    ErrorsAsFailures, InvalidConfig, LoadShed,
     load_shed::{
         LoadShedBuilder,
         limit::{Adaptive, Fixed, Limit},
     },
 };
 use std::time::Duration;
+use tokio_test::{assert_pending, assert_ready, task::spawn};
+use tower::{Layer, Service};
 
 fn refused(set: impl Fn(LoadShedBuilder) -> LoadShedBuilder) -> Option<&'static str> {
     let built = set(LoadShed::builder("api")).build();
@@ -54,4 +57,45 @@ fn the_defaults_need_no_result() {
     assert_eq!((shed.name(), snapshot.in_flight), ("api", 0));
     assert_eq!(snapshot.limit, Adaptive::default().initial());
     assert!(format!("{shed:?} {:?} {:?}", shed.queued(), shed.backpressure()).contains("api"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_limit_is_changed_while_calls_run_and_wait() {
+    let shed = LoadShed::builder("api").fixed(1).build().unwrap();
+    let inner = Manual::default();
+    let mut service = shed
+        .queued()
+        .layer()
+        .classify(ErrorsAsFailures)
+        .layer(inner.clone());
+    let mut calls: Vec<_> = (0..4).map(|n| spawn(service.call(n))).collect();
+    for call in &mut calls {
+        assert_pending!(call.poll());
+    }
+    assert_eq!(inner.running(), [0]);
+    // Those who wait are let in at once.
+    shed.set_limit(3).unwrap();
+    for call in &mut calls {
+        assert_pending!(call.poll());
+    }
+    assert_eq!(inner.running(), [0, 1, 2]);
+    // Calls that run are left to end first.
+    shed.set_limit(2).unwrap();
+    assert_eq!(shed.snapshot().in_flight, 3);
+    inner.end();
+    assert_ready!(calls[0].poll()).unwrap();
+    assert_pending!(calls[3].poll());
+    assert_eq!(inner.running(), [1, 2]);
+    inner.end();
+    assert_ready!(calls[1].poll()).unwrap();
+    assert_pending!(calls[3].poll());
+    assert_eq!(inner.running(), [2, 3]);
+    drop(calls);
+    assert_at_rest(&shed);
+    for bad in [0, 1_000_001] {
+        let invalid = shed.set_limit(bad).unwrap_err();
+        assert_eq!((invalid.field(), invalid.name()), ("limit", Some("api")));
+    }
+    // What a rule finds it would change back.
+    assert!(LoadShed::new("found").set_limit(5).is_err());
 }

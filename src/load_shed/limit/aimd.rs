@@ -83,9 +83,7 @@ impl Limit for Aimd {
     }
 
     fn close(&self) -> NextWindow {
-        let mut close = NextWindow::after(10);
-        close.few = 1;
-        close
+        NextWindow::after(10)
     }
 
     fn on_window(&mut self, window: &SampleWindow, _: Time) -> usize {
@@ -93,7 +91,7 @@ impl Limit for Aimd {
             .is_some_and(|(latency, timeout)| latency > timeout.as_secs_f64());
         if window.unanswered() > 0.0 || slow {
             self.limit = (self.limit * self.backoff).max(1.0);
-        } else if window.used {
+        } else if window.used && window.completions > 0 {
             self.limit = (self.limit + 1.0).min(self.max);
         }
         self.limit as usize

@@ -84,7 +84,6 @@ impl Limit for Gradient2 {
     fn close(&self) -> NextWindow {
         let mut close = NextWindow::after(10);
         close.min = close.max;
-        close.few = 10;
         close
     }
 

@@ -65,9 +65,7 @@ impl Limit for Vegas {
     }
 
     fn close(&self) -> NextWindow {
-        let mut close = NextWindow::after(50);
-        close.few = 10;
-        close
+        NextWindow::after(50)
     }
 
     fn on_window(&mut self, window: &SampleWindow, _: Time) -> usize {

@@ -1,47 +1,58 @@
-use super::{Adaptive, MOST_AT_FIRST};
+use super::{Adaptive, LEAST_PATIENCE, LITTLE_TRUST, Phase, Tries};
 use crate::{clock::Time, error::InvalidConfig};
 use std::time::Duration;
 
 const KIND: &str = "adaptive limit";
 
+/// Nearly every service can bear so many calls for a moment.
+const INITIAL: usize = 20;
+
 impl Adaptive {
     /// Creates a limit that starts at 20 and stays between 1 and 10,000.
     ///
-    /// Nearly every service can bear 20 calls for the moment that the first search takes, and with
-    /// this start, a service that is not overloaded sheds nothing from its first call on. In front
-    /// of a single worker, the first calls of an overload were measured to take up to 0.4 s.
+    /// Nearly every service can bear 20 calls for the moment that the first try takes, and hardly
+    /// any that is not overloaded needs more from its first call on.
     pub const fn new() -> Self {
         Self {
-            initial: MOST_AT_FIRST,
+            initial: INITIAL,
             min: 1,
             max: 10_000,
-            n: MOST_AT_FIRST as f64,
-            base: 0.0,
-            cv2: 1.0,
-            per_permit: 0.0,
+            n: INITIAL as f64,
+            parallelism: 0.0,
+            unqueued: 0.0,
+            phase: Phase::Watching,
             starting: true,
-            bound: false,
-            seen: 0.0,
-            suspicions: 0,
-            search: None,
-            last_search: Time(0),
-            last_took: Duration::ZERO,
+            too_low: true,
+            variation: 1.0,
+            saturated: 0.5,
+            tries: Tries {
+                began: Time(0),
+                ended: Time(0),
+                pause: Duration::ZERO,
+                trust: LITTLE_TRUST,
+                since_below: 0,
+                patience: LEAST_PATIENCE,
+                found: 0.0,
+            },
+            little: 0.0,
+            usual: 0.0,
+            least: f64::INFINITY,
+            slow: 0,
         }
     }
 
-    /// Sets the limit to start with. By default 20. More than 20 is taken for 20, because from 200
-    /// in front of a single worker, the limit was measured to take up to 40 seconds to come down.
+    /// Sets the limit to start with. By default 20.
     ///
-    /// A start at 1 is too high for no service. The limit then doubles while calls wait for a
-    /// permit; a service that gets five calls at once sheds about a hundred until it is high
-    /// enough.
+    /// A start at 1 is too high for no service; the limit then doubles while calls find no permit.
+    /// A start far above what the service can do fills its queue before anything is known, and it
+    /// takes as long to come down as that takes to be worked off. Best is the limit that the last
+    /// run had ended with: [`Snapshot::limit`](crate::load_shed::Snapshot::limit).
     ///
     /// # Errors
     /// If it is 0.
     #[doc(alias = "initial_limit")]
     pub fn starting_at(self, initial: usize) -> Result<Self, InvalidConfig> {
         InvalidConfig::check(initial > 0, KIND, "initial", initial, "at least 1")?;
-        let initial = initial.min(MOST_AT_FIRST);
         Ok(Self { initial, ..self }.clamped())
     }
 
