@@ -1,11 +1,13 @@
 //! What still gets done under overload: goodput of whole systems, in virtual time.
 //!
-//! `cargo bench --bench overload [-- [--quick | --smoke] [--scenario NAME] [--stack NAME] [--seeds N] [--svg]]`
+//! `cargo bench --bench overload [-- [--quick | --smoke] [--scenario NAME] [--stack NAME] [--seeds N] [--svg] [--grid]]`
 //!
 //! 100 clients, whose users do not wait for each other, call through 10 relays one backend of 10
 //! workers. Its service times are lognormal (mean 10 ms, CV 1), each hop takes 0.5 ms, and refusing
 //! a request costs a busy backend 0.1 ms. An attempt may take 500 ms, a user waits for 2 s. What is
 //! between them are real services made of real layers; only time is virtual, and repeatable by seed.
+//!
+//! Then every limit is put in front of every kind of service: see `grid`. `--grid` runs nothing else.
 //!
 //! Ours are run with 20 seeds wherever there is a gate, the others with 2: about 20 minutes of
 //! processor time, on two threads. Two things are shorter than they could be, because the figures
@@ -19,6 +21,7 @@ mod backend;
 mod clock;
 mod dice;
 mod gates;
+mod grid;
 mod measure;
 mod net;
 mod peers;
@@ -36,7 +39,7 @@ use scenario::{Length, Scenario};
 use stacks::Stack;
 use std::{
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Mutex,
@@ -52,6 +55,7 @@ struct Options {
     stack: Option<String>,
     seeds: Option<u64>,
     svg: bool,
+    grid: bool,
 }
 
 impl Options {
@@ -76,24 +80,25 @@ fn main() -> ExitCode {
     let options = match options() {
         Ok(options) => options,
         Err(problem) => {
-            let known = "--quick, --smoke, --scenario, --stack, --seeds and --svg";
+            let known = "--quick, --smoke, --scenario, --stack, --seeds, --svg and --grid";
             eprintln!("{problem}; known are {known}");
             return ExitCode::from(2);
         }
     };
-    // As long as the process, so that threads and services need not share it by reference.
-    let scenarios = |length| -> &'static [Scenario] { Vec::leak(scenario::scenarios(length)) };
-    let (scenarios, short) = (scenarios(options.length), scenarios(Length::Smoke));
-    let jobs = jobs(scenarios, short, &options);
-    let done = run(&jobs);
-    let rows: Vec<Row> = done.iter().flat_map(|done| done.rows()).collect();
-    let (gates, met) = gates::gates(&rows);
-    print!("{}\n{gates}", report::table(&rows));
-
+    let mut files = Vec::new();
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut files = vec![(folder.join("target/bench/overload.tsv"), report::tsv(&rows))];
-    if options.svg || options.is_everything() {
-        files.push((folder.join("docs/overload.svg"), picture(short)));
+    let mut all_met = true;
+    if options.grid || options.scenario.is_none() && options.stack.is_none() {
+        let results = grid::run(options.length, options.seeds);
+        let (text, hold) = grid::report(&results);
+        print!("{text}");
+        all_met &= hold;
+        if options.length == Length::Full {
+            files.push((folder.join("docs/grid.svg"), grid::draw(&results)));
+        }
+    }
+    if !options.grid {
+        all_met &= scenarios(&options, &folder, &mut files);
     }
     for (file, text) in files {
         if let Err(error) = report::write(&text, &file) {
@@ -102,10 +107,28 @@ fn main() -> ExitCode {
         }
     }
     // Few seeds or short phases prove nothing.
-    match met || !options.is_everything() {
+    match all_met || !options.is_everything() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+/// Runs the systems, and returns whether all gates are met.
+fn scenarios(options: &Options, folder: &Path, files: &mut Vec<(PathBuf, String)>) -> bool {
+    // As long as the process, so that threads and services need not share it by reference.
+    let scenarios = |length| -> &'static [Scenario] { Vec::leak(scenario::scenarios(length)) };
+    let (scenarios, short) = (scenarios(options.length), scenarios(Length::Smoke));
+    let jobs = jobs(scenarios, short, options);
+    let done = run(&jobs);
+    let rows: Vec<Row> = done.iter().flat_map(|done| done.rows()).collect();
+    let (gates, met) = gates::gates(&rows);
+    print!("{}\n{gates}", report::table(&rows));
+
+    files.push((folder.join("target/bench/overload.tsv"), report::tsv(&rows)));
+    if options.svg || options.is_everything() {
+        files.push((folder.join("docs/overload.svg"), picture(short)));
+    }
+    met
 }
 
 /// The steps, for some stacks.
@@ -142,6 +165,7 @@ fn options() -> Result<Options, String> {
         stack: None,
         seeds: None,
         svg: false,
+        grid: false,
     };
     let mut args = env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -156,6 +180,7 @@ fn options() -> Result<Options, String> {
                 options.seeds = Some(seeds.parse().map_err(|_| format!("{seeds} is no number"))?);
             }
             "--svg" => options.svg = true,
+            "--grid" => options.grid = true,
             // Cargo's own.
             "--bench" => {}
             other => return Err(format!("unknown argument {other}")),
