@@ -30,8 +30,8 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 ///
 /// Put the layer outside the one that answers rejections, so that those responses have the fields
 /// too. A limiter of several windows has a member for each, the further ones called by name and
-/// window, such as `"api per 86400s"`. On a 429 with nothing left, `Retry-After` is then no earlier than `t`. With several of
-/// these layers, each adds its own member to the fields.
+/// window, such as `"api per 86400s"`. On a 429 with nothing left, `Retry-After` is then no earlier
+/// than `t`. With several of these layers, each adds its own member to the fields.
 ///
 /// ```
 /// use axum::{Router, routing::get};

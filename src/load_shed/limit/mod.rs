@@ -108,16 +108,16 @@ impl<L: Limit + ?Sized> Limit for Box<L> {
 #[non_exhaustive]
 pub struct NextWindow {
     /// How many calls that began in the window and took the last permit have to end in it before it
-    /// closes; if fewer than 20 of those that end took the last one, twice as many of any. Calls from
-    /// before can tell nothing about the limit of this window.
+    /// closes; if fewer than 20 of those that end took the last one, twice as many of any. Calls
+    /// from before can tell nothing about the limit of this window.
     pub ends: u64,
     /// How many times the mean latency it has to last at least. In a shorter one hardly any but
     /// quick calls could both begin and end.
     pub latencies: f64,
     /// The shortest time that it lasts.
     pub min: Duration,
-    /// The time after which it closes whatever has ended in it: at the next call that ends, or finds
-    /// no permit.
+    /// The time after which it closes whatever has ended in it: at the next call that ends, or
+    /// finds no permit.
     pub max: Duration,
     /// The time below which a call that was cancelled or panicked is left out of the window
     /// altogether, its time in flight included: a hedged call, or an impatient caller, says nothing
