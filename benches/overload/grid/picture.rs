@@ -25,9 +25,9 @@ pub(crate) fn draw(results: &[Result]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"10\">\n\
          <title>Where limits hold</title>\n<style>text {{ fill: #6e7781 }}</style>\n\
-         <text x=\"{LEFT}\" y=\"14\" font-size=\"12\">Served, as a share of what the best fixed limit \
-         serves. Columns: load 0.5, 0.8, 1, 2, 10, queued and at once; for Adaptive with 0, 5, 20 and \
-         100 open streams each</text>\n"
+         <text x=\"{LEFT}\" y=\"14\">Served, as a share of what the best fixed limit serves. From left to \
+         right: load 0.5, 0.8, 1, 2, 10; each queued, at once; for Adaptive each with 0, 5, 20, 100 open \
+         streams</text>\n"
     );
     let mut legend = LEFT;
     for (name, goodput) in [
