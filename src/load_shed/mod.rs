@@ -66,19 +66,19 @@
 //!
 //! Use [`fixed`](LoadShedBuilder::fixed) where the service's parallelism is known. Then calls wait
 //! here and not inside the service, and no longer than the queue allows. Otherwise use
-//! [`Adaptive`](limit::Adaptive), the default, which finds the limit by itself: it costs one or two
-//! percent of the work, and takes a second or two to adjust when the service changes. The [`limit`]
-//! module has others, and says where each holds.
+//! [`Adaptive`](limit::Adaptive), the default, which finds the limit by itself: it costs a little
+//! of the work, and takes some seconds to adjust when the service changes. The [`limit`] module has
+//! others, and says where each holds.
 //!
 //! # Long-lived calls
 //!
 //! An event stream, a long poll, or a reader that is slow holds its permit for as long as it is
 //! open, and so does a call that hangs. It says nothing about how busy the service is. So under a
 //! limit that changes, a call that has been in flight for eight times as long as calls usually
-//! take, but at least a second, no longer counts: the limit stands beside such
-//! calls, and they never take it from calls that end. [`Snapshot::long_lived`] says how many there
-//! are, and [`long_lived`](LoadShedBuilder::long_lived) how many there may be, which bounds what a
-//! service that hangs can make a server hold.
+//! take, but at least a second, no longer counts: the limit stands beside such calls, and from then
+//! on they take nothing from calls that end. [`Snapshot::long_lived`] says how many there are, and
+//! [`long_lived`](LoadShedBuilder::long_lived) how many there may be, which bounds what a service
+//! that hangs can make a server hold.
 //!
 //! For that second it is taken for any other call. If more streams come at once than the limit
 //! allows, they and other calls are refused until the first ones have become long-lived: a thousand
