@@ -150,3 +150,38 @@ proptest! {
         runtime.block_on(run(config, steps))?;
     }
 }
+
+#[test]
+fn what_has_left_the_window_when_an_era_begins_looks_like_the_model() {
+    // With this window, the first era of a process begins between two and three seconds after it
+    // has begun.
+    let config = || Config {
+        window: Ok(Duration::from_millis(824)),
+        failure_rate: Some(0.2),
+        consecutive: None,
+        slow_rate: None,
+        minimum: 3,
+        growth: 1.0,
+        probes: 1,
+        needed: 1,
+        observe: false,
+    };
+    let call = |how| {
+        let start = Step::Start { polled: false };
+        let (which, hint) = (0, 0);
+        [start, Step::End { which, how, hint }]
+    };
+    for begin in (0..4_000).step_by(10) {
+        let mut steps = vec![Step::Wait(begin)];
+        steps.extend(call(0));
+        steps.push(Step::Wait(817));
+        steps.extend(call(0));
+        steps.extend(call(3));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(run(config(), steps)).unwrap();
+    }
+}

@@ -217,13 +217,25 @@ impl Model {
                 false => (this - n) / 10,
             };
             let later = &self.ended[i + 1..];
-            if let Some(window) = windows.get_mut(index(later.iter().any(same)) as usize) {
-                window.0 += 1;
-                window.1 += u64::from(call.failed);
+            // Whoever is first in an era of 2^20 tenths forgets when that was which has left the
+            // window by then, unless it is known to the window already.
+            let era = later.iter().position(|later| of(later) >> 20 > n >> 20);
+            let era = era.filter(|first| of(&later[*first]) - n >= 10);
+            let forgotten = |left: Option<usize>| {
+                era.is_some_and(|first| left.is_none_or(|left| left >= first))
+            };
+            let left = later.iter().position(same);
+            match windows.get_mut(index(left.is_some()) as usize) {
+                Some(window) if !forgotten(left) => {
+                    window.0 += 1;
+                    window.1 += u64::from(call.failed);
+                }
+                _ => {}
             }
-            let slow = index(later.iter().any(|later| later.slow && same(later)));
-            if let Some(window) = windows.get_mut(slow as usize) {
-                window.2 += u64::from(call.slow);
+            let left = later.iter().position(|later| later.slow && same(later));
+            match windows.get_mut(index(left.is_some()) as usize) {
+                Some(window) if !forgotten(left) => window.2 += u64::from(call.slow),
+                _ => {}
             }
         }
         let mut sum = (0, 0, 0);
