@@ -160,10 +160,10 @@ impl WaitQueue {
     }
 
     /// Puts out those whose wait is over, wherever they stand: who comes is not to be told that he
-    /// waits behind them.
+    /// waits behind them. A turn that comes at the very end of a wait is still one.
     pub(super) fn put_out(&mut self, own: Option<u64>, now: Time, wake: &mut Vec<Waker>) {
         loop {
-            let mut over = self.ends.iter().take_while(|(until, _)| *until <= now);
+            let mut over = self.ends.iter().take_while(|(until, _)| *until < now);
             let Some(&(_, id)) = over.find(|(_, id)| Some(*id) != own) else {
                 return;
             };
@@ -276,7 +276,7 @@ mod tests {
         let ends = [9, 3, 5, 4, 9];
         let ids = ends.map(|end| queue.join(WaitingCall::new(end, Time(end.into()), Time(0))));
         let mut wake = Vec::new();
-        queue.put_out(Some(ids[3]), Time(5), &mut wake);
+        queue.put_out(Some(ids[3]), Time(6), &mut wake);
         let left: Vec<_> = queue.calls.keys().copied().collect();
         assert_eq!(left, [ids[0], ids[3], ids[4]]);
         assert_eq!((queue.waiting(), queue.total_cost), (3, 22));

@@ -349,9 +349,10 @@ impl<D: Copy + Default> Shard<D> {
         let mut smallest: Option<(u64, usize)> = None;
         let places = (0..PLACES).map(|i| home(hash.rotate_left(i * (64 / PLACES)), slots));
         let looked_at = places.flat_map(|place| place..place + SLOTS_PER_PLACE);
-        // If all of them are nobody's, there are few.
+        // If all of them are nobody's, there are few; and of few, all are looked at.
+        let few = slots <= 2 * SEARCH_WHEN_FULL;
         for (looks, at) in looked_at.chain(0..slots).enumerate() {
-            if looks >= SEARCH_WHEN_FULL && smallest.is_some() {
+            if looks >= SEARCH_WHEN_FULL && smallest.is_some() && !few {
                 break;
             }
             let i = if at < slots { at } else { at - slots };
