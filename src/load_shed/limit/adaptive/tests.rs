@@ -19,6 +19,17 @@ enum Input {
     Fails,
 }
 
+const INPUTS: [Input; 8] = [
+    Input::NothingEnds,
+    Input::Silence,
+    Input::Lost,
+    Input::Idle,
+    Input::Busy(1.0),
+    Input::Busy(10.0),
+    Input::Busy(300.0),
+    Input::Fails,
+];
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What is seen of it under this limit in one second.
@@ -78,19 +89,9 @@ fn goes_on(rule: &mut Adaptive, input: Input, windows: usize, now: &mut Time) ->
 
 /// Rules in every phase, led there by a few kinds of traffic, one after the other.
 fn everywhere(mut with: impl FnMut(Adaptive, Time, &str)) {
-    let inputs = [
-        Input::NothingEnds,
-        Input::Silence,
-        Input::Lost,
-        Input::Idle,
-        Input::Busy(1.0),
-        Input::Busy(10.0),
-        Input::Busy(300.0),
-        Input::Fails,
-    ];
     let mut phases = [0; 3];
-    for first in inputs {
-        for second in inputs {
+    for first in INPUTS {
+        for second in INPUTS {
             for (a, b) in [
                 (0, 1),
                 (1, 0),
@@ -138,16 +139,7 @@ fn a_service_that_answers_gets_its_limit_from_everywhere() {
 #[test]
 fn no_try_goes_on_for_ever() {
     everywhere(|rule, now, from| {
-        for input in [
-            Input::NothingEnds,
-            Input::Silence,
-            Input::Lost,
-            Input::Idle,
-            Input::Busy(1.0),
-            Input::Busy(10.0),
-            Input::Busy(300.0),
-            Input::Fails,
-        ] {
+        for input in INPUTS {
             let (mut rule, mut now) = (rule.clone(), now);
             let mut windows = 0;
             while windows == 0 || !matches!(rule.phase, Phase::Watching) {
